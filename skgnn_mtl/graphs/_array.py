@@ -1,0 +1,571 @@
+"""Packed, immutable arrays of graphs.
+
+A data set of graphs is a handful of flat NumPy columns and, for each *level* (nodes,
+edges, characters of the identifiers), one pointer array: graph ``i`` owns the rows
+``ptr[i]:ptr[i + 1]`` of every column of that level. Edges are numbered within their
+graph, so slicing never renumbers anything, and a selection of graphs is one
+fancy-index gather per column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._schema import GraphSchema
+
+if TYPE_CHECKING:
+    from ._batch import GraphBatch
+
+# Level of every column; "graph" columns have one row a graph and need no pointer.
+LEVELS = {
+    "node_codes": "node",
+    "node_features": "node",
+    "edge_index": "edge",
+    "edge_codes": "edge",
+    "edge_features": "edge",
+    "graph_features": "graph",
+    "valid": "graph",
+    "id_bytes": "id",
+}
+RAGGED_LEVELS = ("node", "edge", "id")
+
+
+class GraphArray:
+    """A one-dimensional, immutable array of graphs that scikit-learn can index.
+
+    Parameters
+    ----------
+    schema : GraphSchema
+        Meaning of the columns.
+    n_nodes, n_edges : array-like of int of shape (n_graphs,)
+        Nodes and directed edges of each graph.
+    node_codes : array-like of shape (sum(n_nodes), len(schema.node_columns)), optional
+        Categorical node columns.
+    edge_index : array-like of int of shape (2, sum(n_edges)), optional
+        Source (row 0) and target (row 1) of each edge, numbered within its graph.
+    edge_codes : array-like of shape (sum(n_edges), len(schema.edge_columns)), optional
+        Categorical edge columns.
+    node_features, edge_features, graph_features : array-like, optional
+        Continuous columns; rows as above, one row a graph for ``graph_features``.
+    ids : sequence of str, optional
+        Identifier of each graph, usually its SMILES.
+    valid : array-like of bool of shape (n_graphs,), optional
+        False where the input could not be read. Such a graph has no node.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_graphs,)``.
+
+    Raises
+    ------
+    ValueError
+        If columns disagree with the schema or with the counts.
+
+    See Also
+    --------
+    skgnn_mtl.SmilesToGraph : Makes such an array from SMILES.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgnn_mtl.graphs import GraphArray, GraphSchema
+    >>> schema = GraphSchema("toy", node_columns=(("element", 3),))
+    >>> X = GraphArray(schema, n_nodes=[2, 1], n_edges=[2, 0],
+    ...                node_codes=[[0], [1], [2]], edge_index=[[0, 1], [1, 0]])
+    >>> X
+    GraphArray(2 graphs, 3 nodes, 2 edges, 'toy')
+    >>> X[[1]].n_nodes
+    array([1])
+    """
+
+    def __init__(
+        self,
+        schema: GraphSchema,
+        *,
+        n_nodes,
+        n_edges,
+        node_codes=None,
+        edge_index=None,
+        edge_codes=None,
+        node_features=None,
+        edge_features=None,
+        graph_features=None,
+        ids: Sequence[str] | None = None,
+        valid=None,
+    ) -> None:
+        pointers = {"node": _pointer(n_nodes), "edge": _pointer(n_edges)}
+        n_graphs, total_nodes = len(pointers["node"]) - 1, int(pointers["node"][-1])
+        total_edges = int(pointers["edge"][-1])
+        pointers["id"], id_bytes = _pack_strings(ids, n_graphs)
+        columns = {
+            "node_codes": _codes(node_codes, schema.node_columns, total_nodes, "node"),
+            "edge_codes": _codes(edge_codes, schema.edge_columns, total_edges, "edge"),
+            "edge_index": np.asarray(
+                np.empty((2, 0)) if edge_index is None else edge_index, dtype=np.int32
+            ),
+            "id_bytes": id_bytes,
+            "valid": np.ones(n_graphs, dtype=bool)
+            if valid is None
+            else np.asarray(valid, dtype=bool),
+        }
+        for name, values, n_rows in (
+            ("node_features", node_features, total_nodes),
+            ("edge_features", edge_features, total_edges),
+            ("graph_features", graph_features, n_graphs),
+        ):
+            columns[name] = _features(
+                values, getattr(schema, name), n_rows, schema.dtype, name
+            )
+        _check_edges(columns["edge_index"], pointers)
+        if columns["valid"].shape != (n_graphs,):
+            raise ValueError(
+                f"valid must have shape ({n_graphs},), "
+                f"but has shape {columns['valid'].shape}."
+            )
+        self._assign(schema, pointers, columns)
+
+    @classmethod
+    def from_features(cls, values) -> GraphArray:
+        """Read each row of a numeric table as a graph of one node and no edge.
+
+        Parameters
+        ----------
+        values : array-like of shape (n_graphs, n_features)
+            The features of the nodes, kept in float64.
+
+        Returns
+        -------
+        graphs : GraphArray
+            ``n_graphs`` one-node graphs.
+        """
+        values = np.array(values, dtype=np.float64)
+        names = tuple(f"x{j}" for j in range(values.shape[1]))
+        schema = GraphSchema("numeric", node_features=names, dtype="float64")
+        ones, zeros = np.ones(len(values), int), np.zeros(len(values), int)
+        return cls(schema, n_nodes=ones, n_edges=zeros, node_features=values)
+
+    @classmethod
+    def _from_parts(cls, schema, pointers, columns) -> GraphArray:
+        array = cls.__new__(cls)
+        array._assign(schema, pointers, columns)
+        return array
+
+    def _assign(self, schema, pointers, columns) -> None:
+        self._schema = schema
+        self._pointers = {k: _read_only(v) for k, v in pointers.items()}
+        self._columns = {k: _read_only(v) for k, v in columns.items()}
+
+    def __setstate__(self, state) -> None:
+        # Pickle gives writeable arrays back.
+        self._assign(state["_schema"], state["_pointers"], state["_columns"])
+
+    def __getstate__(self) -> dict:
+        return {
+            "_schema": self._schema,
+            "_pointers": self._pointers,
+            "_columns": self._columns,
+        }
+
+    # -- what it is ---------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._columns["valid"])
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the array, ``(n_graphs,)``."""
+        return (len(self),)
+
+    @property
+    def schema(self) -> GraphSchema:
+        """Meaning of the columns."""
+        return self._schema
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Boolean array of shape (n_graphs,): False where the input was unreadable."""
+        return self._columns["valid"]
+
+    @property
+    def n_nodes(self) -> np.ndarray:
+        """Nodes of each graph, shape (n_graphs,)."""
+        return np.diff(self._pointers["node"])
+
+    @property
+    def n_edges(self) -> np.ndarray:
+        """Directed edges of each graph, shape (n_graphs,)."""
+        return np.diff(self._pointers["edge"])
+
+    @property
+    def node_codes(self) -> np.ndarray:
+        """Categorical node columns, shape (sum(n_nodes), n_columns)."""
+        return self._columns["node_codes"]
+
+    @property
+    def node_features(self) -> np.ndarray:
+        """Continuous node columns, shape (sum(n_nodes), n_features)."""
+        return self._columns["node_features"]
+
+    @property
+    def edge_index(self) -> np.ndarray:
+        """Source and target of the edges within their graph, (2, sum(n_edges))."""
+        return self._columns["edge_index"]
+
+    @property
+    def edge_codes(self) -> np.ndarray:
+        """Categorical edge columns, shape (sum(n_edges), n_columns)."""
+        return self._columns["edge_codes"]
+
+    @property
+    def edge_features(self) -> np.ndarray:
+        """Continuous edge columns, shape (sum(n_edges), n_features)."""
+        return self._columns["edge_features"]
+
+    @property
+    def graph_features(self) -> np.ndarray:
+        """Continuous graph columns, shape (n_graphs, n_features)."""
+        return self._columns["graph_features"]
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Identifiers, object array of str of shape (n_graphs,); '' where unknown."""
+        return _unpack_strings(self._pointers["id"], self._columns["id_bytes"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns and pointers."""
+        parts = (*self._columns.values(), *self._pointers.values())
+        return sum(part.nbytes for part in parts)
+
+    def __repr__(self) -> str:
+        invalid = len(self) - int(self.valid.sum())
+        return (
+            f"GraphArray({len(self)} graphs, {int(self.n_nodes.sum())} nodes, "
+            f"{int(self.n_edges.sum())} edges, {self.schema.name!r}"
+            + (f", {invalid} invalid)" if invalid else ")")
+        )
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, GraphArray):
+            return NotImplemented
+        if self.schema != other.schema or len(self) != len(other):
+            return False
+        return all(
+            np.array_equal(mine[key], theirs[key])
+            for mine, theirs in (
+                (self._pointers, other._pointers),
+                (self._columns, other._columns),
+            )
+            for key in mine
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            "A GraphArray cannot become a NumPy array: its graphs differ in size. "
+            "Pass it to a graph estimator, or embed it first (estimator.embed(X))."
+        )
+
+    # -- selection ----------------------------------------------------------------
+
+    def __getitem__(self, key) -> Any:
+        if isinstance(key, tuple):
+            # scikit-learn indexes rows as X[rows, ...].
+            key = tuple(part for part in key if part is not Ellipsis)
+            if len(key) != 1:
+                raise IndexError(
+                    f"A GraphArray has one dimension, but {len(key)} indices were "
+                    "given."
+                )
+            key = key[0]
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            return self._graph(int(key))
+        if isinstance(key, slice) and key.step in (None, 1):
+            start, stop, _ = key.indices(len(self))
+            return self._range(start, max(start, stop))
+        return self._take(np.arange(len(self))[key])
+
+    def __iter__(self):
+        return (self._graph(i) for i in range(len(self)))
+
+    def _range(self, start: int, stop: int) -> GraphArray:
+        pointers, columns = {}, {}
+        for level in RAGGED_LEVELS:
+            pointer = self._pointers[level][start : stop + 1]
+            pointers[level] = pointer - pointer[0]
+        for name, column in self._columns.items():
+            a, b = self._bounds(LEVELS[name], start, stop)
+            columns[name] = column[..., a:b] if name == "edge_index" else column[a:b]
+        return self._from_parts(self.schema, pointers, columns)
+
+    def _bounds(self, level: str, start: int, stop: int) -> tuple[int, int]:
+        if level == "graph":
+            return start, stop
+        return int(self._pointers[level][start]), int(self._pointers[level][stop])
+
+    def _take(self, rows: np.ndarray) -> GraphArray:
+        if rows.ndim != 1:
+            raise IndexError(f"Rows must be one-dimensional, got {rows.ndim} axes.")
+        pointers, index = self._gather_index(rows, RAGGED_LEVELS)
+        columns = {
+            name: _take(name, column, index[LEVELS[name]])
+            for name, column in self._columns.items()
+        }
+        return self._from_parts(self.schema, pointers, columns)
+
+    def _gather_index(self, rows: np.ndarray, levels: Iterable[str]):
+        """New pointers, and the old rows to take, of each level."""
+        pointers, index = {}, {"graph": rows}
+        for level in levels:
+            starts = self._pointers[level][rows]
+            counts = self._pointers[level][rows + 1] - starts
+            pointers[level] = _pointer(counts)
+            shift = np.repeat(starts - pointers[level][:-1], counts)
+            index[level] = shift + np.arange(len(shift))
+        return pointers, index
+
+    def batch(self, rows) -> GraphBatch:
+        """Gather graphs into one disjoint union, as torch tensors on the CPU.
+
+        Parameters
+        ----------
+        rows : array-like of int of shape (n_graphs_in_batch,)
+            Positions of the graphs.
+
+        Returns
+        -------
+        batch : GraphBatch
+            Nodes numbered through the whole batch.
+        """
+        from ._batch import GraphBatch
+
+        rows = np.asarray(rows, dtype=np.intp)
+        pointers, index = self._gather_index(rows, ("node", "edge"))
+        columns = {
+            name: _take(name, column, index[LEVELS[name]])
+            for name, column in self._columns.items()
+            if LEVELS[name] != "id" and name != "valid"
+        }
+        offsets = np.repeat(pointers["node"][:-1], np.diff(pointers["edge"]))
+        columns["edge_index"] = columns["edge_index"] + offsets
+        columns["graph_of_node"] = np.repeat(
+            np.arange(len(rows)), np.diff(pointers["node"])
+        )
+        return GraphBatch.from_numpy(self.schema, len(rows), columns)
+
+    def _graph(self, i: int):
+        """Graph ``i`` as a PyG ``Data``."""
+        import torch
+        from torch_geometric.data import Data
+
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"Graph {i} was asked for, but there are {len(self)}.")
+        one = self._range(i % len(self), i % len(self) + 1)
+        values = {
+            "x": one.node_codes.astype(np.int64)
+            if self.schema.node_columns
+            else one.node_features.copy(),
+            "edge_index": one.edge_index.astype(np.int64),
+            "edge_attr": one.edge_codes.astype(np.int64),
+        }
+        if self.schema.node_columns and self.schema.node_features:
+            values["node_features"] = one.node_features.copy()
+        if self.schema.edge_features:
+            values["edge_features"] = one.edge_features.copy()
+        if self.schema.graph_features:
+            values["graph_features"] = one.graph_features.copy()
+        tensors = {key: torch.from_numpy(value) for key, value in values.items()}
+        return Data(**tensors, id=one.ids[0], num_nodes=int(one.n_nodes[0]))
+
+    def without_ids(self) -> GraphArray:
+        """Drop the identifiers, to save memory.
+
+        Returns
+        -------
+        graphs : GraphArray
+            The same graphs, every identifier ''.
+        """
+        pointer, id_bytes = _pack_strings(None, len(self))
+        return self._from_parts(
+            self.schema,
+            {**self._pointers, "id": pointer},
+            {**self._columns, "id_bytes": id_bytes},
+        )
+
+    # -- putting together ---------------------------------------------------------
+
+    @classmethod
+    def concatenate(cls, arrays: Sequence[GraphArray]) -> GraphArray:
+        """Join arrays of one schema, in order.
+
+        Parameters
+        ----------
+        arrays : sequence of GraphArray
+            At least one.
+
+        Returns
+        -------
+        joined : GraphArray
+            All graphs.
+
+        Raises
+        ------
+        ValueError
+            If there is no array, or if two schemas differ.
+        """
+        arrays = list(arrays)
+        if not arrays:
+            raise ValueError("concatenate needs at least one GraphArray, got none.")
+        schema = arrays[0].schema
+        for k, array in enumerate(arrays):
+            if array.schema != schema:
+                raise ValueError(
+                    f"Cannot concatenate arrays 0 and {k}: their schemas differ in "
+                    f"{schema.difference(array.schema)}."
+                )
+        pointers = {
+            level: _pointer(np.concatenate([np.diff(a._pointers[level]) for a in arrays]))
+            for level in RAGGED_LEVELS
+        }
+        columns = {
+            name: np.concatenate([a._columns[name] for a in arrays], axis=_axis(name))
+            for name in LEVELS
+        }
+        return cls._from_parts(schema, pointers, columns)
+
+    # -- files --------------------------------------------------------------------
+
+    def save(self, path) -> None:
+        """Write one array file a column and a JSON header into a folder.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Folder to create; it must not exist, or be empty.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder holds anything.
+        """
+        from ._io import save_columns
+
+        save_columns(path, self.schema, self._pointers, self._columns)
+
+    @classmethod
+    def load(cls, path, *, mmap_mode: str | None = None) -> GraphArray:
+        """Read what :meth:`save` wrote. Never executes code from the files.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder.
+        mmap_mode : {None, "r"}, default=None
+            "r" maps the columns instead of reading them into memory.
+
+        Returns
+        -------
+        graphs : GraphArray
+            Equal to the one that was saved.
+
+        Raises
+        ------
+        ValueError
+            If the folder is not a saved GraphArray.
+        """
+        from ._io import load_columns
+
+        return cls._from_parts(*load_columns(path, mmap_mode=mmap_mode))
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
+def _axis(name: str) -> int:
+    return 1 if name == "edge_index" else 0
+
+
+def _take(name: str, column: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return np.take(column, index, axis=_axis(name))
+
+
+def _pointer(counts) -> np.ndarray:
+    counts = np.asarray(counts, dtype=np.int64)
+    if counts.ndim != 1 or (counts < 0).any():
+        raise ValueError("n_nodes and n_edges must be one-dimensional and >= 0.")
+    pointer = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=pointer[1:])
+    return pointer
+
+
+def _pack_strings(strings, n: int) -> tuple[np.ndarray, np.ndarray]:
+    if strings is None:
+        return np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.uint8)
+    if len(strings) != n:
+        raise ValueError(f"There are {n} graphs, but {len(strings)} ids were given.")
+    encoded = [string.encode() for string in strings]
+    pointer = _pointer(np.fromiter(map(len, encoded), dtype=np.int64, count=n))
+    return pointer, np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+
+def _unpack_strings(pointer: np.ndarray, packed: np.ndarray) -> np.ndarray:
+    raw, strings = packed.tobytes(), np.empty(len(pointer) - 1, dtype=object)
+    bounds = pointer.tolist()
+    strings[:] = [raw[a:b].decode() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return _read_only(strings)
+
+
+def _codes(values, columns, n_rows: int, level: str) -> np.ndarray:
+    sizes = np.array([size for _, size in columns], dtype=np.int64)
+    dtype = np.min_scalar_type(int(sizes.max(initial=1)) - 1)
+    if values is None:
+        values = np.empty((n_rows, 0 if n_rows else len(columns)), dtype=dtype)
+    values = np.asarray(values)
+    if values.shape != (n_rows, len(columns)):
+        raise ValueError(
+            f"{level}_codes must have shape ({n_rows}, {len(columns)}), "
+            f"but have shape {values.shape}."
+        )
+    if n_rows and len(columns):
+        low, high = values.min(axis=0), values.max(axis=0)
+        for j in np.flatnonzero((low < 0) | (high >= sizes)):
+            raise ValueError(
+                f"Column {columns[j][0]!r} of {level}_codes must lie in "
+                f"0..{sizes[j] - 1}, but runs from {low[j]} to {high[j]}."
+            )
+    return values.astype(dtype, copy=False)
+
+
+def _features(values, names, n_rows: int, dtype: str, column: str) -> np.ndarray:
+    if values is None:
+        values = np.empty((n_rows, 0 if n_rows else len(names)))
+    values = np.asarray(values, dtype=dtype)
+    if values.shape != (n_rows, len(names)):
+        raise ValueError(
+            f"{column} must have shape ({n_rows}, {len(names)}), "
+            f"but have shape {values.shape}."
+        )
+    return values
+
+
+def _check_edges(edge_index: np.ndarray, pointers: dict) -> None:
+    n_graphs, n_edges = len(pointers["node"]) - 1, int(pointers["edge"][-1])
+    if len(pointers["edge"]) != n_graphs + 1:
+        raise ValueError("n_nodes and n_edges must have the same length.")
+    if edge_index.shape != (2, n_edges):
+        raise ValueError(
+            f"edge_index must have shape (2, {n_edges}), "
+            f"but has shape {edge_index.shape}."
+        )
+    limits = np.repeat(np.diff(pointers["node"]), np.diff(pointers["edge"]))
+    if ((edge_index < 0) | (edge_index >= limits)).any():
+        raise ValueError("edge_index names a node that its graph does not have.")

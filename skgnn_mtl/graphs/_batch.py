@@ -1,0 +1,123 @@
+"""The border between NumPy and torch: one disjoint union of graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._incidence import Incidence
+from ._schema import GraphSchema
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """A disjoint union of graphs, nodes numbered through the whole batch.
+
+    Parameters
+    ----------
+    schema : GraphSchema
+        Meaning of the columns.
+    n_graphs : int
+        Number of graphs.
+    node_codes, edge_codes : Tensor of shape (n_nodes or n_edges, n_columns)
+        Categorical columns.
+    node_features, edge_features, graph_features : Tensor
+        Continuous columns in the schema's dtype; rows are nodes, edges, graphs.
+    edge_index : Tensor of int64 of shape (2, n_edges)
+        Source and target node of each directed edge.
+    graph_of_node : Tensor of int64 of shape (n_nodes,)
+        Graph that each node belongs to.
+    """
+
+    schema: GraphSchema
+    n_graphs: int
+    node_codes: Tensor
+    edge_codes: Tensor
+    node_features: Tensor
+    edge_features: Tensor
+    graph_features: Tensor
+    edge_index: Tensor
+    graph_of_node: Tensor
+
+    @classmethod
+    def from_numpy(cls, schema: GraphSchema, n_graphs: int, columns) -> GraphBatch:
+        """Wrap freshly gathered (hence writeable) NumPy columns.
+
+        Parameters
+        ----------
+        schema : GraphSchema
+            Meaning of the columns.
+        n_graphs : int
+            Number of graphs.
+        columns : dict of str to ndarray
+            One entry a tensor of the batch.
+
+        Returns
+        -------
+        batch : GraphBatch
+            Tensors on the CPU that share memory with ``columns``.
+        """
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(values))
+            for name, values in columns.items()
+        }
+        return cls(schema, n_graphs, **tensors)
+
+    def to(self, device) -> GraphBatch:
+        """Move all tensors to a device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where to.
+
+        Returns
+        -------
+        batch : GraphBatch
+            The batch itself if it is there already.
+        """
+        if self.graph_of_node.device == torch.device(device):
+            return self
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def __len__(self) -> int:
+        return self.n_graphs
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return self.graph_of_node.shape[0]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges."""
+        return self.edge_index.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+        return self.graph_of_node.device
+
+    @cached_property
+    def source(self) -> Incidence:
+        """Edges and the nodes they leave."""
+        return Incidence(self.edge_index[0], self.n_nodes)
+
+    @cached_property
+    def target(self) -> Incidence:
+        """Edges and the nodes they arrive at."""
+        return Incidence(self.edge_index[1], self.n_nodes)
+
+    @cached_property
+    def membership(self) -> Incidence:
+        """Nodes and the graphs they belong to."""
+        return Incidence(self.graph_of_node, self.n_graphs)

@@ -1,0 +1,84 @@
+"""Whole batches of graphs with their labels, for a training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._array import GraphArray
+from ._batch import GraphBatch
+
+
+class GraphDataset(torch.utils.data.Dataset):
+    """Graphs, their labels and the weights of the labels.
+
+    Parameters
+    ----------
+    graphs : GraphArray of shape (n_graphs,)
+        The inputs.
+    targets : ndarray of shape (n_graphs, n_tasks)
+        Labels; the value of an unlabelled entry is never read.
+    weights : ndarray of shape (n_graphs, n_tasks)
+        Weight of each label, 0 where it is missing.
+    """
+
+    def __init__(self, graphs: GraphArray, targets, weights) -> None:
+        dtype = graphs.schema.dtype
+        self.graphs = graphs
+        # A zero in place of NaN keeps 0 * NaN out of the losses.
+        self.targets = np.where(weights > 0, targets, 0.0).astype(dtype)
+        self.weights = np.asarray(weights, dtype=dtype)
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def __getitem__(self, i: int):
+        return self.__getitems__([i])
+
+    def __getitems__(self, rows) -> tuple[GraphBatch, tuple[Tensor, Tensor]]:
+        """Gather a batch: its graphs, targets and weights."""
+        labels = torch.from_numpy(self.targets[rows])
+        return self.graphs.batch(rows), (labels, torch.from_numpy(self.weights[rows]))
+
+
+class GraphLoader:
+    """Iterate over a :class:`GraphDataset` batch by batch.
+
+    Parameters
+    ----------
+    dataset : GraphDataset
+        What to iterate over.
+    batch_size : int
+        Graphs in a batch. A last batch of a single graph joins the one before, since
+        batch normalisation cannot train on one row.
+    shuffle : bool, default=False
+        Draw a new order for each pass.
+    generator : torch.Generator, optional
+        Source of the orders.
+    """
+
+    def __init__(self, dataset, batch_size, *, shuffle=False, generator=None) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+        self.shuffle, self.generator = shuffle, generator
+
+    def _bounds(self) -> list[int]:
+        n = len(self.dataset)
+        bounds = [*range(0, n, self.batch_size), n]
+        if n > self.batch_size and bounds[-1] - bounds[-2] == 1:
+            del bounds[-2]
+        return bounds
+
+    def __len__(self) -> int:
+        return len(self._bounds()) - 1
+
+    def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, Tensor]]]:
+        n = len(self.dataset)
+        order = np.arange(n)
+        if self.shuffle:
+            order = torch.randperm(n, generator=self.generator).numpy()
+        bounds = self._bounds()
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            yield self.dataset.__getitems__(order[start:stop])

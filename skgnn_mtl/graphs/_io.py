@@ -1,0 +1,57 @@
+"""Packed graphs on disk: one array file a column and a JSON header, no pickle."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from ._schema import GraphSchema
+
+_HEADER = "header.json"
+_FORMAT = "skgnn_mtl.GraphArray"
+
+
+def save_columns(path, schema: GraphSchema, pointers: dict, columns: dict) -> None:
+    """Write the columns of a GraphArray into the folder ``path``."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; give a new folder to save in.")
+    for kind, arrays in (("pointer", pointers), ("column", columns)):
+        for name, values in arrays.items():
+            np.save(folder / f"{kind}_{name}.npy", values, allow_pickle=False)
+    header = {
+        "format": _FORMAT,
+        "version": version("skgnn_mtl"),
+        "schema": schema.to_dict(),
+        "pointers": {name: values.shape for name, values in pointers.items()},
+        "columns": {name: values.shape for name, values in columns.items()},
+    }
+    # The header comes last: a folder without it was not written to the end.
+    (folder / _HEADER).write_text(json.dumps(header, indent=1))
+
+
+def load_columns(path, *, mmap_mode: str | None) -> tuple[GraphSchema, dict, dict]:
+    """Read the folder that :func:`save_columns` wrote."""
+    folder = Path(path)
+    if mmap_mode not in (None, "r"):
+        raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}.")
+    if not (folder / _HEADER).is_file():
+        raise ValueError(f"{folder} holds no saved GraphArray: {_HEADER} is missing.")
+    header = json.loads((folder / _HEADER).read_text())
+    if header.get("format") != _FORMAT:
+        raise ValueError(f"{folder / _HEADER} is not the header of a GraphArray.")
+
+    def read(kind: str) -> dict[str, np.ndarray]:
+        return {
+            # An empty file cannot be mapped; reading nothing costs nothing.
+            name: np.load(
+                folder / f"{kind}_{name}.npy", mmap_mode=mmap_mode if all(shape) else None
+            )
+            for name, shape in header[f"{kind}s"].items()
+        }
+
+    return GraphSchema.from_dict(header["schema"]), read("pointer"), read("column")

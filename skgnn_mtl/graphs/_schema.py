@@ -1,0 +1,92 @@
+"""What the columns of a :class:`GraphArray` mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class GraphSchema:
+    """Names, cardinalities and dtype of the columns of packed graphs.
+
+    Parameters
+    ----------
+    name : str
+        Name of the featurization, for instance ``"ogb"``.
+    node_columns, edge_columns : tuple of (str, int)
+        Categorical columns: name and cardinality. Codes run from 0 to cardinality - 1.
+    node_features, edge_features, graph_features : tuple of str
+        Names of the continuous columns.
+    paired_edges : bool, default=False
+        True if edges ``2b`` and ``2b + 1`` are the two directions of bond ``b``, so
+        that the reverse of edge ``e`` is ``e ^ 1``.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the continuous columns and of everything computed from them.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.graphs import GraphSchema
+    >>> schema = GraphSchema("toy", node_columns=(("element", 3),))
+    >>> schema.difference(GraphSchema("toy", node_columns=(("element", 4),)))
+    "node_columns: (('element', 3),) against (('element', 4),)"
+    """
+
+    name: str
+    node_columns: tuple[tuple[str, int], ...] = ()
+    edge_columns: tuple[tuple[str, int], ...] = ()
+    node_features: tuple[str, ...] = ()
+    edge_features: tuple[str, ...] = ()
+    graph_features: tuple[str, ...] = ()
+    paired_edges: bool = False
+    dtype: str = "float32"
+
+    def difference(self, other: GraphSchema) -> str:
+        """Name the fields in which two schemas differ; '' if they are equal.
+
+        Parameters
+        ----------
+        other : GraphSchema
+            The schema to compare with.
+
+        Returns
+        -------
+        difference : str
+            One clause a field, this schema's value first.
+        """
+        clauses = (
+            f"{f.name}: {getattr(self, f.name)!r} against {getattr(other, f.name)!r}"
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(other, f.name)
+        )
+        return "; ".join(clauses)
+
+    def to_dict(self) -> dict:
+        """Give the schema as JSON-ready types.
+
+        Returns
+        -------
+        values : dict
+            One entry a field.
+        """
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> GraphSchema:
+        """Rebuild a schema from :meth:`to_dict`, also after a trip through JSON.
+
+        Parameters
+        ----------
+        values : dict
+            What :meth:`to_dict` gave.
+
+        Returns
+        -------
+        schema : GraphSchema
+            The equal schema.
+        """
+        restored = dict(values)
+        for key in ("node_columns", "edge_columns"):
+            restored[key] = tuple((name, int(size)) for name, size in values[key])
+        for key in ("node_features", "edge_features", "graph_features"):
+            restored[key] = tuple(values[key])
+        return cls(**restored)

@@ -1,0 +1,319 @@
+"""GraphArray: packing, indexing, equality, files."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import KFold, cross_validate, train_test_split
+from sklearn.utils import resample, shuffle
+
+from skgnn_mtl.graphs import GraphArray, GraphSchema
+
+SCHEMA = GraphSchema(
+    "toy",
+    node_columns=(("element", 5), ("charge", 3)),
+    edge_columns=(("bond", 4),),
+    node_features=("mass",),
+    edge_features=("distance",),
+    graph_features=("temperature",),
+    paired_edges=True,
+)
+
+
+def random_graphs(n=30, seed=0, schema=SCHEMA):
+    """Random graphs with every kind of column; some have no node, some no edge."""
+    rng = np.random.default_rng(seed)
+    n_nodes = rng.integers(0, 7, n)
+    n_bonds = np.where(n_nodes > 1, rng.integers(0, 5, n), 0)
+    ends = [rng.integers(0, m, (2, b)) for m, b in zip(n_nodes, n_bonds, strict=True)]
+    edge_index = np.concatenate(
+        [np.stack([e, e[::-1]], axis=2).reshape(2, -1) for e in ends], axis=1
+    )
+    N, E = n_nodes.sum(), 2 * n_bonds.sum()
+    return GraphArray(
+        schema,
+        n_nodes=n_nodes,
+        n_edges=2 * n_bonds,
+        node_codes=rng.integers(0, [5, 3], (N, 2)),
+        edge_index=edge_index,
+        edge_codes=np.repeat(rng.integers(0, 4, (E // 2, 1)), 2, axis=0),
+        node_features=rng.normal(size=(N, 1)),
+        edge_features=np.repeat(rng.normal(size=(E // 2, 1)), 2, axis=0),
+        graph_features=rng.normal(size=(n, 1)),
+        ids=[f"graph {i} é" for i in range(n)],
+        valid=n_nodes > 0,
+    )
+
+
+def as_tuples(X):
+    """Every graph as plain Python values: the slow, obvious reading."""
+    nodes = np.concatenate([[0], np.cumsum(X.n_nodes)])
+    edges = np.concatenate([[0], np.cumsum(X.n_edges)])
+    return [
+        (
+            X.node_codes[nodes[i] : nodes[i + 1]].tolist(),
+            X.node_features[nodes[i] : nodes[i + 1]].tolist(),
+            X.edge_index[:, edges[i] : edges[i + 1]].tolist(),
+            X.edge_codes[edges[i] : edges[i + 1]].tolist(),
+            X.edge_features[edges[i] : edges[i + 1]].tolist(),
+            X.graph_features[i].tolist(),
+            X.ids[i],
+            bool(X.valid[i]),
+        )
+        for i in range(len(X))
+    ]
+
+
+KEYS = {
+    "slice": slice(3, 17),
+    "empty slice": slice(9, 4),
+    "step": slice(None, None, -2),
+    "negative": slice(-5, None),
+    "list": [4, 4, 0, 29],
+    "negative rows": np.array([-1, -30]),
+    "mask": np.arange(30) % 3 == 0,
+    "no row": np.array([], dtype=int),
+    "rows and ellipsis": (np.array([7, 2]), Ellipsis),
+    "mask and ellipsis": (np.arange(30) < 3, Ellipsis),
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+def test_indexing_equals_indexing_of_a_list_of_graphs(key):
+    X = random_graphs()
+    plain = key[0] if isinstance(key, tuple) else key
+    expected = [as_tuples(X)[i] for i in np.arange(30)[plain]]
+    assert as_tuples(X[key]) == expected
+
+
+def test_an_integer_gives_one_graph_and_a_list_of_one_an_array():
+    X = random_graphs()
+    i = int(np.flatnonzero(X.n_edges)[0])
+    data = X[i]
+    codes, _, edge_index, bonds, distances, temperature, name, _ = as_tuples(X)[i]
+    assert data.x.tolist() == codes
+    assert data.edge_index.tolist() == edge_index
+    assert data.edge_attr.tolist() == bonds
+    assert data.edge_features.tolist() == distances
+    assert data.graph_features.tolist() == [temperature]
+    assert data.id == name
+    assert data.num_nodes == X.n_nodes[i]
+    assert X[-1].id == X.ids[-1]
+    assert isinstance(X[[i]], GraphArray)
+    assert [data.id for data in X] == X.ids.tolist()
+
+
+@pytest.mark.parametrize("key", [30, -31])
+def test_a_row_that_is_not_there_raises(key):
+    with pytest.raises(IndexError, match="there are 30"):
+        random_graphs()[key]
+
+
+def test_two_dimensional_indices_raise():
+    with pytest.raises(IndexError, match="one dimension, but 2 indices"):
+        random_graphs()[0, 1]
+    with pytest.raises(IndexError, match="one-dimensional"):
+        random_graphs()[np.zeros((2, 2), dtype=int)]
+
+
+def test_concatenating_the_parts_gives_the_whole():
+    X = random_graphs()
+    parts = [X[:7], X[7:7], X[7:20], X[20:]]
+    assert GraphArray.concatenate(parts) == X
+
+
+def test_concatenate_refuses_other_schemas_and_nothing():
+    other = GraphArray.from_features(np.ones((2, 1)))
+    with pytest.raises(ValueError, match=r"arrays 0 and 1.*name: 'toy'"):
+        GraphArray.concatenate([random_graphs(), other])
+    with pytest.raises(ValueError, match="at least one"):
+        GraphArray.concatenate([])
+
+
+def test_equality_sees_every_column():
+    X = random_graphs()
+    assert X == random_graphs()
+    assert X[:3] != X[1:4]
+    assert X != X[:29]
+    assert X.without_ids() != X
+    assert X != "graphs"
+
+
+def test_columns_are_read_only_also_behind_views_and_pickle():
+    X = random_graphs()
+    for array in (X, X[2:9], X[[3, 1]], pickle.loads(pickle.dumps(X))):
+        with pytest.raises(ValueError, match="read-only"):
+            array.node_codes[...] = 0
+
+
+def test_the_arrays_that_were_passed_stay_writeable():
+    codes = np.zeros((1, 2), dtype=np.uint8)
+    GraphArray(
+        GraphSchema("two", node_columns=(("a", 2), ("b", 2))),
+        n_nodes=[1],
+        n_edges=[0],
+        node_codes=codes,
+    )
+    codes[...] = 1
+
+
+def test_shape_repr_and_bytes():
+    X = random_graphs()
+    n_invalid = int((~X.valid).sum())
+    assert X.shape == (30,)
+    assert repr(X) == (
+        f"GraphArray(30 graphs, {X.n_nodes.sum()} nodes, {X.n_edges.sum()} edges, "
+        f"'toy', {n_invalid} invalid)"
+    )
+    per_node, per_edge, per_graph = 2 + 4, 8 + 1 + 4, 4 + 1
+    letters = sum(len(name.encode()) for name in X.ids)
+    assert X.nbytes == (
+        per_node * X.n_nodes.sum()
+        + per_edge * X.n_edges.sum()
+        + per_graph * 30
+        + letters
+        + 3 * 31 * 8
+    )
+
+
+def test_ids_can_be_dropped():
+    X = random_graphs().without_ids()
+    assert X.ids.tolist() == [""] * 30
+    assert X.nbytes < random_graphs().nbytes
+
+
+def test_becoming_a_numpy_array_is_refused_with_a_sentence():
+    with pytest.raises(TypeError, match="cannot become a NumPy array"):
+        np.asarray(random_graphs())
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_files_give_the_same_graphs_back(tmp_path, mmap_mode):
+    X = random_graphs()
+    X.save(tmp_path / "graphs")
+    loaded = GraphArray.load(tmp_path / "graphs", mmap_mode=mmap_mode)
+    assert loaded == X
+    assert loaded[[3, 5]] == X[[3, 5]]
+    assert isinstance(loaded.node_codes.base, np.memmap) == (mmap_mode == "r")
+
+
+def test_files_of_graphs_without_edges_can_be_mapped(tmp_path):
+    X = GraphArray.from_features(np.ones((3, 2)))
+    X.save(tmp_path / "graphs")
+    assert GraphArray.load(tmp_path / "graphs", mmap_mode="r") == X
+
+
+def test_save_refuses_a_folder_with_something_in_it(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(FileExistsError, match="not empty"):
+        random_graphs().save(tmp_path)
+
+
+def test_load_refuses_other_folders_pickles_and_modes(tmp_path):
+    with pytest.raises(ValueError, match="header.json is missing"):
+        GraphArray.load(tmp_path)
+    random_graphs().save(tmp_path / "graphs")
+    np.save(
+        tmp_path / "graphs" / "column_valid.npy",
+        np.array([{}], dtype=object),
+        allow_pickle=True,
+    )
+    with pytest.raises(ValueError, match="allow_pickle"):
+        GraphArray.load(tmp_path / "graphs")
+    with pytest.raises(ValueError, match="mmap_mode"):
+        GraphArray.load(tmp_path / "graphs", mmap_mode="w+")
+
+
+def test_joblib_maps_the_columns_into_its_files(tmp_path):
+    X = random_graphs()
+    joblib.dump(X, tmp_path / "graphs.joblib")
+    assert joblib.load(tmp_path / "graphs.joblib", mmap_mode="r") == X
+
+
+def test_scikit_learn_cuts_it_like_any_array():
+    X, y = random_graphs(), np.arange(30.0)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    assert X_train == X[y_train.astype(int)]
+    assert X_test == X[y_test.astype(int)]
+    X_mixed, y_mixed = shuffle(X, y, random_state=1)
+    assert X_mixed == X[y_mixed.astype(int)]
+    X_drawn, y_drawn = resample(X, y, random_state=1)
+    assert X_drawn == X[y_drawn.astype(int)]
+
+
+class CountNodes(BaseEstimator):
+    """The smallest estimator that uses graphs."""
+
+    def fit(self, X, y):
+        return self
+
+    def score(self, X, y):
+        return float(np.mean(X.n_nodes == y))
+
+
+def test_cross_validate_with_two_processes():
+    X = random_graphs()
+    scores = cross_validate(CountNodes(), X, X.n_nodes, cv=KFold(3), n_jobs=2)
+    assert scores["test_score"].tolist() == [1.0, 1.0, 1.0]
+
+
+BAD = {
+    "codes beyond the vocabulary": (
+        {"node_codes": [[5, 0]]},
+        r"'element' of node_codes must lie in 0..4, but runs from 5 to 5",
+    ),
+    "too few codes": ({"node_codes": [[0]]}, r"node_codes must have shape \(1, 2\)"),
+    "an edge to nowhere": (
+        {"n_edges": [1], "edge_index": [[0], [1]], "edge_codes": [[0]]},
+        "names a node that its graph does not have",
+    ),
+    "an odd edge index": ({"edge_index": [[0]]}, r"must have shape \(2, 0\)"),
+    "two lengths": ({"n_edges": [0, 0]}, "same length"),
+    "too many ids": ({"ids": ["a", "b"]}, "1 graphs, but 2 ids"),
+    "a bad mask": ({"valid": [True, True]}, r"valid must have shape \(1,\)"),
+    "negative counts": ({"n_nodes": [-1]}, ">= 0"),
+    "missing features": ({"node_features": [[1.0, 2.0]]}, r"node_features must have"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_columns_that_disagree_are_refused(change, message):
+    schema = GraphSchema(
+        "toy", SCHEMA.node_columns, SCHEMA.edge_columns, node_features=("mass",)
+    )
+    good = {
+        "n_nodes": [1],
+        "n_edges": [0],
+        "node_codes": [[0, 0]],
+        "node_features": [[1.0]],
+    }
+    GraphArray(schema, **good)
+    with pytest.raises(ValueError, match=message):
+        GraphArray(schema, **{**good, **change})
+
+
+def test_a_table_becomes_graphs_of_one_node_in_double_precision():
+    table = np.random.default_rng(0).normal(size=(4, 3))
+    X = GraphArray.from_features(table)
+    assert X.n_nodes.tolist() == [1] * 4
+    assert X.n_edges.tolist() == [0] * 4
+    assert X.node_features.dtype == np.float64
+    assert np.array_equal(X.node_features, table)
+
+
+def test_wide_vocabularies_get_wider_codes():
+    schema = GraphSchema("wide", node_columns=(("z", 300),))
+    X = GraphArray(schema, n_nodes=[1], n_edges=[0], node_codes=[[299]])
+    assert X.node_codes.dtype == np.uint16
+    assert X.node_codes.tolist() == [[299]]
+
+
+def test_schema_survives_json_and_names_differences():
+    again = GraphSchema.from_dict(SCHEMA.to_dict())
+    assert again == SCHEMA
+    assert SCHEMA.difference(again) == ""
+    assert "paired_edges: True against False" in SCHEMA.difference(
+        GraphSchema("toy", SCHEMA.node_columns)
+    )

@@ -1,0 +1,129 @@
+"""Batches: the disjoint union, its incidences, and the loader."""
+
+import numpy as np
+import pytest
+import torch
+from test_array import as_tuples, random_graphs
+
+from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphLoader, Incidence
+
+
+def test_a_batch_is_the_disjoint_union_of_its_graphs():
+    X = random_graphs()
+    rows = [5, 0, 5, 12]
+    batch = X.batch(rows)
+    codes, edges, owner, offset = [], [], [], 0
+    for k, i in enumerate(rows):
+        nodes, _, edge_index, *_ = as_tuples(X)[i]
+        codes += nodes
+        edges += (np.array(edge_index, dtype=int).T + offset).tolist()
+        owner += [k] * len(nodes)
+        offset += len(nodes)
+    assert len(batch) == batch.n_graphs == 4
+    assert batch.node_codes.tolist() == codes
+    assert batch.edge_index.t().tolist() == edges
+    assert batch.graph_of_node.tolist() == owner
+    assert batch.edge_index.dtype == torch.int64
+    assert batch.graph_features.tolist() == X.graph_features[rows].tolist()
+
+
+def test_a_batch_of_no_graph_has_no_row():
+    batch = random_graphs().batch([])
+    assert (batch.n_graphs, batch.n_nodes, batch.n_edges) == (0, 0, 0)
+
+
+def test_moving_a_batch_moves_every_tensor():
+    batch = random_graphs().batch([1, 2, 3])
+    assert batch.to("cpu") is batch
+    moved = batch.to("meta")
+    tensors = [v for v in vars(moved).values() if isinstance(v, torch.Tensor)]
+    assert len(tensors) == 7
+    assert all(t.device.type == "meta" for t in tensors)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64])
+def incidence(request):
+    """Seven elements of four owners, one of which has none, and the dense matrix."""
+    owner = torch.tensor([2, 0, 0, 3, 2, 2, 0])
+    dense = torch.nn.functional.one_hot(owner, 4).to(request.param)
+    return Incidence(owner, 4), dense
+
+
+def test_gather_and_sum_are_a_matrix_and_its_transpose(incidence):
+    maps, dense = incidence
+    x, y = torch.randn(4, 3, dtype=dense.dtype), torch.randn(7, 3, dtype=dense.dtype)
+    torch.testing.assert_close(maps.gather(x), dense @ x)
+    torch.testing.assert_close(maps.sum(y), dense.t() @ y)
+    means = dense.t() @ y / dense.sum(0).clamp(min=1)[:, None]
+    torch.testing.assert_close(maps.mean(y), means)
+    assert maps.counts.tolist() == [3, 0, 3, 1]
+
+
+def test_softmax_is_that_of_each_owner_and_safe_for_large_scores():
+    maps = Incidence(torch.tensor([2, 0, 0, 3, 2, 2, 0]), 4)
+    scores = torch.randn(7, 2, dtype=torch.float64) * 1e3
+    weights = maps.softmax(scores)
+    for owner in (0, 2, 3):
+        mine = maps.owner == owner
+        torch.testing.assert_close(weights[mine], scores[mine].softmax(dim=0))
+
+
+def test_first_and_second_derivatives_are_exact():
+    maps = Incidence(torch.tensor([2, 0, 0, 3, 2, 2, 0]), 4)
+
+    def function(x):
+        return maps.sum(maps.gather(x).square()) * maps.sum(
+            maps.softmax(maps.gather(x))
+        )
+
+    x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradgradcheck(function, x)
+
+
+def test_nothing_to_sum_gives_zeros():
+    maps = Incidence(torch.tensor([], dtype=torch.int64), 3)
+    assert maps.sum(torch.zeros(0, 2)).tolist() == [[0.0, 0.0]] * 3
+    assert maps.gather(torch.zeros(3, 2)).shape == (0, 2)
+
+
+def make_dataset(n):
+    graphs = GraphArray.from_features(np.arange(n, dtype=float)[:, None])
+    labels = np.arange(n, dtype=float)[:, None]
+    return GraphDataset(graphs, labels, np.ones((n, 1)))
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(10, [4, 4, 2]), (9, [4, 5]), (8, [4, 4]), (1, [1]), (5, [5])]
+)
+def test_a_last_batch_of_one_joins_the_one_before(n, sizes):
+    loader = GraphLoader(make_dataset(n), 4)
+    assert [len(batch) for batch, _ in loader] == sizes
+    assert len(loader) == len(sizes)
+
+
+def test_batches_of_one_stay_if_asked_for():
+    loader = GraphLoader(make_dataset(3), 1)
+    assert [len(batch) for batch, _ in loader] == [1, 2]
+
+
+def test_an_epoch_shows_every_row_once_with_its_label_in_a_new_order():
+    generator = torch.Generator().manual_seed(0)
+    loader = GraphLoader(make_dataset(50), 8, shuffle=True, generator=generator)
+    epochs = []
+    for _ in range(2):
+        seen = []
+        for batch, (labels, _) in loader:
+            assert torch.equal(batch.node_features, labels)
+            seen += labels[:, 0].tolist()
+        epochs.append(seen)
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
+    assert epochs[0] != epochs[1]
+
+
+def test_a_missing_label_is_never_a_nan():
+    graphs = GraphArray.from_features(np.ones((2, 1)))
+    data = GraphDataset(graphs, np.array([[np.nan], [2.0]]), np.array([[0.0], [1.0]]))
+    _, (labels, weights) = data[0]
+    assert labels.tolist() == [[0.0]]
+    assert weights.tolist() == [[0.0]]
