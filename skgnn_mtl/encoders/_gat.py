@@ -1,0 +1,109 @@
+"""Graph attention network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skgnn_mtl.graphs import GraphBatch, Incidence
+
+from ._base import Columns
+from ._stack import LayerStack
+
+
+class GAT(LayerStack):
+    r"""Graph attention network with bond features, in the form of Hu et al. (2020).
+
+    For each head, over the edges and the self-loop that arrive at v,
+
+    .. math::
+
+        m_{uv} = W h_u + b + e_{uv}, \quad
+        s_{uv} = \mathrm{LeakyReLU}_{0.2}(a_1^T (W h_v + b) + a_2^T m_{uv}), \quad
+        h_v' = \sum_u \mathrm{softmax}_u(s_{uv})\, m_{uv},
+
+    and the heads, each of full width, are averaged.
+
+    Parameters
+    ----------
+    width : int, default=300
+        Width of the node states and of each head.
+    n_layers : int, default=5
+        Rounds of message passing.
+    n_heads : int, default=2
+        Attention heads.
+    norm : {"batch", "layer"} or None, default="batch"
+        Normalisation after each layer.
+    activation : {"relu", "elu", "gelu", "silu", "softplus", "tanh"}, default="relu"
+        Nonlinearity.
+    dropout : float, default=0.0
+        Probability that a component of a node state is dropped.
+
+    References
+    ----------
+    .. [1] P. Velickovic et al., "Graph Attention Networks", ICLR 2018.
+    .. [2] W. Hu et al., "Strategies for Pre-training Graph Neural Networks",
+       ICLR 2020.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.encoders import GAT
+    >>> GAT(n_heads=4)
+    GAT(n_heads=4)
+    """
+
+    def __init__(
+        self,
+        width=300,
+        *,
+        n_layers=5,
+        n_heads=2,
+        norm="batch",
+        activation="relu",
+        dropout=0.0,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.norm = norm
+        self.activation = activation
+        self.dropout = dropout
+
+    def _make_layer(self, edges: Columns) -> nn.Module:
+        return _GATLayer(self.width, self.n_heads, edges)
+
+
+class _GATLayer(nn.Module):
+    def __init__(self, width: int, n_heads: int, edges: Columns) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.linear = nn.Linear(width, n_heads * width)
+        self.edge_embedding = edges.linear(n_heads * width, bias=False)
+        self.loop = nn.Parameter(torch.zeros(n_heads * width))
+        self.att_target = nn.Parameter(torch.empty(n_heads, width))
+        self.att_message = nn.Parameter(torch.empty(n_heads, width))
+        nn.init.xavier_uniform_(self.att_target)
+        nn.init.xavier_uniform_(self.att_message)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, h: Tensor, edge_rows: Tensor, batch: GraphBatch) -> Tensor:
+        x = self.linear(h)
+        messages = torch.cat(
+            [batch.source.gather(x) + self.edge_embedding(edge_rows), x + self.loop]
+        )
+        nodes = torch.arange(batch.n_nodes, device=h.device)
+        target = Incidence(torch.cat([batch.target.owner, nodes]), batch.n_nodes)
+        scores = target.gather(self._project(x, self.att_target))
+        scores = scores + self._project(messages, self.att_message)
+        alpha = target.softmax(F.leaky_relu(scores, 0.2))
+        weighted = alpha[:, :, None] * self._by_head(messages)
+        out = self._by_head(target.sum(weighted.flatten(1)))
+        return out.mean(dim=1) + self.bias
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (self.n_heads, -1))
+
+    def _project(self, x: Tensor, vectors: Tensor) -> Tensor:
+        return (self._by_head(x) * vectors).sum(dim=-1)
