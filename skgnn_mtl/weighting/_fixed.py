@@ -1,0 +1,84 @@
+"""Weights chosen by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._base import LossWeighting, present
+
+
+class Fixed(LossWeighting):
+    r"""A weighted sum, :math:`S = \sum_t a_t L_t`, with constant weights a.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_tasks,) or dict of str to float
+        The weights, none negative and not all zero, in the order of the columns of
+        ``y`` or by task name. The ``task_weights_`` of a fitted estimator can be
+        passed on.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean over the present tasks.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if the weights do not fit the tasks.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import Fixed
+    >>> weighting = Fixed([1.0, 10.0])
+    >>> weighting.build(n_tasks=2)
+    >>> weighting(torch.tensor([1.0, 2.0]))
+    tensor(21.)
+    """
+
+    a: Tensor
+
+    def __init__(self, weights=None, *, rescale="none") -> None:
+        super().__init__()
+        self.weights = weights
+        self.rescale = rescale
+
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
+        """Check the weights against the tasks.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks of the fit.
+        task_names : sequence of str, optional
+            Their names; needed if the weights are a dict.
+        """
+        weights = self.weights
+        if isinstance(weights, Mapping):
+            weights = self._in_order(weights, task_names)
+        values = np.asarray([] if weights is None else weights, dtype=np.float64)
+        if values.shape != (n_tasks,):
+            raise ValueError(
+                f"y has {n_tasks} columns, but {values.size} weights were given: "
+                f"{self!r}."
+            )
+        if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+            raise ValueError(
+                "Weights must be finite, none negative and not all zero, got "
+                f"{self!r}."
+            )
+        self.register_buffer("a", torch.from_numpy(values))
+
+    def _in_order(self, weights: Mapping, task_names) -> list[float]:
+        if set(weights) != set(task_names or ()):
+            raise ValueError(
+                f"The weights name the tasks {sorted(weights)}, but the tasks are "
+                f"{list(task_names or ())}."
+            )
+        return [weights[name] for name in task_names]
+
+    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Combine losses of shape (t,) to a scalar."""
+        return (present(self.a, tasks).to(losses) * losses).sum()

@@ -1,0 +1,46 @@
+"""Sum of the logarithms of the losses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ._base import LossWeighting
+
+
+class ScaleInvariant(LossWeighting):
+    r"""The sum of log losses, :math:`S = \sum_t \log(L_t + \varepsilon)`.
+
+    The weights are :math:`w_t = 1 / (L_t + \varepsilon)`, so multiplying a task's loss
+    by a constant changes nothing. The baseline "SI" of Navon et al. (2022).
+
+    Parameters
+    ----------
+    eps : float, default=1e-8
+        Keeps the weight of a perfectly fitted task finite.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
+    Notes
+    -----
+    With few labels of a task in a batch, 1 / L is noisy and too large on average.
+
+    References
+    ----------
+    .. [1] A. Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import ScaleInvariant
+    >>> ScaleInvariant().task_weights(torch.tensor([1.0, 4.0]))
+    tensor([1.0000, 0.2500])
+    """
+
+    def __init__(self, *, eps=1e-8, rescale="none") -> None:
+        super().__init__()
+        self.eps = eps
+        self.rescale = rescale
+
+    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Combine losses of shape (t,) to a scalar."""
+        return (losses + self.eps).log().sum()
