@@ -1,0 +1,161 @@
+"""From a data file to a checked table and on to scikit-learn's Bunch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.utils import Bunch
+
+from ._cache import RemoteFile, fetch_file
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a downloadable table holds, so that another table is not taken for it.
+
+    Parameters
+    ----------
+    file : RemoteFile
+        Where it comes from.
+    smiles : str
+        Column of the SMILES.
+    tasks : dict of str to str
+        Column of every target -> name of the task, with its unit.
+    n_rows : int
+        Number of molecules.
+    n_labels : tuple of int, optional
+        Labels of every task; without it every molecule has every label.
+    extra : dict of str to str
+        Further numeric columns that are handed out, but are no tasks.
+    """
+
+    file: RemoteFile
+    smiles: str
+    tasks: Mapping[str, str]
+    n_rows: int
+    n_labels: tuple[int, ...] | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_csv(path: str | os.PathLike[str], smiles: str, numeric: list[str]) -> Any:
+    """Read some columns; only an empty field is missing, 'NA' or 'nan' are text."""
+    return pd.read_csv(
+        path,
+        usecols=lambda column: column == smiles or column in numeric,
+        dtype={smiles: str, **dict.fromkeys(numeric, "float64")},
+        keep_default_na=False,
+        na_values=[""],
+    )
+
+
+def fetch_bunch(
+    table: Table,
+    descr: str,
+    *,
+    data_home: str | os.PathLike[str] | None,
+    download_if_missing: bool,
+    return_X_y: bool,
+    as_frame: bool,
+) -> Bunch | tuple[Any, Any]:
+    """Do the whole work of a ``fetch_*`` function."""
+    path = fetch_file(
+        table.file, data_home=data_home, download_if_missing=download_if_missing
+    )
+    frame = _read_checked(path, table)
+    extra = {"extra": frame[list(table.extra.values())]} if table.extra else {}
+    return to_bunch(
+        frame["smiles"],
+        frame[list(table.tasks.values())],
+        descr,
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+        **extra,
+    )
+
+
+def _read_checked(path: Path, table: Table) -> pd.DataFrame:
+    """Read the columns of a table under our names, after a look at all counts."""
+    names = {**table.tasks, **table.extra}
+    try:
+        frame = read_csv(path, table.smiles, list(names))
+        _check_counts(frame, table)
+    except ValueError as error:
+        raise OSError(
+            f"{path} is not the table that was expected: {error}. Move it away, and it "
+            f"is downloaded again from {table.file.url}."
+        ) from error
+    return frame.rename(columns={table.smiles: "smiles", **names})
+
+
+def _check_counts(frame: pd.DataFrame, table: Table) -> None:
+    """Raise ValueError where columns, rows or numbers of labels differ."""
+    wanted = [table.smiles, *table.tasks, *table.extra]
+    missing = [column for column in wanted if column not in frame]
+    if missing:
+        raise ValueError(f"it has no column {missing}")
+    if len(frame) != table.n_rows:
+        raise ValueError(f"{table.n_rows:,} rows wanted, {len(frame):,} found")
+    n_labels = table.n_labels or (table.n_rows,) * len(table.tasks)
+    counts = (table.n_rows, *n_labels, *(table.n_rows for _ in table.extra))
+    for column, count in zip(wanted, counts, strict=True):
+        found = frame[column].count()
+        if found != count:
+            raise ValueError(
+                f"{count:,} entries wanted in column {column!r}, {found:,} found"
+            )
+
+
+def read_descr(name: str) -> str:
+    """Return the description that is shipped for a data set."""
+    return (resources.files(__package__) / "descr" / f"{name}.rst").read_text("utf-8")
+
+
+def to_bunch(
+    smiles: pd.Series,
+    target: pd.DataFrame,
+    descr: str,
+    *,
+    return_X_y: bool,
+    as_frame: bool,
+    **extra: pd.DataFrame,
+) -> Bunch | tuple[Any, Any]:
+    """Pack a table as scikit-learn's loaders do.
+
+    Parameters
+    ----------
+    smiles : Series of shape (n,)
+        The molecules.
+    target : DataFrame of shape (n, t)
+        The labels, NaN where there is none.
+    descr : str
+        Description.
+    return_X_y : bool
+        Whether to return ``(data, target)`` only.
+    as_frame : bool
+        Whether to return pandas objects, or arrays of dtype object and float64.
+    **extra : DataFrame of shape (n, k)
+        Further entries of the Bunch.
+
+    Returns
+    -------
+    Bunch or tuple
+        ``data``, ``target``, ``frame`` (only ``as_frame``), ``target_names``,
+        ``DESCR`` and the further entries.
+    """
+    names = list(target.columns)
+    frame = pd.concat([smiles, target], axis=1) if as_frame else None
+    if not as_frame:
+        smiles, target = smiles.to_numpy(dtype=object), target.to_numpy()
+        extra = {name: table.to_numpy() for name, table in extra.items()}
+    if return_X_y:
+        return smiles, target
+    content = {"data": smiles, "target": target, "target_names": names, "DESCR": descr}
+    if as_frame:
+        content["frame"] = frame
+    return Bunch(**content, **extra)
