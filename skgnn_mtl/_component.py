@@ -32,7 +32,9 @@ def part_names(family: ModuleType, base: type) -> dict[str, type]:
     return {
         cls.__name__.lower(): cls
         for cls in members
-        if isinstance(cls, type) and issubclass(cls, base) and cls.__name__ != base.__name__
+        if isinstance(cls, type)
+        and issubclass(cls, base)
+        and cls.__name__ != base.__name__
         and not getattr(cls, "__abstractmethods__", None)
     }
 

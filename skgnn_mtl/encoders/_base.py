@@ -96,7 +96,7 @@ class Columns(nn.Module):
         hot = hot.scatter_(1, codes.long() + self.offsets, 1.0)
         return torch.cat([hot, features], dim=1) if self.n_features else hot
 
-    def linear(self, width: int, *, bias: bool = True) -> nn.Linear:
+    def linear(self, width: int, *, bias: bool = True) -> nn.Module:
         """Make a linear layer on the expansion, scaled for its sparse rows."""
         layer = nn.Linear(self.width, width, bias=bias) if self.width else _Zero(width)
         bound = max(self.n_active, 1) ** -0.5
@@ -123,12 +123,16 @@ class BatchNorm(nn.BatchNorm1d):
     One row has no variance; it is normalised by the running statistics instead.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+    def forward(self, input: Tensor) -> Tensor:
         """Normalise the columns of an array of shape (n_rows, width)."""
         if self.training and input.shape[0] > 1:
             return super().forward(input)
         return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias,
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
             eps=self.eps,
         )
 

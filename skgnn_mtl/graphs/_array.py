@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -320,7 +321,7 @@ class GraphArray:
         return self._from_parts(self.schema, pointers, columns)
 
     def _gather_index(self, rows: np.ndarray, levels: Iterable[str]):
-        """New pointers, and the old rows to take, of each level."""
+        """Make new pointers, and list the old rows to take, of each level."""
         pointers, index = {}, {"graph": rows}
         for level in levels:
             starts = self._pointers[level][rows]
@@ -430,7 +431,9 @@ class GraphArray:
                     f"{schema.difference(array.schema)}."
                 )
         pointers = {
-            level: _pointer(np.concatenate([np.diff(a._pointers[level]) for a in arrays]))
+            level: _pointer(
+                np.concatenate([np.diff(a._pointers[level]) for a in arrays])
+            )
             for level in RAGGED_LEVELS
         }
         columns = {
@@ -459,7 +462,7 @@ class GraphArray:
         save_columns(path, self.schema, self._pointers, self._columns)
 
     @classmethod
-    def load(cls, path, *, mmap_mode: str | None = None) -> GraphArray:
+    def load(cls, path, *, mmap_mode: Literal["r"] | None = None) -> GraphArray:
         """Read what :meth:`save` wrote. Never executes code from the files.
 
         Parameters
@@ -520,7 +523,7 @@ def _pack_strings(strings, n: int) -> tuple[np.ndarray, np.ndarray]:
 def _unpack_strings(pointer: np.ndarray, packed: np.ndarray) -> np.ndarray:
     raw, strings = packed.tobytes(), np.empty(len(pointer) - 1, dtype=object)
     bounds = pointer.tolist()
-    strings[:] = [raw[a:b].decode() for a, b in zip(bounds, bounds[1:], strict=False)]
+    strings[:] = [raw[a:b].decode() for a, b in pairwise(bounds)]
     return _read_only(strings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -80,5 +81,5 @@ class GraphLoader:
         if self.shuffle:
             order = torch.randperm(n, generator=self.generator).numpy()
         bounds = self._bounds()
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in pairwise(bounds):
             yield self.dataset.__getitems__(order[start:stop])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def save_columns(path, schema: GraphSchema, pointers: dict, columns: dict) -> No
     (folder / _HEADER).write_text(json.dumps(header, indent=1))
 
 
-def load_columns(path, *, mmap_mode: str | None) -> tuple[GraphSchema, dict, dict]:
+def load_columns(path, *, mmap_mode: Literal["r"] | None) -> tuple[GraphSchema, dict, dict]:
     """Read the folder that :func:`save_columns` wrote."""
     folder = Path(path)
     if mmap_mode not in (None, "r"):
@@ -49,7 +50,8 @@ def load_columns(path, *, mmap_mode: str | None) -> tuple[GraphSchema, dict, dic
         return {
             # An empty file cannot be mapped; reading nothing costs nothing.
             name: np.load(
-                folder / f"{kind}_{name}.npy", mmap_mode=mmap_mode if all(shape) else None
+                folder / f"{kind}_{name}.npy",
+                mmap_mode=mmap_mode if all(shape) else None,
             )
             for name, shape in header[f"{kind}s"].items()
         }

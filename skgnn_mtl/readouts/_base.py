@@ -13,7 +13,7 @@ from skgnn_mtl.graphs import GraphBatch
 class Readout(Component, ABC):
     """A map from the states of a graph's nodes to one vector, in any node order."""
 
-    def build(self, width: int) -> None:  # noqa: B027 - most readouts learn nothing
+    def build(self, width: int) -> None:
         """Make the learnable tensors, if there are any.
 
         Parameters

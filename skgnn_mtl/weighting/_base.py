@@ -30,8 +30,9 @@ class TaskWeighting(Component, ABC):
     """
 
     rescale: str
+    lr: float  # of methods with parameters of their own
 
-    def build(  # noqa: B027 - most methods have no state
+    def build(
         self, n_tasks: int, task_names: Sequence[str] | None = None
     ) -> None:
         """Make the state.

@@ -66,8 +66,7 @@ class Fixed(LossWeighting):
             )
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
             raise ValueError(
-                "Weights must be finite, none negative and not all zero, got "
-                f"{self!r}."
+                f"Weights must be finite, none negative and not all zero, got {self!r}."
             )
         self.register_buffer("a", torch.from_numpy(values))
 

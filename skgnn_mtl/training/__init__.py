@@ -1,0 +1,19 @@
+"""Training: task losses, the model, one step, and the loop around it."""
+
+from ._loss import LOSSES, task_losses
+from ._model import MultiTaskModel
+from ._net import OPTIMIZERS, TrainingOptions, TrainingResult, train
+from ._schedule import SCHEDULES
+from ._step import TrainingStep
+
+__all__ = [
+    "LOSSES",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "MultiTaskModel",
+    "TrainingOptions",
+    "TrainingResult",
+    "TrainingStep",
+    "task_losses",
+    "train",
+]

@@ -1,0 +1,57 @@
+"""One vector of task losses, each over the labelled entries of its task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square()
+
+
+def _absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).abs()
+
+
+def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.huber_loss(outputs, targets, reduction="none")
+
+
+# Elementwise: (outputs, standardised targets) -> losses of the same shape.
+LOSSES: dict[str, Loss] = {
+    "absolute_error": _absolute_error,
+    "huber": _huber,
+    "squared_error": _squared_error,
+}
+
+
+def task_losses(outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss):
+    r"""Weighted mean loss of each task over its labelled rows.
+
+    .. math:: L_t = \sum_i w_{it}\, \ell(o_{it}, y_{it}) / \sum_i w_{it}
+
+    Parameters
+    ----------
+    outputs, targets : Tensor of shape (n_graphs, n_tasks)
+        Predictions and labels, in standardised units.
+    weights : Tensor of shape (n_graphs, n_tasks)
+        Weights of the labels, 0 where one is missing.
+    loss : callable
+        Elementwise loss.
+
+    Returns
+    -------
+    losses : Tensor of shape (n_tasks,)
+        0 for a task without a label in the batch.
+    mass : Tensor of shape (n_tasks,)
+        Summed weights of each task.
+    """
+    mass = weights.sum(dim=0)
+    total = (weights * loss(outputs, targets)).sum(dim=0)
+    return total / torch.where(mass > 0, mass, 1.0), mass

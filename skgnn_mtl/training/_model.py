@@ -1,0 +1,61 @@
+"""The network: heads(readout(encoder(batch)))."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.graphs import GraphBatch, GraphSchema
+from skgnn_mtl.readouts import Readout
+
+
+class MultiTaskModel(nn.Module):
+    """Encoder, readout, hidden layers shared by all tasks, one linear head a task.
+
+    Parameters
+    ----------
+    encoder : GraphEncoder
+        Unbuilt; it is built here.
+    readout : Readout
+        Unbuilt; it is built here.
+    schema : GraphSchema
+        Meaning of the columns of the graphs to come.
+    n_tasks : int
+        Number of heads.
+    hidden_dims : sequence of int
+        Widths of the shared hidden layers between readout and heads.
+    """
+
+    def __init__(
+        self,
+        encoder: GraphEncoder,
+        readout: Readout,
+        schema: GraphSchema,
+        n_tasks: int,
+        hidden_dims=(),
+    ) -> None:
+        super().__init__()
+        encoder.build(schema)
+        readout.build(encoder.width)
+        self.encoder, self.readout = encoder, readout
+        self.hidden_dims = tuple(hidden_dims)
+        widths = [encoder.width, *hidden_dims]
+        layers: list[nn.Module] = []
+        for wide, narrow in pairwise(widths):
+            layers += [nn.Linear(wide, narrow), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.heads = nn.Linear(widths[-1], n_tasks)
+
+    def embed(self, batch: GraphBatch) -> Tensor:
+        """Graph states behind the readout, shape (n_graphs, encoder.width)."""
+        return self.readout(self.encoder(batch), batch)
+
+    def represent(self, batch: GraphBatch) -> Tensor:
+        """Input of the heads, shape (n_graphs, width of the last shared layer)."""
+        return self.trunk(self.embed(batch))
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """Standardised predictions, shape (n_graphs, n_tasks)."""
+        return self.heads(self.represent(batch))

@@ -1,0 +1,307 @@
+"""The training loop: the only file that knows skorch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from tqdm.auto import tqdm
+
+from skgnn_mtl.graphs import GraphDataset, GraphLoader
+
+from ._schedule import SCHEDULES
+from ._step import TrainingStep
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass
+class TrainingOptions:
+    """How to train; the estimators' parameters of the same names explain each."""
+
+    optimizer: Any
+    lr: float
+    weight_decay: float
+    lr_schedule: Any
+    gradient_clip: float | None
+    batch_size: int
+    max_epochs: int
+    early_stopping: bool
+    n_iter_no_change: int
+    callbacks: Sequence[Any] | None
+    verbose: int
+
+
+@dataclass
+class TrainingResult:
+    """What is left of a training: records, and what a continuation needs."""
+
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    optimizer_state: dict | None = None
+    interrupted: bool = False
+
+
+def train(
+    model: nn.Module,
+    step: TrainingStep,
+    train_set: GraphDataset,
+    valid_set: GraphDataset | None,
+    *,
+    task_names: Sequence[str],
+    watched: np.ndarray,
+    options: TrainingOptions,
+    device: torch.device,
+    generator: torch.Generator,
+    optimizer_state: dict | None = None,
+) -> TrainingResult:
+    """Train a model in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps a GraphBatch to standardised predictions (n_graphs, n_tasks).
+    step : TrainingStep
+        Losses and their weighting.
+    train_set, valid_set : GraphDataset
+        What to train on and, if given, what to watch.
+    task_names : sequence of str
+        Keys of the records.
+    watched : ndarray of int
+        Tasks whose mean validation loss early stopping and "plateau" watch.
+    options : TrainingOptions
+        How to train.
+    device : torch.device
+        Where.
+    generator : torch.Generator
+        Source of the batch orders.
+    optimizer_state : dict, optional
+        State of the optimizer of an earlier training that this one continues.
+
+    Returns
+    -------
+    result : TrainingResult
+        One record an epoch; ``interrupted`` if the user stopped the training, in
+        which case the model holds the best state so far.
+    """
+    recorder = _Recorder(list(task_names), watched)
+    net = _net(model, step, train_set, valid_set, recorder, options, device, generator)
+    net.initialize()
+    if optimizer_state is not None:
+        net.optimizer_.load_state_dict(optimizer_state)
+    result = TrainingResult(history=recorder.records)
+    net.notify("on_train_begin", X=train_set, y=None)
+    try:
+        net.fit_loop(train_set, epochs=options.max_epochs)
+    except KeyboardInterrupt:
+        result.interrupted = not _stopped_early(net)
+    net.notify("on_train_end", X=train_set, y=None)
+    result.best_epoch = _best_epoch(net, len(recorder.records))
+    result.optimizer_state = net.optimizer_.state_dict()
+    model.eval()
+    return result
+
+
+class _Net(NeuralNet):
+    """skorch's loop around our step: per-task losses in, gradients out."""
+
+    def __init__(self, module, *args, step: TrainingStep, **kwargs) -> None:
+        self.step = step
+        # The step computes the losses; skorch still wants a criterion to hold.
+        super().__init__(module, *args, criterion=nn.Identity, **kwargs)
+
+    @property
+    def _default_callbacks(self):
+        return []
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        losses, mass, present = self._losses(batch)
+        weights = self.step.backward(losses, present)
+        losses = losses.detach()
+        return {
+            "loss": (weights * losses).sum(),
+            "y_pred": None,
+            "record": (losses, mass, weights),
+        }
+
+    def validation_step(self, batch, **fit_params):
+        self._set_training(False)
+        with torch.no_grad():
+            losses, mass, _ = self._losses(batch)
+        return {"loss": losses.sum(), "y_pred": None, "record": (losses, mass, None)}
+
+    def _losses(self, batch) -> tuple[Tensor, Tensor, Tensor]:
+        graphs, labels = batch
+        present = (labels[1] > 0).any(dim=0)
+        losses, mass = self.step.losses(self.module_, graphs.to(self.device), labels)
+        return losses, mass, present
+
+
+class _Recorder(Callback):
+    """Write one record an epoch, with the losses and weights of every task."""
+
+    def __init__(self, task_names: list[str], watched: np.ndarray) -> None:
+        self.task_names, self.watched = task_names, watched
+        self.records: list[dict] = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self._started = time.perf_counter()
+        self._lr = net.optimizer_.param_groups[0]["lr"]
+        self._sums: dict[bool, list] = {True: [], False: []}
+
+    def on_batch_end(self, net, batch=None, training=False, record=None, **kwargs):
+        self._sums[training].append(record)
+
+    def on_epoch_end(self, net, **kwargs):
+        record: dict[str, Any] = {
+            "epoch": len(self.records) + 1,
+            "lr": self._lr,
+        }
+        for prefix, training in (("train", True), ("valid", False)):
+            if not self._sums[training]:
+                continue
+            values, labelled = _means(self._sums[training])
+            if not training:
+                labelled &= np.isin(np.arange(len(values)), self.watched)
+            record[f"{prefix}_loss"] = float(values[labelled].mean())
+            record[f"{prefix}_losses"] = self._by_task(values)
+            net.history.record(f"{prefix}_loss", record[f"{prefix}_loss"])
+        weights = torch.stack([part[2] for part in self._sums[True]]).mean(dim=0)
+        record["task_weights"] = self._by_task(weights.double().cpu().numpy())
+        record["seconds"] = time.perf_counter() - self._started
+        self._sums = {True: [], False: []}
+        self.records.append(record)
+        # skorch keeps a row a batch, which would outgrow the model.
+        net.history[-1]["batches"].clear()
+
+    def _by_task(self, values: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.task_names, values.tolist(), strict=True))
+
+
+def _means(records: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss of each task over batches, weighted by labels, and who has any."""
+    losses = torch.stack([losses for losses, _, _ in records]).double()
+    mass = torch.stack([mass for _, mass, _ in records]).double()
+    total = mass.sum(dim=0)
+    mean = (losses * mass).sum(dim=0) / total
+    return mean.cpu().numpy(), (total > 0).cpu().numpy()
+
+
+class _Progress(Callback):
+    """A progress bar over epochs."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self._bar = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        shown = {
+            key: f"{net.history[-1, key]:.4g}"
+            for key in ("train_loss", "valid_loss")
+            if key in net.history[-1]
+        }
+        self._bar.set_postfix(shown)
+        self._bar.update()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self._bar.close()
+
+
+class _FiniteLoss(Callback):
+    """Stop a training whose loss is no number any more."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if not np.isfinite(net.history[-1, "train_loss"]):
+            raise FloatingPointError(
+                f"The training loss became {net.history[-1, 'train_loss']} in epoch "
+                f"{len(net.history)}. Lower lr, set gradient_clip=1.0, or check the "
+                "scale of the continuous features."
+            )
+
+
+def _net(model, step, train_set, valid_set, recorder, options, device, generator):
+    epoch_length = len(GraphLoader(train_set, options.batch_size))
+    return _Net(
+        model,
+        step=step,
+        optimizer=OPTIMIZERS.get(options.optimizer, options.optimizer),
+        optimizer__lr=options.lr,
+        optimizer__weight_decay=options.weight_decay,
+        # One kernel for all tensors; the classes named by strings all have it.
+        **(
+            {"optimizer__fused": True}
+            if options.optimizer in OPTIMIZERS and device.type in ("cpu", "cuda")
+            else {}
+        ),
+        max_epochs=options.max_epochs,
+        batch_size=options.batch_size,
+        iterator_train=GraphLoader,
+        iterator_train__shuffle=True,
+        iterator_train__generator=generator,
+        iterator_valid=GraphLoader,
+        train_split=None if valid_set is None else predefined_split(valid_set),
+        callbacks=_callbacks(recorder, options, epoch_length),
+        device=device,
+        verbose=0,
+    )
+
+
+def _callbacks(
+    recorder: _Recorder, options: TrainingOptions, epoch_length: int
+) -> list:
+    callbacks = [recorder, _FiniteLoss()]
+    if options.gradient_clip is not None:
+        callbacks.append(GradientNormClipping(options.gradient_clip))
+    callbacks.append(_scheduler(options, epoch_length))
+    if options.early_stopping:
+        callbacks.append(
+            EarlyStopping(patience=options.n_iter_no_change, load_best=True)
+        )
+    if options.verbose:
+        callbacks.append(_Progress())
+    return callbacks + list(options.callbacks or ())
+
+
+def _scheduler(options: TrainingOptions, epoch_length: int) -> LRScheduler:
+    if options.lr_schedule == "plateau":
+        return LRScheduler(
+            ReduceLROnPlateau,
+            monitor="valid_loss",
+            factor=0.5,
+            patience=max(1, options.n_iter_no_change // 2),
+        )
+    schedule = SCHEDULES.get(options.lr_schedule, options.lr_schedule)
+    n_steps = max(1, options.max_epochs * epoch_length)
+    return LRScheduler(
+        LambdaLR,
+        lr_lambda=lambda k: schedule(min(k / n_steps, 1.0)),
+        step_every="batch",
+        event_name=None,
+    )
+
+
+def _early_stopping(net: _Net) -> list[EarlyStopping]:
+    return [part for _, part in net.callbacks_ if isinstance(part, EarlyStopping)]
+
+
+def _stopped_early(net: _Net) -> bool:
+    # skorch's early stopping raises the KeyboardInterrupt that a user would.
+    return any(part.misses_ >= part.patience for part in _early_stopping(net))
+
+
+def _best_epoch(net: _Net, n_epochs: int) -> int:
+    best = [part.best_epoch_ for part in _early_stopping(net) if part.load_best]
+    return best[-1] if best else n_epochs

@@ -1,0 +1,39 @@
+"""Learning-rate schedules as functions of the progress of a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+# progress in [0, 1] -> factor on the learning rate
+Schedule = Callable[[float], float]
+
+
+def _constant(progress: float) -> float:
+    return 1.0
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _warmup_cosine(progress: float, warmup: float = 0.05) -> float:
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    return _cosine((progress - warmup) / (1.0 - warmup))
+
+
+def _noam(progress: float, warmup: float = 0.1) -> float:
+    """Linear from 0.1 to 1 in the warm-up, then exponential back to 0.1."""
+    if progress < warmup:
+        return 0.1 + 0.9 * progress / warmup
+    return 0.1 ** ((progress - warmup) / (1.0 - warmup))
+
+
+# "plateau" watches the validation loss instead and lives with the training loop.
+SCHEDULES: dict[str, Schedule] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "noam": _noam,
+    "warmup_cosine": _warmup_cosine,
+}
