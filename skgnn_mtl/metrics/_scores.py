@@ -1,0 +1,304 @@
+"""Scores per task on the labelled rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+
+from ._tables import Scored, listed, read_scored
+
+
+def nan_r2_score(
+    y_true, y_pred, *, sample_weight=None, multioutput="uniform_average"
+) -> float | np.ndarray:
+    r"""Coefficient of determination of each task on its labelled rows.
+
+    .. math::
+        R^2_t = 1 - \frac{\sum_i m_{it} w_i (y_{it} - \hat y_{it})^2}
+                         {\sum_i m_{it} w_i (y_{it} - \bar y_t)^2},
+        \qquad
+        \bar y_t = \frac{\sum_i m_{it} w_i y_{it}}{\sum_i m_{it} w_i}
+
+    with :math:`m_{it} = 1` where row :math:`i` has a label of task :math:`t` and 0
+    elsewhere, and row weights :math:`w_i`. Predicting the mean of the scored labels
+    gives 0.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels; NaN = unlabelled. The columns of a DataFrame name the tasks.
+    y_pred : array-like of the shape of `y_true`
+        Predictions. A row that is NaN in every task (an invalid graph) is left out,
+        with a warning.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+    multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_tasks,), \
+            default="uniform_average"
+        Mean over tasks, one value a task, or weights of the tasks in the mean.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_tasks,)
+        At most 1. An undefined task is NaN in the raw values.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is infinite, a prediction is missing in some tasks
+        only, or no task is defined.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        Names the tasks with fewer than two distinct labels, which are left out of the
+        mean.
+
+    See Also
+    --------
+    sklearn.metrics.r2_score : The same for one task without NaN.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.metrics import nan_r2_score
+    >>> nan = float("nan")
+    >>> y_true = [[1.0, 10.0], [2.0, nan], [3.0, 30.0]]
+    >>> y_pred = [[1.0, 10.0], [2.0, 99.0], [2.0, 30.0]]
+    >>> nan_r2_score(y_true, y_pred)
+    0.75
+    >>> nan_r2_score(y_true, y_pred, multioutput="raw_values")
+    array([0.5, 1. ])
+    """
+    return _averaged(METRICS["r2"], y_true, y_pred, sample_weight, multioutput)
+
+
+def nan_mean_absolute_error(
+    y_true, y_pred, *, sample_weight=None, multioutput="uniform_average"
+) -> float | np.ndarray:
+    r"""Mean absolute error of each task on its labelled rows.
+
+    .. math::
+        \mathrm{MAE}_t = \frac{\sum_i m_{it} w_i |y_{it} - \hat y_{it}|}
+                              {\sum_i m_{it} w_i}
+
+    with :math:`m_{it} = 1` where row :math:`i` has a label of task :math:`t` and 0
+    elsewhere, and row weights :math:`w_i`.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels; NaN = unlabelled. The columns of a DataFrame name the tasks.
+    y_pred : array-like of the shape of `y_true`
+        Predictions. A row that is NaN in every task (an invalid graph) is left out,
+        with a warning.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+    multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_tasks,), \
+            default="uniform_average"
+        Mean over tasks, one value a task, or weights of the tasks in the mean. The
+        mean of errors in different units is ruled by the largest unit.
+
+    Returns
+    -------
+    error : float or ndarray of shape (n_tasks,)
+        In the unit of each task. A task without label is NaN in the raw values.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is infinite, a prediction is missing in some tasks
+        only, or no task has a label.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        Names the tasks without label, which are left out of the mean.
+
+    See Also
+    --------
+    sklearn.metrics.mean_absolute_error : The same for one task without NaN.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.metrics import nan_mean_absolute_error
+    >>> nan = float("nan")
+    >>> y_true = [[1.0, 10.0], [2.0, nan], [3.0, 30.0]]
+    >>> y_pred = [[1.0, 11.0], [2.0, 99.0], [6.0, 30.0]]
+    >>> nan_mean_absolute_error(y_true, y_pred, multioutput="raw_values")
+    array([1. , 0.5])
+    >>> nan_mean_absolute_error(y_true, y_pred, multioutput=[1, 3])
+    0.625
+    """
+    return _averaged(METRICS["mae"], y_true, y_pred, sample_weight, multioutput)
+
+
+def nan_root_mean_squared_error(
+    y_true, y_pred, *, sample_weight=None, multioutput="uniform_average"
+) -> float | np.ndarray:
+    r"""Root mean squared error of each task on its labelled rows.
+
+    .. math::
+        \mathrm{RMSE}_t = \sqrt{\frac{\sum_i m_{it} w_i (y_{it} - \hat y_{it})^2}
+                                     {\sum_i m_{it} w_i}}
+
+    with :math:`m_{it} = 1` where row :math:`i` has a label of task :math:`t` and 0
+    elsewhere, and row weights :math:`w_i`. The root is taken before the mean over
+    tasks.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels; NaN = unlabelled. The columns of a DataFrame name the tasks.
+    y_pred : array-like of the shape of `y_true`
+        Predictions. A row that is NaN in every task (an invalid graph) is left out,
+        with a warning.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+    multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_tasks,), \
+            default="uniform_average"
+        Mean over tasks, one value a task, or weights of the tasks in the mean. The
+        mean of errors in different units is ruled by the largest unit.
+
+    Returns
+    -------
+    error : float or ndarray of shape (n_tasks,)
+        In the unit of each task. A task without label is NaN in the raw values.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is infinite, a prediction is missing in some tasks
+        only, or no task has a label.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        Names the tasks without label, which are left out of the mean.
+
+    See Also
+    --------
+    sklearn.metrics.root_mean_squared_error : The same for one task without NaN.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.metrics import nan_root_mean_squared_error
+    >>> nan = float("nan")
+    >>> y_true = [[0.0, 10.0], [0.0, nan]]
+    >>> y_pred = [[3.0, 12.0], [3.0, 99.0]]
+    >>> nan_root_mean_squared_error(y_true, y_pred, multioutput="raw_values")
+    array([3., 2.])
+    """
+    return _averaged(METRICS["rmse"], y_true, y_pred, sample_weight, multioutput)
+
+
+class Metric(NamedTuple):
+    """A score per task: its map, what it needs, and whether more of it is better.
+
+    Attributes
+    ----------
+    per_task : callable
+        Maps labels, predictions and weights (n, t) to scores (t,), NaN = undefined.
+    function : callable
+        The public function.
+    needs : str
+        What a task must have, for messages.
+    greater_is_better : bool
+        Whether a higher score is a better one.
+    """
+
+    per_task: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    function: Callable
+    needs: str
+    greater_is_better: bool
+
+
+def _r2(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    labelled = weight > 0
+    high = true.max(axis=0, where=labelled, initial=-np.inf)
+    spread = high - true.min(axis=0, where=labelled, initial=np.inf)
+    # Exact test of "all labels equal": their mean may differ from them by rounding.
+    unit = np.where(spread > 0, spread, np.nan)
+    # In units of the spread no square under- or overflows.
+    residual = _weighted_mean(((true - pred) / unit) ** 2, weight)
+    centred = (true - _weighted_mean(true, weight)) / unit
+    variance = _weighted_mean(centred**2, weight)
+    return 1.0 - residual / variance
+
+
+def _mae(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return _weighted_mean(np.abs(true - pred), weight)
+
+
+def _rmse(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.sqrt(_weighted_mean((true - pred) ** 2, weight))
+
+
+def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean of each column (n, t) -> (t,); NaN where a column has no weight."""
+    total = weight.sum(axis=0)
+    return (weight * values).sum(axis=0) / np.where(total > 0, total, np.nan)
+
+
+METRICS = {
+    "r2": Metric(_r2, nan_r2_score, "two distinct labels", True),
+    "mae": Metric(_mae, nan_mean_absolute_error, "a label", False),
+    "rmse": Metric(_rmse, nan_root_mean_squared_error, "a label", False),
+}
+
+
+def _averaged(
+    metric: Metric, y_true: Any, y_pred: Any, sample_weight: Any, multioutput: Any
+) -> float | np.ndarray:
+    scored = read_scored(y_true, y_pred, sample_weight)
+    task_weights = _task_weights(multioutput, len(scored.names))
+    values = metric.per_task(scored.true, scored.pred, scored.weight)
+    defined = ~np.isnan(values)
+    _report_undefined(metric, scored, defined)
+    if task_weights is None:
+        return values
+    if not task_weights[defined].any():
+        raise ValueError(
+            "multioutput gives weight zero to every task that is defined: "
+            f"{listed(np.array(scored.names)[defined].tolist())}."
+        )
+    return float(np.average(values[defined], weights=task_weights[defined]))
+
+
+def _report_undefined(metric: Metric, scored: Scored, defined: np.ndarray) -> None:
+    name = metric.function.__name__
+    if not defined.any():
+        raise ValueError(f"{name}: no task has {metric.needs} among the scored rows.")
+    if not defined.all():
+        undefined = [scored.names[k] for k in np.flatnonzero(~defined)]
+        warnings.warn(
+            f"{name} is undefined for {len(undefined)} of {len(defined)} tasks, which "
+            f"lack {metric.needs} among the scored rows and are left out of means: "
+            f"{listed(undefined)}.",
+            UndefinedMetricWarning,
+            stacklevel=4,
+        )
+
+
+def _task_weights(multioutput: Any, n_tasks: int) -> np.ndarray | None:
+    if isinstance(multioutput, str):
+        if multioutput == "raw_values":
+            return None
+        if multioutput == "uniform_average":
+            return np.ones(n_tasks)
+        raise ValueError(
+            "multioutput must be 'uniform_average', 'raw_values' or one weight a "
+            f"task, but is {multioutput!r}."
+        )
+    weights = np.asarray(multioutput, dtype=np.float64)
+    if weights.shape != (n_tasks,):
+        raise ValueError(
+            f"y has {n_tasks} tasks, but multioutput has shape {weights.shape}."
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"multioutput must be finite and not negative: {weights.tolist()}."
+        )
+    return weights
