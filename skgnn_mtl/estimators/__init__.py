@@ -1,0 +1,5 @@
+"""Estimators with scikit-learn's interface."""
+
+from ._regressor import MultiTaskGNNRegressor
+
+__all__ = ["MultiTaskGNNRegressor"]

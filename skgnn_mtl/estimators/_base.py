@@ -1,0 +1,420 @@
+"""What all estimators share: reading, training, forward passes, pickling."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import ABC
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl._component import resolve_part
+from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
+from skgnn_mtl.readouts import Readout
+from skgnn_mtl.training import (
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    MultiTaskModel,
+    TrainingOptions,
+    TrainingStep,
+    train,
+)
+from skgnn_mtl.weighting import LossWeighting
+
+from ._inputs import check_labels, read_graphs, read_targets, split_validation
+from ._io import read, write
+
+_MAX_SEED = 2**31 - 1
+
+
+class BaseMultiTaskGNN(BaseEstimator, ABC):
+    """Training and forward passes of a multi-task graph network.
+
+    Subclasses own the constructor and the meaning of the targets.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "encoder": [str, GraphEncoder],
+        "readout": [str, Readout],
+        "head_hidden_dims": [tuple, list],
+        "task_weighting": [str, LossWeighting],
+        "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
+        "auxiliary_tasks": [Options(tuple, {()})],
+        "loss": [StrOptions(set(LOSSES)), callable],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions({*SCHEDULES, "plateau"}), callable],
+        "gradient_clip": [None, Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods("split")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "hessian_spectrum": [Options(bool, {False})],
+        "callbacks": [None, list, tuple],
+        "device": [str, torch.device],
+        "n_threads": [None, Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    history_: list[dict]
+    # State that only partial_fit leaves behind.
+    _random_state: np.random.RandomState | None = None
+    _optimizer_state: dict | None = None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    # -- fitting ------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_weight, groups, *, resume: bool, partial: bool) -> None:
+        """Train; with ``resume`` go on from the fitted state."""
+        self._validate_params()
+        graphs = read_graphs(self, X, reset=not resume)
+        values, names = read_targets(self, graphs, y)
+        weights = self._label_weights(graphs, values, sample_weight)
+        if resume:
+            self._check_same_tasks(values, names)
+        else:
+            self._one_dimensional = values.ndim == 1
+            self.task_names_, self.n_tasks_ = names, len(names)
+        table = values.reshape(len(values), -1)
+        if not resume:
+            check_labels(weights, names, "training")
+        rows = np.flatnonzero((weights > 0).any(axis=1))
+        if not rows.size:
+            raise ValueError("No row of X has a label: there is nothing to fit.")
+        groups = None if groups is None else np.asarray(groups)[rows]
+        with self._seeded(partial=partial) as seed:
+            self._train(
+                graphs[rows],
+                table[rows],
+                weights[rows],
+                groups,
+                seed,
+                resume=resume,
+                partial=partial,
+            )
+
+    def _label_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
+        """Weight of each label (n, t): 0 if it is missing or its graph invalid."""
+        table = values.reshape(len(values), -1)
+        weight = _check_sample_weight(
+            sample_weight, table, dtype=np.float64, ensure_non_negative=True
+        )
+        if not weight.any():
+            raise ValueError("All sample weights are zero: there is nothing to fit.")
+        invalid = np.flatnonzero(~graphs.valid)
+        if invalid.size:
+            warnings.warn(
+                f"{invalid.size} invalid graphs are left out of fit, at rows "
+                f"{_enumerate(invalid)}.",
+                stacklevel=4,
+            )
+        return np.where(np.isnan(table) | ~graphs.valid[:, None], 0.0, weight[:, None])
+
+    def _check_same_tasks(self, values: np.ndarray, names: list[str]) -> None:
+        if names != self.task_names_ or (values.ndim == 1) != self._one_dimensional:
+            raise ValueError(
+                f"y has the tasks {names}, but the estimator was fitted with "
+                f"{self.task_names_}; use the same columns, or fit anew."
+            )
+
+    @contextmanager
+    def _seeded(self, *, partial: bool) -> Iterator[int]:
+        """Run inside a forked torch generator, with one seed drawn for this call."""
+        if not partial:
+            self._random_state = None
+        source = self._random_state or check_random_state(self.random_state)
+        seed = int(source.randint(_MAX_SEED))
+        if partial:
+            # The next call goes on with this generator.
+            self._random_state = source
+        device = self._device()
+        devices = [device] if device.type == "cuda" else []
+        with _threads(self.n_threads), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield seed
+
+    def _train(self, graphs, table, weights, groups, seed, *, resume, partial) -> None:
+        train_rows, valid_rows = np.arange(len(graphs)), None
+        if not partial and self._needs_validation():
+            train_rows, valid_rows = split_validation(
+                self.validation, graphs, weights, groups, seed
+            )
+            check_labels(weights[train_rows], self.task_names_, "inner training")
+            check_labels(weights[valid_rows], self.task_names_, "validation")
+        if not resume:
+            self._learn_targets(table[train_rows], weights[train_rows])
+            self._build()
+        targets = self._encode_targets(table)
+
+        def subset(rows):
+            return GraphDataset(graphs[rows], targets[rows], weights[rows])
+
+        try:
+            result = train(
+                self.module_,
+                TrainingStep(self.task_weighting_, LOSSES.get(self.loss) or self.loss),
+                subset(train_rows),
+                None if valid_rows is None else subset(valid_rows),
+                task_names=self.task_names_,
+                watched=self._watched_tasks(),
+                options=self._options(partial=partial),
+                device=self._device(),
+                generator=torch.Generator().manual_seed(seed),
+                optimizer_state=self._optimizer_state if partial and resume else None,
+            )
+        except FloatingPointError:
+            # A network full of NaN must not pass for a fitted one.
+            del self.module_
+            raise
+        self._keep(result, resume=resume, partial=partial)
+        if result.interrupted:
+            raise KeyboardInterrupt(
+                "fit was interrupted; the estimator keeps the state reached so far."
+            )
+
+    def _keep(self, result, *, resume: bool, partial: bool) -> None:
+        """Store what outlives a training; only partial_fit needs the optimizer."""
+        earlier = self.history_ if resume else []
+        for k, record in enumerate(result.history):
+            record["epoch"] = len(earlier) + k + 1
+        self.history_ = earlier + result.history
+        self.best_epoch_ = len(earlier) + result.best_epoch
+        if self.history_:
+            weights = np.array(list(self.history_[-1]["task_weights"].values()))
+            self.task_weights_ = weights / weights.mean()
+        self._optimizer_state = result.optimizer_state if partial else None
+
+    def _needs_validation(self) -> bool:
+        return (
+            self.early_stopping
+            or self.lr_schedule == "plateau"
+            or not isinstance(self.validation, Real)
+        )
+
+    def _build(self) -> None:
+        """Make the module and the weighting from clones of the parts."""
+        self._assemble(
+            resolve_part(self.encoder, encoders, GraphEncoder, "encoder"),
+            resolve_part(self.readout, readouts, Readout, "readout"),
+            tuple(self.head_hidden_dims),
+            resolve_part(
+                self.task_weighting, weighting, LossWeighting, "task_weighting"
+            ),
+        )
+
+    def _assemble(self, encoder, readout, hidden_dims, task_weighting) -> None:
+        """Build unbuilt parts for the tasks and the schema of the fit."""
+        task_weighting.build(self.n_tasks_, self.task_names_)
+        model = MultiTaskModel(
+            encoder, readout, self.schema_, self.n_tasks_, hidden_dims
+        )
+        device = self._device()
+        self.task_weighting_ = task_weighting.to(device)
+        self.module_ = model.to(device, getattr(torch, self.schema_.dtype))
+
+    def _options(self, *, partial: bool) -> TrainingOptions:
+        return TrainingOptions(
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            # A schedule runs over a whole fit; partial_fit does not know its end.
+            lr_schedule="constant" if partial else self.lr_schedule,
+            gradient_clip=self.gradient_clip,
+            batch_size=self.batch_size,
+            max_epochs=1 if partial else self.max_epochs,
+            early_stopping=self.early_stopping and not partial,
+            n_iter_no_change=self.n_iter_no_change,
+            callbacks=self.callbacks,
+            verbose=int(self.verbose),
+        )
+
+    def _watched_tasks(self) -> np.ndarray:
+        """Positions of the target tasks."""
+        if self.target_tasks is None:
+            return np.arange(self.n_tasks_)
+        chosen = self.target_tasks
+        if isinstance(chosen, (str, Integral)):
+            chosen = [chosen]
+        return np.array([self._task_position(task) for task in chosen], dtype=int)
+
+    def _task_position(self, task: Any) -> int:
+        if isinstance(task, str) and task in self.task_names_:
+            return self.task_names_.index(task)
+        if isinstance(task, Integral) and -self.n_tasks_ <= int(task) < self.n_tasks_:
+            return int(task) % self.n_tasks_
+        raise ValueError(
+            f"target_tasks names {task!r}, but the tasks are {self.task_names_}."
+        )
+
+    # -- forward passes -----------------------------------------------------------
+
+    def _forward(self, X, function: Callable[[GraphBatch], torch.Tensor]) -> np.ndarray:
+        """Apply a function of batches to all valid graphs; NaN rows for the others."""
+        check_is_fitted(self)
+        graphs = read_graphs(self, X, reset=False)
+        device = self._device()
+        self.module_.to(device).eval()
+        rows = np.flatnonzero(graphs.valid)
+        step = max(self.batch_size, 256)
+        with _threads(self.n_threads), torch.inference_mode():
+            parts = [
+                function(graphs.batch(rows[k : k + step]).to(device)).double().cpu()
+                # An empty selection still tells the width of the result.
+                for k in range(0, max(len(rows), 1), step)
+            ]
+        values = torch.cat(parts).numpy()
+        result = np.full((len(graphs), values.shape[1]), np.nan)
+        result[rows] = values
+        return result
+
+    def embed(self, X) -> np.ndarray:
+        """Embed graphs in the space behind the readout, which all tasks share.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            The graphs.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, width)
+            One row a graph, NaN for an invalid one.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        check_is_fitted(self)
+        return self._forward(X, self.module_.embed)
+
+    def _device(self) -> torch.device:
+        if str(self.device) != "auto":
+            device = torch.device(self.device)
+            if device.type != "cuda" or torch.cuda.is_available():
+                return device
+            warnings.warn(
+                f"device={str(device)!r} is not there; the CPU is used instead.",
+                stacklevel=3,
+            )
+        elif torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
+
+    # -- persistence --------------------------------------------------------------
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        for name in ("module_", "task_weighting_"):
+            if name in state and _on_accelerator(state[name]):
+                state[name] = copy.deepcopy(state[name]).cpu()
+        return state
+
+    def save(self, path) -> None:
+        """Write the fitted estimator into one file that is safe to load.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a parameter holds something that JSON cannot express, such as a
+            callback or a class of your own; pickle keeps those.
+        """
+        check_is_fitted(self)
+        values = {
+            "parameters": self.get_params(deep=False),
+            "parts": {
+                "encoder": self.module_.encoder,
+                "readout": self.module_.readout,
+                "hidden_dims": self.module_.hidden_dims,
+                "task_weighting": self.task_weighting_,
+            },
+            "fitted": {
+                name: value
+                for name, value in vars(self).items()
+                if name.endswith("_") and not isinstance(value, torch.nn.Module)
+            },
+            "one_dimensional": self._one_dimensional,
+        }
+        tensors = {
+            "module": self.module_.state_dict(),
+            "task_weighting": self.task_weighting_.state_dict(),
+        }
+        write(path, kind=type(self).__name__, values=values, tensors=tensors)
+
+    @classmethod
+    def load(cls, path):
+        """Read what :meth:`save` wrote. Never executes code from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        estimator : estimator of this class
+            It predicts as the saved one, and can be trained on with ``warm_start`` or
+            ``partial_fit``.
+
+        Raises
+        ------
+        ValueError
+            If the file is of something else.
+        """
+        values, tensors = read(path, kind=cls.__name__)
+        estimator = cls(**values["parameters"])
+        estimator.__dict__.update(values["fitted"])
+        estimator._one_dimensional = values["one_dimensional"]
+        with torch.random.fork_rng(devices=[]):
+            estimator._assemble(**values["parts"])
+        estimator.module_.load_state_dict(tensors["module"])
+        estimator.module_.eval()
+        estimator.task_weighting_.load_state_dict(tensors["task_weighting"])
+        return estimator
+
+
+def _on_accelerator(module: torch.nn.Module) -> bool:
+    tensors = (*module.parameters(), *module.buffers())
+    return any(tensor.device.type != "cpu" for tensor in tensors)
+
+
+@contextmanager
+def _threads(n_threads: int | None) -> Iterator[None]:
+    """Run with ``n_threads`` torch threads, or as many as there are."""
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _enumerate(rows: np.ndarray, most: int = 10) -> str:
+    shown = ", ".join(map(str, rows[:most]))
+    return shown + (", ..." if rows.size > most else "")

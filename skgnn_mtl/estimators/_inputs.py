@@ -1,0 +1,224 @@
+"""Reading what users pass to fit and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+
+from skgnn_mtl.graphs import GraphArray
+
+
+def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
+    """Read X as graphs and keep, or check, what ``fit`` learned about it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_``, ``feature_names_in_`` and ``schema_`` are set
+        (``reset=True``) or compared with.
+    X : GraphArray or array-like of shape (n_samples, n_features)
+        Graphs, or a numeric table whose rows are graphs of one node.
+    reset : bool
+        True in ``fit``.
+
+    Returns
+    -------
+    graphs : GraphArray of shape (n_samples,)
+        The graphs.
+
+    Raises
+    ------
+    TypeError
+        If X holds strings.
+    ValueError
+        If X does not fit the schema of ``fit``.
+    """
+    if isinstance(X, GraphArray):
+        graphs = X
+        if reset:
+            estimator.n_features_in_ = 1
+            estimator.__dict__.pop("feature_names_in_", None)
+        if not len(graphs):
+            raise ValueError(
+                "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
+                "required."
+            )
+    else:
+        _refuse_strings(estimator, X)
+        table = validate_data(estimator, X, dtype=np.float64, reset=reset)
+        graphs = GraphArray.from_features(table)
+    if reset:
+        estimator.schema_ = graphs.schema
+    elif graphs.schema != estimator.schema_:
+        raise ValueError(
+            f"X has other columns than in fit: "
+            f"{estimator.schema_.difference(graphs.schema)} (fit against now). "
+            "Featurize both with the same transformer."
+        )
+    return graphs
+
+
+def _refuse_strings(estimator, X) -> None:
+    first = X
+    for _ in range(2):
+        if isinstance(first, str) or not hasattr(first, "__len__") or not len(first):
+            break
+        first = next(iter(_rows(first)), None)
+    if isinstance(first, str):
+        raise TypeError(
+            f"X holds strings ({first!r} is the first), but "
+            f"{type(estimator).__name__} needs graphs: put SmilesToGraph() in front, "
+            "as in make_pipeline(SmilesToGraph(), ...)."
+        )
+
+
+def _rows(values):
+    # Iterating a frame would give its column names, iterating a mapping its keys.
+    if hasattr(values, "iloc"):
+        return values.iloc[0] if values.ndim == 2 else values
+    if isinstance(values, dict):
+        return ()
+    return values.rows() if hasattr(values, "rows") else values
+
+
+def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
+    """Read y as a table of labels with gaps.
+
+    Parameters
+    ----------
+    estimator : estimator
+        For the message.
+    X : sized
+        Must be as long as y.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels, NaN, None or ``pandas.NA`` where missing.
+
+    Returns
+    -------
+    values : ndarray of float64, of the shape of y
+        Labels, NaN where missing.
+    task_names : list of str
+        Column names, or ``task_0``, ``task_1``, ...
+
+    Raises
+    ------
+    ValueError
+        If y is None, has infinite entries, other dimensions or another length.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but "
+            "the target y is None."
+        )
+    names = _column_names(y)
+    values = check_array(
+        _without_objects(y),
+        ensure_2d=False,
+        ensure_all_finite=False,
+        dtype=np.float64,
+        input_name="y",
+    )
+    if values.ndim > 2:
+        raise ValueError(f"y must have one or two dimensions, but has {values.ndim}.")
+    check_consistent_length(X, values)
+    n_tasks = 1 if values.ndim == 1 else values.shape[1]
+    names = names or [f"task_{t}" for t in range(n_tasks)]
+    if len(set(names)) != n_tasks:
+        raise ValueError(f"Task names must differ, but the columns of y are {names}.")
+    infinite = np.argwhere(np.isinf(values.reshape(len(values), -1)))
+    for row, task in infinite[:1].tolist():
+        raise ValueError(
+            f"Input y contains infinity: task {names[task]!r}, row {row}. Use NaN for "
+            "a missing label."
+        )
+    return values, names
+
+
+def _column_names(y) -> list[str]:
+    if hasattr(y, "columns"):
+        return [str(name) for name in y.columns]
+    name = getattr(y, "name", None)
+    return [str(name)] if isinstance(name, str) and name else []
+
+
+def _without_objects(y):
+    """Turn frames and object arrays into float arrays, whatever marks a gap."""
+    if isinstance(y, (pd.DataFrame, pd.Series)):
+        y = y.to_numpy(dtype=object)
+    elif hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    if isinstance(y, np.ndarray) and y.dtype == object:
+        return np.where(pd.isna(y), np.nan, y)
+    return y
+
+
+def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Refuse a task without a single label.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_samples, n_tasks)
+        Weights of the labels, 0 where missing.
+    names : sequence of str
+        Task names.
+    where : str
+        Which rows these are, for the message.
+
+    Raises
+    ------
+    ValueError
+        Naming the tasks that have no label.
+    """
+    bare = [repr(names[t]) for t in np.flatnonzero(~(weights > 0).any(axis=0)).tolist()]
+    if bare:
+        raise ValueError(
+            f"Task {', '.join(bare)} has no label in the {where} rows; drop it or "
+            "choose another split."
+        )
+
+
+def split_validation(validation, X, weights, groups, seed: int):
+    """Choose the rows that watch the training.
+
+    Parameters
+    ----------
+    validation : float or cross-validation splitter
+        Share of the rows, or a splitter whose first split is used.
+    X : GraphArray of shape (n_samples,)
+        The rows.
+    weights : ndarray of shape (n_samples, n_tasks)
+        Weights of the labels; a random share is spread evenly over the patterns of
+        missing labels.
+    groups : array-like of shape (n_samples,) or None
+        Rows of one group stay together.
+    seed : int
+        Seed of a random split.
+
+    Returns
+    -------
+    train_rows, valid_rows : ndarray of int
+        Positions.
+    """
+    n = len(X)
+    if hasattr(validation, "split"):
+        return next(iter(validation.split(X, weights, groups)))
+    if groups is not None:
+        splitter = GroupShuffleSplit(1, test_size=validation, random_state=seed)
+        return next(splitter.split(X, groups=groups))
+    n_valid = ceil(validation * n)
+    if n_valid >= n:
+        raise ValueError(
+            f"validation={validation} leaves none of {n} rows to train on."
+        )
+    # Systematic sampling along rows sorted by the pattern of their labels.
+    rng = np.random.default_rng(seed)
+    order = np.lexsort([rng.random(n), *(weights > 0).T])
+    picked = order[((np.arange(n_valid) + rng.random()) * n / n_valid).astype(int)]
+    is_valid = np.zeros(n, dtype=bool)
+    is_valid[picked] = True
+    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)

@@ -1,0 +1,171 @@
+"""Fitted estimators in files: tensors beside JSON, read without executing anything."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl._component import Component
+from skgnn_mtl.graphs import GraphSchema
+
+_FORMAT = "skgnn_mtl.estimator"
+# Only classes of these rooms are ever made from a file.
+_FAMILIES = {"encoders": encoders, "readouts": readouts, "weighting": weighting}
+
+
+def write(path, *, kind: str, values: dict, tensors: dict) -> None:
+    """Write JSON values and tensors into one file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    kind : str
+        Class of the estimator.
+    values : dict
+        What :func:`encode` can express.
+    tensors : dict
+        State dicts.
+
+    Raises
+    ------
+    ValueError
+        If a value cannot be expressed.
+    """
+    header = {
+        "format": _FORMAT,
+        "kind": kind,
+        "version": version("skgnn_mtl"),
+        "values": encode(values, kind),
+    }
+    torch.save({"header": json.dumps(header), "tensors": tensors}, path)
+
+
+def read(path, *, kind: str) -> tuple[dict, dict]:
+    """Read what :func:`write` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    kind : str
+        Class that the file must be of.
+
+    Returns
+    -------
+    values : dict
+        Decoded values.
+    tensors : dict
+        State dicts, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the file is of something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        header = json.loads(content["header"])
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is not a saved {kind}.") from error
+    if header.get("format") != _FORMAT or header["kind"] != kind:
+        raise ValueError(f"{path} holds a {header.get('kind')}, not a {kind}.")
+    return decode(header["values"]), content["tensors"]
+
+
+def encode(value: Any, where: str) -> Any:
+    """Express a value in JSON.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, strings, arrays, containers, schemas, and parts of this package.
+    where : str
+        Where the value stands, for the message.
+
+    Returns
+    -------
+    expressed : object
+        JSON-ready; whatever JSON does not know is a dict with one tagged key.
+
+    Raises
+    ------
+    ValueError
+        If the value is something else, for instance a function.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, list):
+        return [encode(item, where) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item, where) for item in value]}
+    if isinstance(value, dict):
+        pairs = [
+            [encode(k, where), encode(v, f"{where}.{k}")] for k, v in value.items()
+        ]
+        return {"dict": pairs}
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": value.dtype.str}
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, GraphSchema):
+        return {"schema": value.to_dict()}
+    if isinstance(value, Component) and _family(value):
+        parameters = BaseEstimator.get_params(value, deep=False)
+        name = f"{_family(value)}.{type(value).__name__}"
+        return {"part": name, "parameters": encode(parameters, f"{where}.{name}")}
+    raise ValueError(
+        f"save() keeps numbers, strings and the parts of skgnn_mtl, but {where} is "
+        f"{value!r}. Set it to another value first, or pickle the estimator."
+    )
+
+
+def decode(value: Any) -> Any:
+    """Give back what :func:`encode` expressed.
+
+    Parameters
+    ----------
+    value : object
+        Parsed JSON.
+
+    Returns
+    -------
+    original : object
+        Parts come back unbuilt.
+    """
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value:
+        return tuple(decode(item) for item in value["tuple"])
+    if "dict" in value:
+        return {decode(k): decode(v) for k, v in value["dict"]}
+    if "array" in value:
+        dtype = np.dtype(value["dtype"])
+        return np.array(value["array"], dtype=object if dtype.hasobject else dtype)
+    if "schema" in value:
+        return GraphSchema.from_dict(value["schema"])
+    family, _, name = value["part"].partition(".")
+    if family not in _FAMILIES or name not in _FAMILIES[family].__all__:
+        raise ValueError(f"The file names a part that is unknown: {value['part']}.")
+    return getattr(_FAMILIES[family], name)(**decode(value["parameters"]))
+
+
+def _family(part: Component) -> str | None:
+    """Room whose public member a part is; None for a user's own class."""
+    cls = type(part)
+    for family, module in _FAMILIES.items():
+        if getattr(module, cls.__name__, None) is cls:
+            return family
+    return None

@@ -1,0 +1,110 @@
+"""Imports point downwards, and each outside package is known where it should be."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skgnn_mtl
+
+PACKAGE = Path(skgnn_mtl.__file__).parent
+LAYERS = {
+    "_component": 0,
+    "graphs": 0,
+    "metrics": 0,
+    "datasets": 0,
+    "featurizers": 1,
+    "encoders": 1,
+    "readouts": 1,
+    "weighting": 1,
+    "training": 2,
+    "estimators": 3,
+    "model_selection": 4,
+}
+# Who may know a package; a name without a slash stands for the whole folder.
+ALLOWED = {
+    "skorch": {"training/_net.py"},
+    "rdkit": {"featurizers", "model_selection/_scaffold.py"},
+    "torch": {
+        "_component.py",
+        "graphs",
+        "encoders",
+        "readouts",
+        "weighting",
+        "training",
+        "estimators",
+    },
+    "torch_geometric": {"graphs/_array.py"},
+    "pooch": {"datasets"},
+    "matplotlib": set(),
+}
+FILES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if "data" not in path.relative_to(PACKAGE).parts
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute names of everything a file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "skgnn_mtl" or len(parts) < 2:
+            continue
+        other = parts[1]
+        assert LAYERS[other] < LAYERS[own], f"{path.name} imports {name}"
+
+
+def test_every_room_has_a_layer():
+    rooms = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file()}
+    assert rooms == set(LAYERS) - {"_component"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_outside_packages_are_known_in_their_place_only(path):
+    relative = path.relative_to(PACKAGE)
+    for name in imported(path):
+        places = ALLOWED.get(name.split(".")[0])
+        if places is not None:
+            assert {relative.as_posix(), relative.parts[0]} & places, (
+                f"{relative} imports {name}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("skgnn_mtl.metrics", ["torch", "rdkit"]),
+        ("skgnn_mtl.datasets", ["torch", "rdkit"]),
+    ],
+)
+def test_light_rooms_stay_light_by_themselves(module, heavy):
+    # The package's own __init__ imports torch, so look at the files, not sys.modules.
+    folder = PACKAGE / module.split(".")[1]
+    names = {n.split(".")[0] for path in folder.glob("*.py") for n in imported(path)}
+    assert not names & set(heavy)
+
+
+def test_importing_the_package_has_no_side_effect_on_the_outside():
+    code = (
+        "import sys, skgnn_mtl\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "assert 'rdkit' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,26 @@
+"""scikit-learn's own checks on the real estimators, without expected failures."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl.encoders import DMPNN, GIN
+
+# Full batches and no batch normalisation: the checks ask that an integer weight equals
+# a repeated row, which only the loss over all rows at once can give.
+SETTINGS = {"batch_size": 1000, "max_epochs": 60, "lr": 1e-2, "device": "cpu"}
+
+
+@parametrize_with_checks(
+    [
+        MultiTaskGNNRegressor(GIN(width=32, n_layers=1, norm=None), **SETTINGS),
+        MultiTaskGNNRegressor(
+            DMPNN(width=32),
+            readout="attention",
+            head_hidden_dims=(16,),
+            task_weighting="uncertainty",
+            **SETTINGS,
+        ),
+    ]
+)
+def test_regressor(estimator, check):
+    check(estimator)
