@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_array import as_tuples, random_graphs
+from random_graphs import as_tuples, random_graphs
 
 from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphLoader, Incidence
 
