@@ -35,7 +35,9 @@ def save_columns(path, schema: GraphSchema, pointers: dict, columns: dict) -> No
     (folder / _HEADER).write_text(json.dumps(header, indent=1))
 
 
-def load_columns(path, *, mmap_mode: Literal["r"] | None) -> tuple[GraphSchema, dict, dict]:
+def load_columns(
+    path, *, mmap_mode: Literal["r"] | None
+) -> tuple[GraphSchema, dict, dict]:
     """Read the folder that :func:`save_columns` wrote."""
     folder = Path(path)
     if mmap_mode not in (None, "r"):

@@ -33,6 +33,8 @@ from skgnn_mtl.featurizers import SmilesToGraph, _molecules
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 BATCH_SIZES = (32, 128)
+OURS = ("ours, ogb", "ours, chemprop")
+PEERS = ("torch-geometric", "chemprop", "ogb")
 
 
 # -- contestants: a list of SMILES in, graphs out -------------------------------------
@@ -102,11 +104,18 @@ def time_one_process(smiles: list[str], where: str, repeats: int) -> list[tuple]
         name: (lambda call=call: call(smiles)) for name, call in contestants().items()
     }
     seconds = take_turns(calls, repeats, time.process_time)
-    base = seconds["floor: MolFromSmiles"]
-    return [
-        (name, where, 1e6 * s / len(smiles), "us a molecule", s / base, "floor")
-        for name, s in seconds.items()
-    ]
+    base = seconds.pop("floor: MolFromSmiles")
+    scale, unit = 1e6 / len(smiles), "us a molecule"
+    rows = [("floor: MolFromSmiles", where, base * scale, unit, 1.0, "floor")]
+    peers = [name for name in seconds if name.startswith(PEERS)]
+    for name, s in seconds.items():
+        rows.append((name, where, s * scale, unit, s / base, "floor"))
+        if name in OURS:
+            rows += [
+                (name, where, s * scale, unit, s / seconds[peer], peer)
+                for peer in peers
+            ]
+    return rows
 
 
 def time_two_processes(smiles: list[str], where: str, repeats: int) -> list[tuple]:

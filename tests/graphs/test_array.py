@@ -210,6 +210,8 @@ BAD = {
         {"node_codes": [[5, 0]]},
         r"'element' of node_codes must lie in 0..4, but runs from 5 to 5",
     ),
+    "codes that are no integers": ({"node_codes": [[0.5, 0]]}, "must be integers"),
+    "negative codes": ({"node_codes": [[0, -1]]}, r"'charge' .* runs from -1 to -1"),
     "too few codes": ({"node_codes": [[0]]}, r"node_codes must have shape \(1, 2\)"),
     "an edge to nowhere": (
         {"n_edges": [1], "edge_index": [[0], [1]], "edge_codes": [[0]]},

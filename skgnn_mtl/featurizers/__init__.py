@@ -1,0 +1,7 @@
+"""Transformers from strings to packed graphs."""
+
+from ._base import GraphTransformer
+from ._columns import AtomColumn, BondColumn
+from ._smiles import SmilesToGraph
+
+__all__ = ["AtomColumn", "BondColumn", "GraphTransformer", "SmilesToGraph"]

@@ -1,0 +1,152 @@
+"""From the containers of scikit-learn's users to one list of rows.
+
+No import of pandas, polars or RDKit: containers are told apart by what they can do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Number
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from skgnn_mtl.graphs import GraphArray
+
+_WANTED = "a list, a tuple, a one-dimensional array, a Series, or a table of one column"
+
+
+def as_strings(X: Any) -> list:
+    """Read any column of strings as a list, in order.
+
+    Rows are counted by position, never by an index label.
+
+    Parameters
+    ----------
+    X : list, tuple, array, Series or one-column table of shape (n,) or (n, 1)
+        Strings; ``None``, NaN, ``pd.NA`` and blank strings are missing. Objects such
+        as RDKit molecules are rows like any other.
+
+    Returns
+    -------
+    rows : list of length n
+        A ``str`` for a string, ``None`` for a missing entry, any other object as it
+        is.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is one bare string, a file path, a ``GraphArray`` or no container, or
+        if an entry is a number, a path, bytes or a container.
+    ValueError
+        If ``X`` has more than one column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgnn_mtl.featurizers._strings import as_strings
+    >>> as_strings(np.array([["CCO"], [None]], dtype=object))
+    ['CCO', None]
+    """
+    return [_as_row(i, value) for i, value in enumerate(_entries(X))]
+
+
+def _entries(X: Any) -> Iterable:
+    if isinstance(X, (list, tuple)):
+        return _unnest(X)
+    _refuse(X)
+    if hasattr(X, "columns"):
+        return _entries_of_frame(X)
+    if hasattr(X, "to_list"):
+        return X.to_list()
+    # Not asarray: it would drop the mask of a masked array.
+    return _entries_of_array(np.asanyarray(X))
+
+
+def _refuse(X: Any) -> None:
+    if isinstance(X, (str, bytes)):
+        raise TypeError(f"X is one string, {X!r}; wrap it in a list: [{X!r}].")
+    if isinstance(X, PathLike):
+        raise TypeError(
+            f"X is a file path, {str(X)!r}; read the file and pass its strings."
+        )
+    if isinstance(X, GraphArray):
+        raise TypeError(
+            "X is a GraphArray already; pass it to the graph estimator as it is."
+        )
+    if hasattr(X, "nnz"):
+        raise TypeError(f"X must be {_WANTED}, but is a sparse {type(X).__name__}.")
+    if not (hasattr(X, "__array__") or hasattr(X, "columns") or hasattr(X, "to_list")):
+        raise TypeError(
+            f"X must be {_WANTED}, but is {type(X).__name__}. "
+            "Wrap a single molecule in a list; make a list of an iterator."
+        )
+
+
+def _unnest(X: list | tuple) -> Iterable:
+    """Read a list of rows of one entry each as a list of entries."""
+    if not X or not all(isinstance(row, (list, tuple)) for row in X):
+        return X
+    _check_width(len(X), max(len(row) for row in X))
+    return [row[0] if row else None for row in X]
+
+
+def _entries_of_frame(X: Any) -> Iterable:
+    _check_width(*X.shape)
+    column = X.iloc[:, 0] if hasattr(X, "iloc") else X[X.columns[0]]
+    return column.to_list()
+
+
+def _entries_of_array(X: np.ndarray) -> Iterable:
+    if X.ndim == 0:
+        raise TypeError(f"X must be {_WANTED}, but is one {type(X.item()).__name__}.")
+    if X.ndim > 1:
+        _check_width(len(X), math.prod(X.shape[1:]))
+        X = X.reshape(len(X))
+    return X.tolist()
+
+
+def _check_width(n_rows: int, n_columns: int) -> None:
+    if n_columns == 0:
+        raise ValueError(
+            f"X has no column: found 0 feature(s) (shape=({n_rows}, 0)) while a "
+            "minimum of 1 is required."
+        )
+    if n_columns != 1:
+        raise ValueError(
+            f"X has {n_columns} columns, but one column of strings was wanted; choose "
+            "it with sklearn.compose.ColumnTransformer, or pass that column alone."
+        )
+
+
+def _as_row(i: int, value: Any) -> Any:
+    if type(value) is str:
+        return value if value and not value.isspace() else None
+    if isinstance(value, str):
+        return _as_row(i, str(value))
+    if _is_missing(value):
+        return None
+    if isinstance(value, (Number, np.generic)):
+        raise TypeError(
+            f"X must hold strings, but X[{i}] = {value!r} is a number "
+            f"({type(value).__name__})."
+        )
+    if isinstance(value, PathLike):
+        raise TypeError(
+            f"X must hold strings, but X[{i}] = {str(value)!r} is a file path; read "
+            "the file and pass its strings."
+        )
+    if isinstance(value, (bytes, list, tuple, dict, set, np.ndarray)):
+        raise TypeError(
+            f"X must hold strings, but X[{i}] = {value!r} is of type "
+            f"{type(value).__name__}."
+        )
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
