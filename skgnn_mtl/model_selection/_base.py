@@ -1,0 +1,83 @@
+"""What the splitters have in common."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import check_random_state
+
+
+class KFoldSplitter(BaseCrossValidator):
+    """Abstract base of splitters that test every row once, in one of K folds.
+
+    A subclass has the parameters ``n_splits``, ``shuffle`` and ``random_state`` and
+    implements :meth:`_fold_of_row`.
+    """
+
+    n_splits: int
+    shuffle: bool
+    random_state: Any
+
+    @abstractmethod
+    def _fold_of_row(
+        self, X: Any, y: Any, ordered: Callable[[int], np.ndarray]
+    ) -> np.ndarray:
+        """Return the fold of each row, shape (n,).
+
+        ``ordered(m)`` gives the numbers 0..m-1, shuffled if that was asked for.
+        """
+
+    def get_n_splits(self, X=None, y=None, groups=None) -> int:
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of folds.
+        """
+        return self.n_splits
+
+    def _iter_test_indices(self, X=None, y=None, groups=None) -> Iterator[np.ndarray]:
+        check_n_splits(self.n_splits, minimum=2)
+        warn_of_groups(self, groups)
+        fold_of_row = self._fold_of_row(X, y, self._ordered())
+        for fold in range(self.n_splits):
+            yield np.flatnonzero(fold_of_row == fold)
+
+    def _ordered(self) -> Callable[[int], np.ndarray]:
+        if self.shuffle:
+            return check_random_state(self.random_state).permutation
+        if self.random_state is not None:
+            raise ValueError(
+                f"random_state={self.random_state!r} has no effect without "
+                "shuffle=True; leave it out or shuffle."
+            )
+        return np.arange
+
+
+def check_n_splits(n_splits: Any, minimum: int) -> None:
+    """Refuse anything but an integer that is large enough."""
+    if not isinstance(n_splits, (int, np.integer)) or n_splits < minimum:
+        raise ValueError(
+            f"n_splits must be an integer of at least {minimum}, but is {n_splits!r}."
+        )
+
+
+def warn_of_groups(splitter: Any, groups: Any) -> None:
+    """Say that a splitter has no use for groups."""
+    if groups is not None:
+        warnings.warn(
+            f"The groups parameter is ignored by {type(splitter).__name__}.",
+            UserWarning,
+            stacklevel=3,
+        )
