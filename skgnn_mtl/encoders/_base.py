@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +136,12 @@ class BatchNorm(nn.BatchNorm1d):
             self.bias,
             eps=self.eps,
         )
+
+
+def check_width(encoder: GraphEncoder) -> None:
+    """Refuse a width that no tensor can have."""
+    if not isinstance(encoder.width, Integral) or encoder.width < 1:
+        raise ValueError(f"width must be an integer >= 1, got {encoder!r}.")
 
 
 def make_norm(norm: str | None, width: int) -> nn.Module:

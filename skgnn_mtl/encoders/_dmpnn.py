@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphBatch, GraphSchema, Incidence
 
-from ._base import Columns, GraphEncoder, get_activation
+from ._base import Columns, GraphEncoder, check_width, get_activation
 
 
 class DMPNN(GraphEncoder):
@@ -77,6 +77,7 @@ class DMPNN(GraphEncoder):
                 f"graphs of schema {schema.name!r} have edges of one direction; "
                 "choose another encoder, for instance GIN."
             )
+        check_width(self)
         get_activation(self.activation)
         self.nodes = Columns(schema.node_columns, schema.node_features)
         self.edges = Columns(schema.edge_columns, schema.edge_features)

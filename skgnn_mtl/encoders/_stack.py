@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 
-from ._base import Columns, GraphEncoder, get_activation, make_norm
+from ._base import Columns, GraphEncoder, check_width, get_activation, make_norm
 
 
 class LayerStack(GraphEncoder):
@@ -35,6 +35,7 @@ class LayerStack(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
+        check_width(self)
         get_activation(self.activation)
         self.nodes = Columns(schema.node_columns, schema.node_features)
         self.edges = Columns(schema.edge_columns, schema.edge_features)

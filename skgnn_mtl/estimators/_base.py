@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 from abc import ABC
 from collections.abc import Callable, Iterator
@@ -14,8 +15,19 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+)
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from skgnn_mtl import encoders, readouts, weighting
 from skgnn_mtl._component import resolve_part
@@ -37,6 +49,7 @@ from ._inputs import check_labels, read_graphs, read_targets, split_validation
 from ._io import read, write
 
 _MAX_SEED = 2**31 - 1
+_SEEDED = threading.RLock()
 
 
 class BaseMultiTaskGNN(BaseEstimator, ABC):
@@ -83,8 +96,27 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
     # -- fitting ------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight, groups, *, resume: bool, partial: bool) -> None:
-        """Train; with ``resume`` go on from the fitted state."""
-        self._validate_params()
+        """Train; with ``resume`` go on from the fitted state.
+
+        A fit that fails leaves the estimator as it was. Only a training that breaks
+        off while it changes the fitted network leaves none.
+        """
+        before = dict(self.__dict__)
+        try:
+            interrupted = self._fit_rows(X, y, sample_weight, groups, resume, partial)
+        except BaseException:
+            if "module_" not in self.__dict__:
+                before.pop("module_", None)
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        if interrupted:
+            raise KeyboardInterrupt(
+                "fit was interrupted; the estimator keeps the state reached so far."
+            )
+
+    def _fit_rows(self, X, y, sample_weight, groups, resume, partial) -> bool:
+        self._check_parameters()
         graphs = read_graphs(self, X, reset=not resume)
         values, names = read_targets(self, graphs, y)
         weights = self._label_weights(graphs, values, sample_weight)
@@ -93,23 +125,56 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         else:
             self._one_dimensional = values.ndim == 1
             self.task_names_, self.n_tasks_ = names, len(names)
-        table = values.reshape(len(values), -1)
-        if not resume:
             check_labels(weights, names, "training")
-        rows = np.flatnonzero((weights > 0).any(axis=1))
-        if not rows.size:
+        table = values.reshape(len(values), -1)
+        labelled = (weights > 0).any(axis=1)
+        if not labelled.any():
             raise ValueError("No row of X has a label: there is nothing to fit.")
-        groups = None if groups is None else np.asarray(groups)[rows]
+        watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
-            self._train(
-                graphs[rows],
-                table[rows],
-                weights[rows],
-                groups,
-                seed,
-                resume=resume,
-                partial=partial,
+            rows, valid_rows = np.flatnonzero(labelled), None
+            if not partial and self._needs_validation():
+                rows, valid_rows = self._split(
+                    graphs, table, weights, groups, labelled, seed
+                )
+            if not resume:
+                self._learn_targets(table[rows], weights[rows])
+                self._build()
+            targets = self._encode_targets(table)
+            train_set, valid_set = (
+                None
+                if part is None
+                else GraphDataset(graphs[part], targets[part], weights[part])
+                for part in (rows, valid_rows)
             )
+            return self._train(
+                train_set, valid_set, watched, seed, resume=resume, partial=partial
+            )
+
+    def _check_parameters(self) -> None:
+        """Check what scikit-learn's constraints cannot express, too."""
+        self._validate_params()
+        name = type(self).__name__
+        for width in self.head_hidden_dims:
+            if not isinstance(width, Integral) or int(width) < 1:
+                raise InvalidParameterError(
+                    f"The 'head_hidden_dims' parameter of {name} must hold integers "
+                    f">= 1. Got {self.head_hidden_dims!r} instead."
+                )
+        if isinstance(self.validation, str):
+            raise InvalidParameterError(
+                f"The 'validation' parameter of {name} must be a float in (0, 1) or a "
+                f"splitter. Got {self.validation!r} instead."
+            )
+        try:
+            absent = self._requested_device() != self._device()
+        except RuntimeError as error:
+            raise InvalidParameterError(
+                f"The 'device' parameter of {name} must be 'auto' or a device of "
+                f"torch. Got {self.device!r} instead."
+            ) from error
+        if absent:
+            self._warn_of_absent_device()
 
     def _label_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
         """Weight of each label (n, t): 0 if it is missing or its graph invalid."""
@@ -119,27 +184,35 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         )
         if not weight.any():
             raise ValueError("All sample weights are zero: there is nothing to fit.")
+        # A common factor has no meaning, but could leave the range of float32.
+        weight = weight / weight.max()
         invalid = np.flatnonzero(~graphs.valid)
         if invalid.size:
             warnings.warn(
                 f"{invalid.size} invalid graphs are left out of fit, at rows "
                 f"{_enumerate(invalid)}.",
-                stacklevel=4,
+                stacklevel=5,
+            )
+        if invalid.size == len(graphs):
+            raise ValueError(
+                f"All {invalid.size} graphs are invalid: there is nothing to fit."
             )
         return np.where(np.isnan(table) | ~graphs.valid[:, None], 0.0, weight[:, None])
 
     def _check_same_tasks(self, values: np.ndarray, names: list[str]) -> None:
-        if names != self.task_names_ or (values.ndim == 1) != self._one_dimensional:
+        fitted = 1 if self._one_dimensional else 2
+        if names != self.task_names_ or values.ndim != fitted:
             raise ValueError(
-                f"y has the tasks {names}, but the estimator was fitted with "
-                f"{self.task_names_}; use the same columns, or fit anew."
+                f"y has {values.ndim} dimension(s) and the tasks {names}, but the "
+                f"estimator was fitted with {fitted} and {self.task_names_}; use the "
+                "same columns, or fit anew."
             )
 
     @contextmanager
     def _seeded(self, *, partial: bool) -> Iterator[int]:
         """Run inside a forked torch generator, with one seed drawn for this call."""
         if not partial:
-            self._random_state = None
+            self.__dict__.pop("_random_state", None)
         source = self._random_state or check_random_state(self.random_state)
         seed = int(source.randint(_MAX_SEED))
         if partial:
@@ -147,48 +220,51 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             self._random_state = source
         device = self._device()
         devices = [device] if device.type == "cuda" else []
-        with _threads(self.n_threads), torch.random.fork_rng(devices=devices):
+        # torch has one generator for all threads, so that fits take turns.
+        with (
+            _SEEDED,
+            _threads(self.n_threads),
+            torch.random.fork_rng(devices=devices),
+        ):
             torch.manual_seed(seed)
             yield seed
 
-    def _train(self, graphs, table, weights, groups, seed, *, resume, partial) -> None:
-        train_rows, valid_rows = np.arange(len(graphs)), None
-        if not partial and self._needs_validation():
-            train_rows, valid_rows = split_validation(
-                self.validation, graphs, weights, groups, seed
-            )
-            check_labels(weights[train_rows], self.task_names_, "inner training")
-            check_labels(weights[valid_rows], self.task_names_, "validation")
-        if not resume:
-            self._learn_targets(table[train_rows], weights[train_rows])
-            self._build()
-        targets = self._encode_targets(table)
+    def _split(self, graphs, table, weights, groups, labelled, seed):
+        """Labelled rows to train on, and labelled rows that watch."""
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(graphs, groups)
+        parts = split_validation(
+            self.validation, graphs, table, weights, groups, labelled, seed
+        )
+        for rows, where in zip(parts, ("inner training", "validation"), strict=True):
+            check_labels(weights[rows], self.task_names_, where)
+        return parts
 
-        def subset(rows):
-            return GraphDataset(graphs[rows], targets[rows], weights[rows])
-
+    def _train(
+        self, train_set, valid_set, watched, seed, *, resume: bool, partial: bool
+    ) -> bool:
+        """Train the module in place; True if the user interrupted."""
         try:
             result = train(
                 self.module_,
                 TrainingStep(self.task_weighting_, LOSSES.get(self.loss) or self.loss),
-                subset(train_rows),
-                None if valid_rows is None else subset(valid_rows),
+                train_set,
+                valid_set,
                 task_names=self.task_names_,
-                watched=self._watched_tasks(),
+                watched=watched,
                 options=self._options(partial=partial),
                 device=self._device(),
                 generator=torch.Generator().manual_seed(seed),
                 optimizer_state=self._optimizer_state if partial and resume else None,
             )
-        except FloatingPointError:
-            # A network full of NaN must not pass for a fitted one.
-            del self.module_
+        except BaseException:
+            if resume:
+                # The fitted network was changed half-way: it must not be used.
+                del self.module_
             raise
         self._keep(result, resume=resume, partial=partial)
-        if result.interrupted:
-            raise KeyboardInterrupt(
-                "fit was interrupted; the estimator keeps the state reached so far."
-            )
+        return result.interrupted
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:
         """Store what outlives a training; only partial_fit needs the optimizer."""
@@ -197,16 +273,18 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             record["epoch"] = len(earlier) + k + 1
         self.history_ = earlier + result.history
         self.best_epoch_ = len(earlier) + result.best_epoch
-        if self.history_:
-            weights = np.array(list(self.history_[-1]["task_weights"].values()))
-            self.task_weights_ = weights / weights.mean()
-        self._optimizer_state = result.optimizer_state if partial else None
+        last = self.history_[-1]["task_weights"] if self.history_ else {}
+        weights = np.array([last.get(name, 1.0) for name in self.task_names_])
+        self.task_weights_ = weights / weights.mean()
+        self.__dict__.pop("_optimizer_state", None)
+        if partial:
+            self._optimizer_state = result.optimizer_state
 
     def _needs_validation(self) -> bool:
         return (
             self.early_stopping
             or self.lr_schedule == "plateau"
-            or not isinstance(self.validation, Real)
+            or hasattr(self.validation, "split")
         )
 
     def _build(self) -> None:
@@ -233,8 +311,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
     def _options(self, *, partial: bool) -> TrainingOptions:
         return TrainingOptions(
             optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
+            lr=float(self.lr),
+            weight_decay=float(self.weight_decay),
             # A schedule runs over a whole fit; partial_fit does not know its end.
             lr_schedule="constant" if partial else self.lr_schedule,
             gradient_clip=self.gradient_clip,
@@ -253,6 +331,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         chosen = self.target_tasks
         if isinstance(chosen, (str, Integral)):
             chosen = [chosen]
+        if not len(chosen):
+            raise ValueError("target_tasks is empty; None stands for all tasks.")
         return np.array([self._task_position(task) for task in chosen], dtype=int)
 
     def _task_position(self, task: Any) -> int:
@@ -271,6 +351,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         check_is_fitted(self)
         graphs = read_graphs(self, X, reset=False)
         device = self._device()
+        if device != self._requested_device():
+            self._warn_of_absent_device()
         self.module_.to(device).eval()
         rows = np.flatnonzero(graphs.valid)
         step = max(self.batch_size, 256)
@@ -306,18 +388,25 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         check_is_fitted(self)
         return self._forward(X, self.module_.embed)
 
-    def _device(self) -> torch.device:
+    def _requested_device(self) -> torch.device:
         if str(self.device) != "auto":
-            device = torch.device(self.device)
-            if device.type != "cuda" or torch.cuda.is_available():
-                return device
-            warnings.warn(
-                f"device={str(device)!r} is not there; the CPU is used instead.",
-                stacklevel=3,
-            )
-        elif torch.cuda.is_available():
+            return torch.device(self.device)
+        if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("cpu")
+
+    def _device(self) -> torch.device:
+        """Device to compute on: the CPU where the requested one is absent."""
+        device = self._requested_device()
+        if device.type == "cuda" and not torch.cuda.is_available():
+            return torch.device("cpu")
+        return device
+
+    def _warn_of_absent_device(self) -> None:
+        warnings.warn(
+            f"device={str(self.device)!r} is not there; the CPU is used instead.",
+            stacklevel=5,
+        )
 
     # -- persistence --------------------------------------------------------------
 
@@ -355,7 +444,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             },
             "fitted": {
                 name: value
-                for name, value in vars(self).items()
+                for name, value in self.__dict__.items()
                 if name.endswith("_") and not isinstance(value, torch.nn.Module)
             },
             "one_dimensional": self._one_dimensional,

@@ -64,26 +64,23 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
 
 
 def _refuse_strings(estimator, X) -> None:
-    first = X
+    values = X.to_numpy() if hasattr(X, "to_numpy") else X
     for _ in range(2):
-        if isinstance(first, str) or not hasattr(first, "__len__") or not len(first):
+        if not isinstance(values, (list, tuple, np.ndarray)) or not len(values):
             break
-        first = next(iter(_rows(first)), None)
-    if isinstance(first, str):
+        values = next((v for v in values if not _is_missing(v)), None)
+    if isinstance(values, str):
         raise TypeError(
-            f"X holds strings ({first!r} is the first), but "
+            f"X holds strings ({values!r} is the first), but "
             f"{type(estimator).__name__} needs graphs: put SmilesToGraph() in front, "
             "as in make_pipeline(SmilesToGraph(), ...)."
         )
 
 
-def _rows(values):
-    # Iterating a frame would give its column names, iterating a mapping its keys.
-    if hasattr(values, "iloc"):
-        return values.iloc[0] if values.ndim == 2 else values
-    if isinstance(values, dict):
-        return ()
-    return values.rows() if hasattr(values, "rows") else values
+def _is_missing(value) -> bool:
+    return (
+        value is None or value is pd.NA or (isinstance(value, float) and value != value)
+    )
 
 
 def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
@@ -152,6 +149,8 @@ def _without_objects(y):
         y = y.to_numpy(dtype=object)
     elif hasattr(y, "to_numpy"):
         y = y.to_numpy()
+    elif isinstance(y, (list, tuple)):
+        y = np.asarray(y)
     if isinstance(y, np.ndarray) and y.dtype == object:
         return np.where(pd.isna(y), np.nan, y)
     return y
@@ -182,43 +181,50 @@ def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
         )
 
 
-def split_validation(validation, X, weights, groups, seed: int):
+def split_validation(validation, X, y, weights, groups, labelled, seed: int):
     """Choose the rows that watch the training.
 
     Parameters
     ----------
     validation : float or cross-validation splitter
-        Share of the rows, or a splitter whose first split is used.
+        Share of the labelled rows, or a splitter whose first split is used.
     X : GraphArray of shape (n_samples,)
-        The rows.
+        All rows; a splitter sees them all, as the user passed them.
+    y : ndarray of shape (n_samples, n_tasks)
+        Labels with their gaps.
     weights : ndarray of shape (n_samples, n_tasks)
         Weights of the labels; a random share is spread evenly over the patterns of
         missing labels.
     groups : array-like of shape (n_samples,) or None
         Rows of one group stay together.
+    labelled : ndarray of bool of shape (n_samples,)
+        Rows to choose from.
     seed : int
         Seed of a random split.
 
     Returns
     -------
     train_rows, valid_rows : ndarray of int
-        Positions.
+        Positions of labelled rows.
     """
-    n = len(X)
+    rows = np.flatnonzero(labelled)
     if hasattr(validation, "split"):
-        return next(iter(validation.split(X, weights, groups)))
+        parts = next(iter(validation.split(X, y, groups)))
+        return tuple(part[labelled[part]] for part in map(np.asarray, parts))
     if groups is not None:
         splitter = GroupShuffleSplit(1, test_size=validation, random_state=seed)
-        return next(splitter.split(X, groups=groups))
-    n_valid = ceil(validation * n)
+        return tuple(
+            rows[part] for part in next(splitter.split(rows, groups=groups[rows]))
+        )
+    n, n_valid = len(rows), ceil(validation * len(rows))
     if n_valid >= n:
         raise ValueError(
             f"validation={validation} leaves none of {n} rows to train on."
         )
     # Systematic sampling along rows sorted by the pattern of their labels.
     rng = np.random.default_rng(seed)
-    order = np.lexsort([rng.random(n), *(weights > 0).T])
+    order = np.lexsort([rng.random(n), *(weights[rows] > 0).T])
     picked = order[((np.arange(n_valid) + rng.random()) * n / n_valid).astype(int)]
     is_valid = np.zeros(n, dtype=bool)
     is_valid[picked] = True
-    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+    return rows[~is_valid], rows[is_valid]

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from skgnn_mtl import encoders, readouts, weighting
-from skgnn_mtl._component import Component
+from skgnn_mtl._component import Component, part_names
 from skgnn_mtl.graphs import GraphSchema
 
 _FORMAT = "skgnn_mtl.estimator"
@@ -69,15 +69,15 @@ def read(path, *, kind: str) -> tuple[dict, dict]:
     ValueError
         If the file is of something else.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        header = json.loads(content["header"])
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is not a saved {kind}.") from error
-    if header.get("format") != _FORMAT or header["kind"] != kind:
-        raise ValueError(f"{path} holds a {header.get('kind')}, not a {kind}.")
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            header = json.loads(content["header"])
+            known, found = header["format"] == _FORMAT, header["kind"]
+        except Exception as error:
+            raise ValueError(f"{path} is not a saved {kind}.") from error
+    if not known or found != kind:
+        raise ValueError(f"{path} holds a {found}, not a {kind}.")
     return decode(header["values"]), content["tensors"]
 
 
@@ -157,9 +157,10 @@ def decode(value: Any) -> Any:
     if "schema" in value:
         return GraphSchema.from_dict(value["schema"])
     family, _, name = value["part"].partition(".")
-    if family not in _FAMILIES or name not in _FAMILIES[family].__all__:
+    members = part_names(_FAMILIES[family], Component) if family in _FAMILIES else {}
+    if name.lower() not in members:
         raise ValueError(f"The file names a part that is unknown: {value['part']}.")
-    return getattr(_FAMILIES[family], name)(**decode(value["parameters"]))
+    return members[name.lower()](**decode(value["parameters"]))
 
 
 def _family(part: Component) -> str | None:

@@ -317,10 +317,10 @@ callable, default="cosine"
         mass = weights.sum(axis=0)
         self.target_mean_ = (weights * labels).sum(axis=0) / mass
         variance = (weights * (labels - self.target_mean_) ** 2).sum(axis=0) / mass
-        scale = np.sqrt(variance)
-        # Rounding leaves a constant task with a spread of some eps times its mean.
-        constant = scale <= 10 * np.finfo(float).eps * np.abs(self.target_mean_)
-        self.target_scale_ = np.where(constant, 1.0, scale)
+        # Rounding would leave a constant task with a tiny spread.
+        shown = np.where(weights > 0, table, np.nan)
+        constant = np.nanmax(shown, axis=0) == np.nanmin(shown, axis=0)
+        self.target_scale_ = np.where(constant, 1.0, np.sqrt(variance))
 
     def _encode_targets(self, table: np.ndarray) -> np.ndarray:
         return (table - self.target_mean_) / self.target_scale_

@@ -100,8 +100,13 @@ def train(
     recorder = _Recorder(list(task_names), watched)
     net = _net(model, step, train_set, valid_set, recorder, options, device, generator)
     net.initialize()
-    if optimizer_state is not None:
-        net.optimizer_.load_state_dict(optimizer_state)
+    kind = type(net.optimizer_).__name__
+    if optimizer_state is not None and optimizer_state["kind"] == kind:
+        # The moments go on; rate and decay are those of the options.
+        groups = net.optimizer_.state_dict()["param_groups"]
+        net.optimizer_.load_state_dict(
+            {"state": optimizer_state["state"], "param_groups": groups}
+        )
     result = TrainingResult(history=recorder.records)
     net.notify("on_train_begin", X=train_set, y=None)
     try:
@@ -110,8 +115,11 @@ def train(
         result.interrupted = not _stopped_early(net)
     net.notify("on_train_end", X=train_set, y=None)
     result.best_epoch = _best_epoch(net, len(recorder.records))
-    result.optimizer_state = net.optimizer_.state_dict()
-    model.eval()
+    result.optimizer_state = {
+        "kind": kind,
+        "state": net.optimizer_.state_dict()["state"],
+    }
+    _check_finite(model, train_set, device)
     return result
 
 
@@ -232,6 +240,18 @@ class _FiniteLoss(Callback):
             )
 
 
+def _check_finite(model: nn.Module, data: GraphDataset, device: torch.device) -> None:
+    """Refuse a model that its last step, after the last loss, has broken."""
+    graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))
+    with torch.inference_mode():
+        outputs = model.eval()(graphs.to(device))
+    if not bool(torch.isfinite(outputs).all()):
+        raise FloatingPointError(
+            "The predictions became infinite in the last step of an epoch. Lower lr or "
+            "set gradient_clip=1.0."
+        )
+
+
 def _net(model, step, train_set, valid_set, recorder, options, device, generator):
     epoch_length = len(GraphLoader(train_set, options.batch_size))
     return _Net(
@@ -268,7 +288,9 @@ def _callbacks(
     callbacks.append(_scheduler(options, epoch_length))
     if options.early_stopping:
         callbacks.append(
-            EarlyStopping(patience=options.n_iter_no_change, load_best=True)
+            EarlyStopping(
+                patience=options.n_iter_no_change, threshold=0, load_best=True
+            )
         )
     if options.verbose:
         callbacks.append(_Progress())

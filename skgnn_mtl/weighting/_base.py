@@ -32,9 +32,7 @@ class TaskWeighting(Component, ABC):
     rescale: str
     lr: float  # of methods with parameters of their own
 
-    def build(
-        self, n_tasks: int, task_names: Sequence[str] | None = None
-    ) -> None:
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
         """Make the state.
 
         Parameters

@@ -121,8 +121,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     smiles, y = fetch_qm8(data_home=options.data_home, return_X_y=True)
     tasks, y, parts = list(y.columns), y.to_numpy(), split(len(smiles))
     smiles = smiles.to_numpy()
@@ -142,6 +143,7 @@ def main() -> None:
                 "test_mae": test.mean(),
                 "valid_mae": valid.mean(),
                 "seconds": round(seconds, 1),
+                "threads": options.threads,
                 **dict(zip(tasks, test, strict=True)),
             }
             print({k: row[k] for k in list(row)[:5]}, flush=True)

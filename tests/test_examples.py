@@ -1,0 +1,21 @@
+"""Examples run, small, with the code that the reader sees."""
+
+import importlib.util
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def test_quickstart(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location(
+        "quickstart", EXAMPLES / "quickstart.py"
+    )
+    quickstart = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quickstart)
+    path = tmp_path / "parity.png"
+    table = quickstart.main(n_molecules=300, max_epochs=12, n_trees=10, path=path)
+    assert list(table.columns) == ["labels", "mean", "forest", "network"]
+    assert len(table) == 8
+    assert path.stat().st_size > 10_000
+    assert (table["network"] < table["mean"]).mean() > 0.7
+    assert "Parity plot" in capsys.readouterr().out
