@@ -65,8 +65,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         sent = body[: self.server.cut_after]
-        self.wfile.write(sent)
+        # Noted first: once the client has the bytes, the test may look.
         self.server.sent.append(len(sent))
+        self.wfile.write(sent)
         self.close_connection = True
 
     def log_message(self, *args):
