@@ -126,6 +126,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             self._one_dimensional = values.ndim == 1
             self.task_names_, self.n_tasks_ = names, len(names)
             check_labels(weights, names, "training")
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(graphs, groups)
         table = values.reshape(len(values), -1)
         labelled = (weights > 0).any(axis=1)
         if not labelled.any():
@@ -135,7 +138,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             rows, valid_rows = np.flatnonzero(labelled), None
             if not partial and self._needs_validation():
                 rows, valid_rows = self._split(
-                    graphs, table, weights, groups, labelled, seed
+                    graphs, values, weights, groups, labelled, seed
                 )
             if not resume:
                 self._learn_targets(table[rows], weights[rows])
@@ -229,13 +232,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             torch.manual_seed(seed)
             yield seed
 
-    def _split(self, graphs, table, weights, groups, labelled, seed):
+    def _split(self, graphs, values, weights, groups, labelled, seed):
         """Labelled rows to train on, and labelled rows that watch."""
-        if groups is not None:
-            groups = column_or_1d(groups)
-            check_consistent_length(graphs, groups)
         parts = split_validation(
-            self.validation, graphs, table, weights, groups, labelled, seed
+            self.validation, graphs, values, weights, groups, labelled, seed
         )
         for rows, where in zip(parts, ("inner training", "validation"), strict=True):
             check_labels(weights[rows], self.task_names_, where)
@@ -245,10 +245,11 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self, train_set, valid_set, watched, seed, *, resume: bool, partial: bool
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
+        step = TrainingStep(self.task_weighting_, LOSSES.get(self.loss) or self.loss)
         try:
             result = train(
                 self.module_,
-                TrainingStep(self.task_weighting_, LOSSES.get(self.loss) or self.loss),
+                step,
                 train_set,
                 valid_set,
                 task_names=self.task_names_,
@@ -259,7 +260,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 optimizer_state=self._optimizer_state if partial and resume else None,
             )
         except BaseException:
-            if resume:
+            if resume and step.begun:
                 # The fitted network was changed half-way: it must not be used.
                 del self.module_
             raise
@@ -479,7 +480,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         estimator = cls(**values["parameters"])
         estimator.__dict__.update(values["fitted"])
         estimator._one_dimensional = values["one_dimensional"]
-        with torch.random.fork_rng(devices=[]):
+        with _SEEDED, torch.random.fork_rng(devices=[]):
             estimator._assemble(**values["parts"])
         estimator.module_.load_state_dict(tensors["module"])
         estimator.module_.eval()

@@ -64,17 +64,21 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
 
 
 def _refuse_strings(estimator, X) -> None:
-    values = X.to_numpy() if hasattr(X, "to_numpy") else X
-    for _ in range(2):
-        if not isinstance(values, (list, tuple, np.ndarray)) or not len(values):
-            break
-        values = next((v for v in values if not _is_missing(v)), None)
-    if isinstance(values, str):
+    first = _first_entry(X.to_numpy() if hasattr(X, "to_numpy") else X)
+    if isinstance(first, str):
         raise TypeError(
-            f"X holds strings ({values!r} is the first), but "
+            f"X holds strings ({first!r} is the first), but "
             f"{type(estimator).__name__} needs graphs: put SmilesToGraph() in front, "
             "as in make_pipeline(SmilesToGraph(), ...)."
         )
+
+
+def _first_entry(values):
+    """First entry of a list, an array or a table that is not missing."""
+    if not isinstance(values, (list, tuple, np.ndarray)):
+        return values
+    entries = map(_first_entry, values)
+    return next((entry for entry in entries if not _is_missing(entry)), None)
 
 
 def _is_missing(value) -> bool:
@@ -190,8 +194,8 @@ def split_validation(validation, X, y, weights, groups, labelled, seed: int):
         Share of the labelled rows, or a splitter whose first split is used.
     X : GraphArray of shape (n_samples,)
         All rows; a splitter sees them all, as the user passed them.
-    y : ndarray of shape (n_samples, n_tasks)
-        Labels with their gaps.
+    y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        Labels with their gaps, in the dimensions of the user's.
     weights : ndarray of shape (n_samples, n_tasks)
         Weights of the labels; a random share is spread evenly over the patterns of
         missing labels.

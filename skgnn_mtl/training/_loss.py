@@ -51,7 +51,20 @@ def task_losses(outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss):
         0 for a task without a label in the batch.
     mass : Tensor of shape (n_tasks,)
         Summed weights of each task.
+
+    Raises
+    ------
+    ValueError
+        If the loss does not give one value an entry.
     """
+    values = loss(outputs, targets)
+    if values.shape != outputs.shape:
+        # An average would pool the tasks, and read what stands in place of gaps.
+        raise ValueError(
+            "The loss must map outputs and targets to one value an entry, of shape "
+            f"{tuple(outputs.shape)}, but its result has shape {tuple(values.shape)}; "
+            'a loss of torch needs reduction="none".'
+        )
     mass = weights.sum(dim=0)
-    total = (weights * loss(outputs, targets)).sum(dim=0)
+    total = (weights * values).sum(dim=0)
     return total / torch.where(mass > 0, mass, 1.0), mass

@@ -89,7 +89,7 @@ def train(
     generator : torch.Generator
         Source of the batch orders.
     optimizer_state : dict, optional
-        State of the optimizer of an earlier training that this one continues.
+        State of the optimizers of an earlier training that this one continues.
 
     Returns
     -------
@@ -101,6 +101,8 @@ def train(
     net = _net(model, step, train_set, valid_set, recorder, options, device, generator)
     net.initialize()
     kind = type(net.optimizer_).__name__
+    if optimizer_state is not None:
+        step.load_state_dict(optimizer_state["weighting"])
     if optimizer_state is not None and optimizer_state["kind"] == kind:
         # The moments go on; rate and decay are those of the options.
         groups = net.optimizer_.state_dict()["param_groups"]
@@ -118,6 +120,7 @@ def train(
     result.optimizer_state = {
         "kind": kind,
         "state": net.optimizer_.state_dict()["state"],
+        "weighting": step.state_dict(),
     }
     _check_finite(model, train_set, device)
     return result

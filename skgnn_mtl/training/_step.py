@@ -25,15 +25,26 @@ class TrainingStep:
 
     def __init__(self, weighting: LossWeighting, loss: Loss) -> None:
         self.weighting, self.loss = weighting, loss
+        self.begun = False  # from then on the model is changed
         parameters = list(weighting.parameters())
         self._optimizer = (
             torch.optim.Adam(parameters, lr=weighting.lr) if parameters else None
         )
 
+    def state_dict(self) -> dict:
+        """State of the optimizer of the weighting's own parameters."""
+        return self._optimizer.state_dict() if self._optimizer else {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from :meth:`state_dict` of an earlier training of this weighting."""
+        if self._optimizer:
+            self._optimizer.load_state_dict(state)
+
     def losses(
         self, model: nn.Module, graphs: GraphBatch, labels: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Losses and label weights of each task; tensors of shape (n_tasks,)."""
+        self.begun = True
         targets, weights = (part.to(graphs.device) for part in labels)
         return task_losses(model(graphs), targets, weights, self.loss)
 

@@ -90,12 +90,15 @@ def test_each_call_is_one_epoch(small, graphs, gaps):
         assert model.history_[-1]["lr"] == pytest.approx(1e-2)
 
 
-def test_full_batch_calls_are_a_fit_at_a_constant_rate(small, graphs, gaps):
-    # One batch has no order: only the state of the optimizer must be handed on.
-    model = small(lr_schedule="constant", max_epochs=4)
-    for _ in range(4):
+@pytest.mark.parametrize("weighting", ["equal", "scaleinvariant", "uncertainty"])
+def test_full_batch_calls_are_a_fit_at_a_constant_rate(small, graphs, gaps, weighting):
+    # One batch has no order: only the state of the optimizers must be handed on.
+    settings = {"task_weighting": weighting, "max_epochs": 8}
+    model = small(**settings)
+    for _ in range(8):
         model.partial_fit(graphs, gaps)
-    whole = small(lr_schedule="constant", max_epochs=4).fit(graphs, gaps)
+    whole = small(lr_schedule="constant", **settings).fit(graphs, gaps)
+    np.testing.assert_allclose(model.task_weights_, whole.task_weights_, rtol=1e-4)
     np.testing.assert_allclose(model.predict(graphs), whole.predict(graphs), rtol=1e-4)
 
 

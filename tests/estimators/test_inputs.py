@@ -271,12 +271,13 @@ def test_x_is_not_written_to(small, gaps):
         lambda s: pd.DataFrame({"a": s, "b": s}),
         lambda s: [None, *s[1:]],
         lambda s: pd.Series([None, *s[1:]]),
+        lambda s: pd.DataFrame({"smiles": [None, *s[1:]]}),
         lambda s: s[0],
     ],
     ids=[
         "list", "array", "Series", "polars Series", "DataFrame", "polars DataFrame",
         "column of objects", "two columns", "list with None", "Series with None",
-        "bare string",
+        "DataFrame with None", "bare string",
     ],
 )  # fmt: skip
 def test_strings_are_sent_to_the_featurizer(small, smiles, table, wrap):

@@ -306,6 +306,29 @@ def test_an_estimator_can_be_fitted_after_a_failure(
     assert same_weights(repaired.fit(graphs, gaps), small().fit(graphs, gaps))
 
 
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"optimizer": failing_optimizer},
+        {"callbacks": [Stop(0, RuntimeError, at="train_begin")]},
+        {"callbacks": [Stop(0, KeyboardInterrupt, at="train_begin")]},
+    ],
+    ids=["optimizer", "callback", "interruption"],
+)
+def test_a_continuation_that_breaks_off_before_its_first_step(
+    small, graphs, gaps, broken, method
+):
+    # Nothing was changed yet, so nothing of a long training may be lost.
+    model = small(warm_start=True).fit(graphs, gaps)
+    before = model.predict(graphs)
+    model.set_params(**broken)
+    with pytest.raises((RuntimeError, KeyboardInterrupt)):
+        getattr(model, method)(graphs, gaps)
+    assert np.array_equal(model.predict(graphs), before)
+    assert len(model.history_) == 3
+
+
 def test_a_refused_y_mixes_nothing(small, graphs, gaps):
     model = small().fit(graphs, gaps)
     before = model.predict(graphs)

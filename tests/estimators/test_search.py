@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
@@ -106,20 +108,48 @@ def test_backends_agree(small, graphs, gaps, backend):
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
 
 
-def test_threads_do_not_disturb_each_other_s_randomness(small, graphs, gaps):
-    # Dropout and weights are drawn from torch's one global generator.
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_threads_do_not_share_their_randomness(small, graphs, gaps, dropout):
+    # First weights and dropout come from torch's one global generator.
     model = small(
-        encoder=GIN(16, n_layers=2, norm="batch", dropout=0.3),
+        encoder=GIN(16, n_layers=2, norm="batch", dropout=dropout),
         batch_size=4,
-        max_epochs=15,
+        max_epochs=8,
     )
     alone = model.fit(graphs, gaps).predict(graphs)
+    before = torch.get_rng_state()
     with joblib.parallel_config(backend="threading", n_jobs=2):
         fits = joblib.Parallel()(
             joblib.delayed(clone(model).fit)(graphs, gaps) for _ in range(4)
         )
     for fit in fits:
         np.testing.assert_allclose(fit.predict(graphs), alone, rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loading_does_not_disturb_a_fit_in_another_thread(
+    small, graphs, gaps, tmp_path
+):
+    small().fit(graphs, gaps).save(tmp_path / "model")
+    done = threading.Event()
+
+    def load_again_and_again():
+        while not done.is_set():
+            MultiTaskGNNRegressor.load(tmp_path / "model")
+
+    encoder = GIN(16, n_layers=2, norm=None, dropout=0.3)
+    model = small(encoder=encoder, batch_size=4, max_epochs=30)
+    alone, before = model.fit(graphs, gaps).predict(graphs), torch.get_rng_state()
+    other = threading.Thread(target=load_again_and_again)
+    other.start()
+    try:
+        fits = [model.fit(graphs, gaps).predict(graphs) for _ in range(2)]
+    finally:
+        done.set()
+        other.join()
+    for predictions in fits:
+        np.testing.assert_allclose(predictions, alone, rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # -- cross-validation -----------------------------------------------------------------

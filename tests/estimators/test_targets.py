@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 
 from skgnn_mtl import SmilesToGraph
 from skgnn_mtl.encoders import GIN
@@ -131,6 +132,28 @@ def test_a_callable_loss_is_trained_on(small, graphs, gaps, same_weights):
     assert same_weights(
         small(loss=squared).fit(graphs, gaps), small().fit(graphs, gaps)
     )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        torch.nn.MSELoss(),
+        lambda outputs, targets: (outputs - targets).square().mean(dim=0),
+        lambda outputs, targets: (outputs - targets).square().mean(dim=1),
+    ],
+    ids=["scalar", "one a task", "one a row"],
+)
+def test_a_loss_that_averages_is_refused(small, graphs, gaps, loss):
+    # It would pool the tasks, and read the zeros that stand in place of gaps.
+    with pytest.raises(ValueError, match=r"(?s)loss.*(30, 3)|(30, 3).*loss"):
+        small(loss=loss).fit(graphs, gaps)
+
+
+def test_a_loss_of_torch_is_taken_without_its_average(
+    small, graphs, gaps, same_weights
+):
+    model = small(loss=torch.nn.MSELoss(reduction="none")).fit(graphs, gaps)
+    assert same_weights(model, small().fit(graphs, gaps))
 
 
 @pytest.mark.parametrize("factor", [2.0**20, 2.0**-20, 1e-60, 1e60])

@@ -137,6 +137,13 @@ def test_groups_must_be_as_long_as_the_table(small, graphs, table, n_groups):
         small(early_stopping=True).fit(graphs, table, groups=np.arange(n_groups) % 5)
 
 
+@pytest.mark.parametrize("n_groups", [29, 31])
+def test_groups_without_use_must_fit_too(small, graphs, table, n_groups):
+    # The mistake would wait for the day on which early stopping is switched on.
+    with pytest.raises(ValueError, match=f"(?s)30.*{n_groups}|{n_groups}.*30"):
+        small().fit(graphs, table, groups=np.arange(n_groups))
+
+
 @pytest.mark.parametrize(
     "splitter",
     [
@@ -173,6 +180,22 @@ def test_a_splitter_gets_the_labels_with_their_gaps(small, graphs, gaps):
     small(validation=spy).fit(graphs, gaps)
     assert isinstance(spy.X, GraphArray)
     np.testing.assert_array_equal(spy.y, gaps)
+
+
+def test_a_splitter_gets_a_vector_as_a_vector(small, graphs, table):
+    spy = Spy(KFold(3))
+    small(validation=spy).fit(graphs, table[:, 0])
+    np.testing.assert_array_equal(spy.y, table[:, 0])
+
+
+def test_invalid_graphs_do_not_hinder_a_scaffold_split(small, smiles, table):
+    strings = ["not a molecule", None, *smiles[2:]]
+    with pytest.warns(UserWarning, match="^2 of"):
+        X = SmilesToGraph(on_error="nan").fit_transform(strings)
+    model = small(validation=ScaffoldKFold(3, on_error="nan"))
+    with pytest.warns(UserWarning, match="2 invalid"):
+        train, valid = sides(model, X, table)
+    assert sorted(train + valid) == sorted(smiles[2:])
 
 
 def test_a_splitter_that_spreads_labels_sees_them(small, graphs, table):
