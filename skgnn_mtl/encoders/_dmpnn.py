@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from itertools import pairwise
+
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphBatch, GraphSchema, Incidence
+from skgnn_mtl.graphs import (
+    Classes,
+    GraphBatch,
+    GraphSchema,
+    Incidence,
+    edge_classes,
+)
 
 from ._base import Columns, GraphEncoder, check_width, get_activation
 
@@ -24,6 +31,9 @@ class DMPNN(GraphEncoder):
 
     with the columns :math:`x_v` of the atoms and :math:`e_{vw}` of the bonds, one-hot
     where categorical, and :math:`K` = ``n_layers`` - 1 updates.
+
+    On the CPU, edges that see the same tree of columns share one row of the matrix
+    products (:func:`~skgnn_mtl.graphs.edge_classes`); the result is the same.
 
     Parameters
     ----------
@@ -102,20 +112,31 @@ class DMPNN(GraphEncoder):
             One row a node.
         """
         activation = get_activation(self.activation)
+        source = batch.source.owner
+        levels = self._edge_classes(batch)
+        first = levels[0].representative
         atoms = self.nodes(batch.node_codes, batch.node_features)
-        bonds = self.edges(batch.edge_codes, batch.edge_features)
-        # W_i [x_v, e_vw] on atoms and bonds apart: an atom's share is computed once.
-        z = batch.source.gather(self.atom_input(atoms)) + self.bond_input(bonds)
+        bonds = self.edges(batch.edge_codes[first], batch.edge_features[first])
+        z = self.atom_input(atoms[source[first]]) + self.bond_input(bonds)
         h = activation(z)
-        reverse = _reverse(batch)
-        for _ in range(self.n_layers - 1):
-            m = batch.source.gather(batch.target.sum(h)) - reverse.gather(h)
-            h = self.drop(activation(torch.addmm(z, m, self.hidden.weight.t())))
-        incoming = self.output(batch.target.sum(h))
+        for last, level in pairwise(levels):
+            edges = level.representative
+            # W_h meets the rows before they are summed: there are fewer.
+            p = self.hidden(h)
+            arrived = batch.target.transfer(p, last.members)
+            m = _pick(arrived, source[edges]) - _pick(p, last.of[edges ^ 1])
+            h = self.drop(activation(m + _pick(z, levels[0].of[edges])))
+        incoming = self.output(batch.target.transfer(h, levels[-1].members))
         return self.drop(activation(incoming + self.atom_output(atoms)))
 
+    def _edge_classes(self, batch: GraphBatch) -> list[Classes]:
+        """Edges that share a state, at each depth."""
+        if self.training and self.dropout:
+            # A dropped state belongs to one edge; the first ones are never dropped.
+            alone = Classes.singletons(batch.n_edges, batch.device)
+            return edge_classes(batch, 1) + [alone] * (self.n_layers - 1)
+        return edge_classes(batch, self.n_layers)
 
-def _reverse(batch: GraphBatch) -> Incidence:
-    """Pair each edge with its reverse, which lies beside it."""
-    edges = torch.arange(batch.n_edges, device=batch.device)
-    return Incidence(edges ^ 1, batch.n_edges)
+
+def _pick(x: Tensor, rows: Tensor) -> Tensor:
+    return Incidence(rows, x.shape[0]).gather(x)

@@ -5,12 +5,15 @@ from ._batch import GraphBatch
 from ._dataset import GraphDataset, GraphLoader
 from ._incidence import Incidence
 from ._schema import GraphSchema
+from ._unfolding import Classes, edge_classes
 
 __all__ = [
+    "Classes",
     "GraphArray",
     "GraphBatch",
     "GraphDataset",
     "GraphLoader",
     "GraphSchema",
     "Incidence",
+    "edge_classes",
 ]

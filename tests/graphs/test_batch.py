@@ -59,6 +59,13 @@ def test_gather_and_sum_are_a_matrix_and_its_transpose(incidence):
     assert maps.counts.tolist() == [3, 0, 3, 1]
 
 
+def test_a_transfer_is_a_copy_and_a_sum(incidence):
+    target, dense = incidence
+    source = Incidence(torch.tensor([1, 1, 4, 0, 0, 2, 4]), 5)
+    x = torch.randn(5, 3, dtype=dense.dtype)
+    torch.testing.assert_close(target.transfer(x, source), target.sum(source.gather(x)))
+
+
 def test_softmax_is_that_of_each_owner_and_safe_for_large_scores():
     maps = Incidence(torch.tensor([2, 0, 0, 3, 2, 2, 0]), 4)
     scores = torch.randn(7, 2, dtype=torch.float64) * 1e3
@@ -70,11 +77,11 @@ def test_softmax_is_that_of_each_owner_and_safe_for_large_scores():
 
 def test_first_and_second_derivatives_are_exact():
     maps = Incidence(torch.tensor([2, 0, 0, 3, 2, 2, 0]), 4)
+    source = Incidence(torch.tensor([1, 1, 3, 0, 0, 2, 3]), 4)
 
     def function(x):
-        return maps.sum(maps.gather(x).square()) * maps.sum(
-            maps.softmax(maps.gather(x))
-        )
+        sums = maps.sum(maps.gather(x).square()) + maps.transfer(x.exp(), source)
+        return sums * maps.sum(maps.softmax(maps.gather(x)))
 
     x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(function, x)
