@@ -139,9 +139,23 @@ class GraphTransformer(  # type: ignore[call-arg]
     def _refuse(self, rows: list, position: int) -> None:
         advice = ' With on_error="nan" such a row stays, as an invalid graph.'
         missing = rows[position] is None
-        raise ValueError(self._complaint(position, rows[position]) + advice * missing)
+        raise ValueError(self.complaint(position, rows[position]) + advice * missing)
 
-    def _complaint(self, position: int, row: Any) -> str:
+    def complaint(self, position: int, row: Any) -> str:
+        """Say why a row became no graph.
+
+        Parameters
+        ----------
+        position : int
+            Where the row stands in ``X``.
+        row : object
+            The row; None if it is missing.
+
+        Returns
+        -------
+        sentence : str
+            What was wanted, what was found, where.
+        """
         if row is None:
             return f"X[{position}] is missing."
         shown = f", of type {type(row).__name__},"
@@ -156,7 +170,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         first = int(invalid[0])
         warnings.warn(
             f"{len(invalid)} of {len(rows)} rows of X became invalid graphs: rows "
-            f"{listed}{more}. {self._complaint(first, rows[first])}",
+            f"{listed}{more}. {self.complaint(first, rows[first])}",
             UserWarning,
             stacklevel=3,
         )

@@ -158,7 +158,7 @@ def _refuse_unreadable(rows: list, keys: list[str | None]) -> None:
     first, others = unreadable[0], unreadable[1 : 1 + N_NAMED]
     complaint = f"X[{first}] is missing."
     if rows[first] is not None:
-        complaint = SmilesToGraph()._complaint(first, rows[first])
+        complaint = SmilesToGraph().complaint(first, rows[first])
     if others:
         complaint += (
             f" {len(unreadable) - 1} more row(s) are missing or unreadable, "
