@@ -144,18 +144,18 @@ def fetch_moleculenet(
 ) -> Bunch | tuple[Any, Any]:
     """Load a data set of the MoleculeNet collection.
 
-    ================== ========= ===== ============================================
-    name               molecules tasks what
-    ================== ========= ===== ============================================
-    ``"esol"``             1,128     1 aqueous solubility, log10 of mol/L
-    ``"freesolv"``           642     1 free energy of hydration, kcal/mol
-    ``"lipophilicity"``    4,200     1 logD at pH 7.4
-    ``"bbbp"``             2,050     1 passes the blood-brain barrier, 0/1
-    ``"bace"``             1,513     1 inhibits BACE-1, 0/1
-    ``"clintox"``          1,484     2 approved; toxic in clinical trials, 0/1
-    ``"sider"``            1,427    27 adverse drug reactions, 0/1
-    ``"tox21"``            7,831    12 toxicity assays, 0/1, 17 % missing
-    ================== ========= ===== ============================================
+    =================== ========= ===== ============================================
+    name                molecules tasks what
+    =================== ========= ===== ============================================
+    ``"esol"``          1,128     1     aqueous solubility, log10 of mol/L
+    ``"freesolv"``      642       1     free energy of hydration, kcal/mol
+    ``"lipophilicity"`` 4,200     1     logD at pH 7.4
+    ``"bbbp"``          2,050     1     passes the blood-brain barrier, 0/1
+    ``"bace"``          1,513     1     inhibits BACE-1, 0/1
+    ``"clintox"``       1,484     2     approved; toxic in clinical trials, 0/1
+    ``"sider"``         1,427     27    adverse drug reactions, 0/1
+    ``"tox21"``         7,831     12    toxicity assays, 0/1, 17 % missing
+    =================== ========= ===== ============================================
 
     QM8 has a function of its own, :func:`fetch_qm8`. SMILES are handed out as they
     stand in the file: ``bbbp``, ``clintox`` and ``tox21`` hold some that RDKit cannot

@@ -36,9 +36,9 @@ def nan_r2_score(
         with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. A row of weight zero counts as unlabelled.
-    multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_tasks,), \
-            default="uniform_average"
-        Mean over tasks, one value a task, or weights of the tasks in the mean.
+    multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
+        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
+        mean.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def nan_mean_absolute_error(
         with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. A row of weight zero counts as unlabelled.
-    multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_tasks,), \
-            default="uniform_average"
-        Mean over tasks, one value a task, or weights of the tasks in the mean. The
+    multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
+        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
+        mean. The
         mean of errors in different units is ruled by the largest unit.
 
     Returns
@@ -157,9 +157,9 @@ def nan_root_mean_squared_error(
         with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, not negative. A row of weight zero counts as unlabelled.
-    multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_tasks,), \
-            default="uniform_average"
-        Mean over tasks, one value a task, or weights of the tasks in the mean. The
+    multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
+        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
+        mean. The
         mean of errors in different units is ruled by the largest unit.
 
     Returns
