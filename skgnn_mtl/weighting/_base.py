@@ -236,10 +236,11 @@ class GramianWeighting(TaskWeighting):
                 for name, value in known.items()
             }
         weights = torch.zeros_like(squares)
-        weights[alive] = self.forward(G, **known).detach()
+        found = self.forward(G, **known).detach()
+        weights[alive] = self._rescaled(found).to(weights)
         if not torch.isfinite(weights).all():
             raise FloatingPointError(f"{self!r} gave the weights {weights.tolist()}.")
-        return self._rescaled(weights)
+        return weights
 
 
 class JacobianAggregation(TaskWeighting):

@@ -141,7 +141,7 @@ def _call(function: Callable, value: Tensor, shape: tuple, **known) -> Tensor:
     if found != shape:
         raise ValueError(
             f"task_weighting={function!r} has to map {tuple(value.shape)} to a tensor "
-            f"of shape {shape}, but gave {found}."
+            f"of shape {tuple(shape)}, but gave {found}."
         )
     if not bool(torch.isfinite(result).all()):
         raise FloatingPointError(f"task_weighting={function!r} gave {result}.")

@@ -109,7 +109,8 @@ def bargain(G: np.ndarray, alpha: float) -> tuple[np.ndarray, SolverReport]:
         Weights; those of the minimum-norm point, times t, if the gradients admit no
         solution because a combination of them vanishes.
     report : SolverReport
-        ``residual`` is the largest :math:`|(G w)_t w_t^{1/\alpha} - 1|`.
+        ``residual`` is the largest :math:`|(G w)_t w_t^{1/\alpha} - 1|`, or the duality
+        gap of the minimum-norm point.
     """
     p = 1.0 / alpha
     e = np.diagonal(G) ** (-alpha / (1.0 + alpha))
@@ -123,9 +124,9 @@ def bargain(G: np.ndarray, alpha: float) -> tuple[np.ndarray, SolverReport]:
         return e * x, SolverReport(residual, n_iter)
     d, C = norms_and_cosines(G)
     R = unit_columns(C)
-    w, _ = min_norm_point(R, d)
+    w, gap = min_norm_point(R, d)
     if np.linalg.norm(R @ (d * w)) < 1e-6 * d.max():
-        return len(G) * w, SolverReport(residual, n_iter, stationary=True)
+        return len(G) * w, SolverReport(gap, n_iter, stationary=True)
     return e * x, SolverReport(residual, n_iter, converged=False)
 
 
@@ -141,7 +142,10 @@ def _newton(A, k, p, most=50) -> tuple[np.ndarray, int]:
             return x, n_iter
         H = A.copy()
         H.flat[:: len(A) + 1] += p * power / x
-        step = -np.linalg.solve(H, gradient)
+        try:
+            step = -np.linalg.solve(H, gradient)
+        except np.linalg.LinAlgError:
+            return x, n_iter  # x has run so far that only the singular A is left
         slope = gradient @ step
         # At most 0.99 of the way to the boundary x = 0.
         shrink = (-step / x).max()
