@@ -119,6 +119,8 @@ def fill_jacobian(
         Tasks differentiated at a time. On a CPU one at a time is fastest; on an
         accelerator small networks are bound by the launch of kernels.
     """
+    if not parameters:
+        return
     if chunk > 1:
         for rows in torch.arange(len(tasks)).split(chunk):
             _fill_rows(
