@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphBatch
+from skgnn_mtl.graphs import GraphBatch, GraphDataset, GraphLoader
 
 from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
@@ -194,3 +194,47 @@ def representation_gramian(
     ]
     K = torch.stack(columns)
     return K @ K.t()
+
+
+def dataset_jacobian(
+    model: MultiTaskModel,
+    data: GraphDataset,
+    loss: Loss,
+    *,
+    device: torch.device,
+    batch_size: int = 256,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the tasks' mean losses over a whole data set.
+
+    Parameters
+    ----------
+    model : MultiTaskModel
+        The network, in the mode it is to be looked at.
+    data : GraphDataset
+        Graphs and labels.
+    loss : callable
+        Elementwise loss.
+    device : torch.device
+        Where the network is.
+    batch_size : int
+        Graphs at a time; of no influence on the result in evaluation mode.
+
+    Returns
+    -------
+    jacobian : Tensor of float64 of shape (n_tasks, p), on the CPU
+        Row t is the gradient of task t's loss, 0 without labels.
+    mass : Tensor of float64 of shape (n_tasks,)
+        Summed label weights.
+    """
+    shared = shared_parameters(model)
+    n_tasks = data.targets.shape[1]
+    total = torch.zeros(n_tasks, flat_size(shared), dtype=torch.float64)
+    masses = torch.zeros(n_tasks, dtype=torch.float64)
+    rows = total.new_empty(total.shape, dtype=shared[0].dtype, device=device)
+    for graphs, labels in GraphLoader(data, batch_size):
+        result = task_pass(model, graphs.to(device), labels, loss)
+        fill_jacobian(rows, result, torch.arange(n_tasks), shared)
+        mass = result.mass.cpu().double()
+        total += mass[:, None] * rows.cpu().double()
+        masses += mass
+    return total / masses.clamp(min=1e-300)[:, None], masses
