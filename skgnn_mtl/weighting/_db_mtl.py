@@ -32,7 +32,8 @@ class DBMTL(JacobianAggregation):
     Notes
     -----
     A task that is absent from a batch keeps its running mean, which is used. Memory of
-    n_tasks times the number of shared parameters.
+    n_tasks times the number of shared parameters. The running means lag behind by
+    1 / (1 - beta) steps, on top of the momentum of Adam: in short fits lower ``beta``.
 
     References
     ----------
