@@ -43,7 +43,7 @@ from skgnn_mtl.training import (
     TrainingStep,
     train,
 )
-from skgnn_mtl.weighting import LossWeighting
+from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
 from ._inputs import check_labels, read_graphs, read_targets, split_validation
 from ._io import read, write
@@ -62,7 +62,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "encoder": [str, GraphEncoder],
         "readout": [str, Readout],
         "head_hidden_dims": [tuple, list],
-        "task_weighting": [str, LossWeighting],
+        "task_weighting": [str, TaskWeighting, callable],
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
         "auxiliary_tasks": [Options(tuple, {()})],
         "loss": [StrOptions(set(LOSSES)), callable],
@@ -245,7 +245,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self, train_set, valid_set, watched, seed, *, resume: bool, partial: bool
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
-        step = TrainingStep(self.task_weighting_, LOSSES.get(self.loss) or self.loss)
+        step = self._step(watched, seed)
         try:
             result = train(
                 self.module_,
@@ -266,6 +266,16 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             raise
         self._keep(result, resume=resume, partial=partial)
         return result.interrupted
+
+    def _step(self, targets: np.ndarray, seed: int) -> TrainingStep:
+        return TrainingStep(
+            self.task_weighting_,
+            LOSSES.get(self.loss) or self.loss,
+            self.n_tasks_,
+            # Of its own, so that all weightings see the same batches.
+            generator=torch.Generator().manual_seed(seed ^ 0x5EED),
+            targets=None if self.target_tasks is None else targets.tolist(),
+        )
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:
         """Store what outlives a training; only partial_fit needs the optimizer."""
@@ -294,13 +304,18 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             resolve_part(self.encoder, encoders, GraphEncoder, "encoder"),
             resolve_part(self.readout, readouts, Readout, "readout"),
             tuple(self.head_hidden_dims),
-            resolve_part(
-                self.task_weighting, weighting, LossWeighting, "task_weighting"
-            ),
+            self._resolve_weighting(),
         )
+
+    def _resolve_weighting(self) -> TaskWeighting:
+        value = self.task_weighting
+        if callable(value) and not isinstance(value, TaskWeighting):
+            return as_task_weighting(value)
+        return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
     def _assemble(self, encoder, readout, hidden_dims, task_weighting) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
+        task_weighting.check_settings()
         task_weighting.build(self.n_tasks_, self.task_names_)
         model = MultiTaskModel(
             encoder, readout, self.schema_, self.n_tasks_, hidden_dims

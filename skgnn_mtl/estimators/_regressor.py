@@ -29,9 +29,11 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
     head_hidden_dims : tuple of int, default=()
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
-    task_weighting : str or TaskWeighting, default="equal"
-        Combines the losses: "equal", "scaleinvariant", "uncertainty", or an instance
-        such as ``Fixed([1, 2])``. With a single task all train alike.
+    task_weighting : str, TaskWeighting or callable, default="equal"
+        Combines the tasks: the name of a class of ``skgnn_mtl.weighting`` in lower
+        case ("famo", "nashmtl", "upgrad", ...), an instance such as
+        ``PCGrad(update_every=10)``, an object of TorchJD, or a function of the losses,
+        the Gramian or the Jacobian. With a single task all train alike.
     target_tasks : None, str, int or list of these, default=None
         Names or positions of the tasks that count in early stopping and in the
         "plateau" schedule; None stands for all.
@@ -95,8 +97,13 @@ callable, default="cosine"
     history_ : list of dict
         One record an epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
         validation rows, ``valid_loss`` (means over tasks); ``train_losses``,
-        ``valid_losses`` and ``task_weights`` (dicts by task name). Losses are of
-        standardised targets.
+        ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
+        over the batches with the task; dicts by task name); ``absent_share``, how
+        often a task had no label in a batch. Losses are of standardised targets.
+        Methods that look at gradients add ``conflict_share`` (pairs of tasks with a
+        negative inner product), ``norm_ratio`` (longest over shortest gradient) and
+        ``solver`` (calls, worst residual, iterations, failures, stationary steps,
+        flips).
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int

@@ -1,5 +1,6 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+from ._jacobian import dataset_jacobian
 from ._loss import LOSSES, task_losses
 from ._model import MultiTaskModel
 from ._net import OPTIMIZERS, TrainingOptions, TrainingResult, train
@@ -14,6 +15,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
+    "dataset_jacobian",
     "task_losses",
     "train",
 ]

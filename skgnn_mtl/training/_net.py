@@ -12,14 +12,15 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.helper import predefined_split
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from skgnn_mtl.graphs import GraphDataset, GraphLoader
 
+from ._model import MultiTaskModel
 from ._schedule import SCHEDULES
-from ._step import TrainingStep
+from ._step import StepRecord, TrainingStep
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -56,7 +57,7 @@ class TrainingResult:
 
 
 def train(
-    model: nn.Module,
+    model: MultiTaskModel,
     step: TrainingStep,
     train_set: GraphDataset,
     valid_set: GraphDataset | None,
@@ -72,7 +73,7 @@ def train(
 
     Parameters
     ----------
-    model : nn.Module
+    model : MultiTaskModel
         Maps a GraphBatch to standardised predictions (n_graphs, n_tasks).
     step : TrainingStep
         Losses and their weighting.
@@ -101,14 +102,14 @@ def train(
     net = _net(model, step, train_set, valid_set, recorder, options, device, generator)
     net.initialize()
     kind = type(net.optimizer_).__name__
-    if optimizer_state is not None:
-        step.load_state_dict(optimizer_state["weighting"])
     if optimizer_state is not None and optimizer_state["kind"] == kind:
         # The moments go on; rate and decay are those of the options.
         groups = net.optimizer_.state_dict()["param_groups"]
         net.optimizer_.load_state_dict(
             {"state": optimizer_state["state"], "param_groups": groups}
         )
+    if optimizer_state is not None:
+        step.restore(optimizer_state["step"])
     result = TrainingResult(history=recorder.records)
     net.notify("on_train_begin", X=train_set, y=None)
     try:
@@ -120,8 +121,9 @@ def train(
     result.optimizer_state = {
         "kind": kind,
         "state": net.optimizer_.state_dict()["state"],
-        "weighting": step.state_dict(),
+        "step": step.state(),
     }
+    step.monitor.end_fit(repr(step.weighting))
     _check_finite(model, train_set, device)
     return result
 
@@ -140,26 +142,29 @@ class _Net(NeuralNet):
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
-        losses, mass, present = self._losses(batch)
-        weights = self.step.backward(losses, present)
-        losses = losses.detach()
-        return {
-            "loss": (weights * losses).sum(),
-            "y_pred": None,
-            "record": (losses, mass, weights),
-        }
+        graphs, labels = batch
+        record = self.step.backward(self.module_, graphs.to(self.device), labels)
+        loss = (record.weights * record.losses).sum()
+        return {"loss": loss, "y_pred": None, "record": record}
+
+    def train_step(self, batch, **fit_params):
+        step = super().train_step(batch, **fit_params)
+        if self.step.looks_back:
+            graphs, labels = batch
+            graphs = graphs.to(self.device)
+            self.step.after_step(self.module_, graphs, labels, step["record"])
+        return step
 
     def validation_step(self, batch, **fit_params):
         self._set_training(False)
-        with torch.no_grad():
-            losses, mass, _ = self._losses(batch)
-        return {"loss": losses.sum(), "y_pred": None, "record": (losses, mass, None)}
-
-    def _losses(self, batch) -> tuple[Tensor, Tensor, Tensor]:
         graphs, labels = batch
+        with torch.no_grad():
+            losses, mass = self.step.losses(
+                self.module_, graphs.to(self.device), labels
+            )
         present = (labels[1] > 0).any(dim=0)
-        losses, mass = self.step.losses(self.module_, graphs.to(self.device), labels)
-        return losses, mass, present
+        record = StepRecord(losses, mass, torch.zeros_like(losses), present)
+        return {"loss": losses.sum(), "y_pred": None, "record": record}
 
 
 class _Recorder(Callback):
@@ -172,7 +177,7 @@ class _Recorder(Callback):
     def on_epoch_begin(self, net, **kwargs):
         self._started = time.perf_counter()
         self._lr = net.optimizer_.param_groups[0]["lr"]
-        self._sums: dict[bool, list] = {True: [], False: []}
+        self._sums: dict[bool, list[StepRecord]] = {True: [], False: []}
 
     def on_batch_end(self, net, batch=None, training=False, record=None, **kwargs):
         self._sums[training].append(record)
@@ -191,22 +196,36 @@ class _Recorder(Callback):
             record[f"{prefix}_loss"] = float(values[labelled].mean())
             record[f"{prefix}_losses"] = self._by_task(values)
             net.history.record(f"{prefix}_loss", record[f"{prefix}_loss"])
-        weights = torch.stack([part[2] for part in self._sums[True]]).mean(dim=0)
-        record["task_weights"] = self._by_task(weights.double().cpu().numpy())
+            if training:
+                record |= self._weights(self._sums[True])
+                record |= net.step.end_epoch(values)
         record["seconds"] = time.perf_counter() - self._started
         self._sums = {True: [], False: []}
         self.records.append(record)
         # skorch keeps a row a batch, which would outgrow the model.
         net.history[-1]["batches"].clear()
 
+    def _weights(self, steps: list[StepRecord]) -> dict[str, Any]:
+        """Mean and spread of each task's weight over the batches that have it."""
+        weights = torch.stack([step.weights for step in steps]).double().cpu().numpy()
+        present = torch.stack([step.present for step in steps]).numpy()
+        counts = np.maximum(present.sum(axis=0), 1)
+        mean = (weights * present).sum(axis=0) / counts
+        variance = ((weights - mean) ** 2 * present).sum(axis=0) / counts
+        return {
+            "task_weights": self._by_task(mean),
+            "task_weights_std": self._by_task(np.sqrt(variance)),
+            "absent_share": float(1.0 - present.mean()),
+        }
+
     def _by_task(self, values: np.ndarray) -> dict[str, float]:
         return dict(zip(self.task_names, values.tolist(), strict=True))
 
 
-def _means(records: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
     """Mean loss of each task over batches, weighted by labels, and who has any."""
-    losses = torch.stack([losses for losses, _, _ in records]).double()
-    mass = torch.stack([mass for _, mass, _ in records]).double()
+    losses = torch.stack([step.losses for step in steps]).double()
+    mass = torch.stack([step.mass for step in steps]).double()
     total = mass.sum(dim=0)
     mean = (losses * mass).sum(dim=0) / total
     return mean.cpu().numpy(), (total > 0).cpu().numpy()

@@ -1,84 +1,210 @@
-"""From a vector of task losses to the gradients of one step."""
+"""From a batch to the gradients of one step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch
 from skgnn_mtl.weighting import LossWeighting
 
+from ._adam import TaskAdam
+from ._jacobian import task_pass
 from ._loss import Loss, task_losses
+from ._model import MultiTaskModel
+from ._monitor import GradientMonitor
+from ._replay import frozen_statistics, random_state, replayed
+from ._surgery import GradientSurgery
+
+Labels = tuple[Tensor, Tensor]
 
 
-class TrainingStep:
-    """Losses of a batch, their weights, and the gradients that follow.
+@dataclass(frozen=True)
+class StepRecord:
+    """What happened in a step; tensors of shape (n_tasks,), detached.
 
     Parameters
     ----------
-    weighting : LossWeighting
-        Built for the tasks of the fit; its own parameters are trained here, by an
-        Adam of their own that no weight decay and no schedule reaches.
-    loss : callable
-        Elementwise loss.
+    losses, mass : Tensor
+        Losses, and the summed label weights they are means over.
+    weights : Tensor
+        Weights of the tasks, 0 for absent ones.
+    present : Tensor of bool, on the CPU
+        Tasks with a label in the batch.
     """
 
-    def __init__(self, weighting: LossWeighting, loss: Loss) -> None:
-        self.weighting, self.loss = weighting, loss
-        self.begun = False  # from then on the model is changed
-        parameters = list(weighting.parameters())
-        self._optimizer = (
-            torch.optim.Adam(parameters, lr=weighting.lr) if parameters else None
+    losses: Tensor
+    mass: Tensor
+    weights: Tensor
+    present: Tensor
+
+
+class TrainingStep:
+    """Losses of a batch, their weighting, and the gradients that follow.
+
+    Parameters
+    ----------
+    weighting : TaskWeighting
+        Built for the tasks of the fit; its own parameters are trained here, by an
+        Adam of their own that no schedule reaches.
+    loss : callable
+        Elementwise loss.
+    n_tasks : int
+        Number of tasks.
+    generator : torch.Generator, optional
+        Randomness of the weighting.
+    targets : sequence of int, optional
+        Positions of the target tasks; all if not given.
+    chunk : int, optional
+        Tasks differentiated at a time by gradient methods; one on the CPU, all on an
+        accelerator unless its memory is too small.
+    """
+
+    def __init__(
+        self,
+        weighting: Any,
+        loss: Loss,
+        n_tasks: int,
+        *,
+        generator: torch.Generator | None = None,
+        targets: Sequence[int] | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
+        self.generator, self.targets = generator, targets
+        self.monitor = GradientMonitor()
+        self.begun = False  # from the first step on the model is changed
+        # With a single task all methods are the plain gradient.
+        self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
+        self._surgery = (
+            None
+            if isinstance(weighting, LossWeighting) or n_tasks == 1
+            else GradientSurgery(weighting, n_tasks, self.monitor, chunk)
+        )
+        self._adam = TaskAdam(
+            weighting.parameters(), n_tasks, weighting.lr, weighting.weight_decay
         )
 
-    def state_dict(self) -> dict:
-        """State of the optimizer of the weighting's own parameters."""
-        return self._optimizer.state_dict() if self._optimizer else {}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from :meth:`state_dict` of an earlier training of this weighting."""
-        if self._optimizer:
-            self._optimizer.load_state_dict(state)
-
     def losses(
-        self, model: nn.Module, graphs: GraphBatch, labels: tuple[Tensor, Tensor]
+        self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> tuple[Tensor, Tensor]:
         """Losses and label weights of each task; tensors of shape (n_tasks,)."""
-        self.begun = True
         targets, weights = (part.to(graphs.device) for part in labels)
         return task_losses(model(graphs), targets, weights, self.loss)
 
-    def backward(self, losses: Tensor, present: Tensor) -> Tensor:
-        """Put the gradients of the weighted losses where the optimizer looks.
+    def backward(
+        self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
+    ) -> StepRecord:
+        """Put the gradients of a batch where the optimizer looks.
 
         Parameters
         ----------
-        losses : Tensor of shape (n_tasks,)
-            Losses with their graph.
-        present : Tensor of bool of shape (n_tasks,), on the CPU
-            Tasks with a label in the batch; the weighting never sees the others.
+        model : MultiTaskModel
+            The network.
+        graphs : GraphBatch
+            The batch, on the model's device.
+        labels : tuple of two Tensors of shape (n_graphs, n_tasks), on the CPU
+            Targets, and weights of the labels, 0 where one is missing.
 
         Returns
         -------
-        weights : Tensor of shape (n_tasks,)
-            Detached weights, 0 for absent tasks.
+        record : StepRecord
+            Losses and weights.
         """
-        tasks = None if bool(present.all()) else present.nonzero()[:, 0]
-        if tasks is not None:
-            tasks = tasks.to(losses.device)
-        weights = self._weights(losses if tasks is None else losses[tasks], tasks)
-        if tasks is not None:
-            weights = torch.zeros_like(losses).index_copy(0, tasks, weights)
-        losses.backward(weights)
-        return weights
+        self.begun = True
+        present = (labels[1] > 0).any(dim=0)
+        tasks = present.nonzero()[:, 0]
+        if self.looks_back:
+            self._random_state = random_state(graphs.device)
+        if self._surgery is None:
+            losses, mass = self.losses(model, graphs, labels)
+            weights = self._loss_weights(losses, mass, tasks)
+            losses.backward(weights)
+        else:
+            result = task_pass(model, graphs, labels, self.loss)
+            losses, mass = result.losses, result.mass
+            known = self._known(losses.cpu(), mass, tasks)
+            found = self._surgery.apply(model, result, tasks, labels, known)
+            self._adam.step(known["tasks"])
+            weights = self._spread(found.to(losses), tasks)
+        return StepRecord(losses.detach(), mass, weights, present)
 
-    def _weights(self, losses: Tensor, tasks: Tensor | None) -> Tensor:
-        if losses.shape[0] == 1 and tasks is None:
-            # A single task is trained alike whatever the weighting.
+    def _loss_weights(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> Tensor:
+        if self.n_tasks == 1:
             return torch.ones_like(losses)
-        if self._optimizer is None:
-            return self.weighting.task_weights(losses, tasks)
-        self._optimizer.zero_grad()
-        weights = self.weighting.task_weights(losses, tasks)
-        self._optimizer.step()
-        return weights
+        known = self._known(losses, mass, tasks)
+        weights = self.weighting.task_weights(known.pop("losses"), **known)
+        self._adam.step(known["tasks"])
+        return self._spread(weights, tasks)
+
+    def _known(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> dict[str, Any]:
+        """Everything a weighting may ask for, of the present tasks."""
+        tasks = tasks.to(losses.device)
+        all_present = len(tasks) == self.n_tasks
+        return {
+            "tasks": None if all_present else tasks,
+            "losses": losses.detach() if all_present else losses.detach()[tasks],
+            "generator": self.generator,
+            "anchor": self._anchor(mass, tasks),
+        }
+
+    def _anchor(self, mass: Tensor, tasks: Tensor) -> Tensor | None:
+        """Weights that pool the present target tasks, by labels or by tasks."""
+        pool = getattr(self.weighting, "pool", None)
+        if pool is None:
+            return None
+        rows = tasks.cpu()
+        anchor = mass.detach().cpu().double()[rows]
+        if pool == "tasks":
+            anchor = torch.ones_like(anchor)
+        if self.targets is not None:
+            anchor *= torch.isin(rows, torch.as_tensor(self.targets))
+        return anchor / anchor.sum().clamp(min=1e-300)
+
+    def _spread(self, weights: Tensor, tasks: Tensor) -> Tensor:
+        """Weights of all tasks, 0 for absent ones."""
+        if len(tasks) == self.n_tasks:
+            return weights
+        spread = weights.new_zeros(self.n_tasks)
+        return spread.index_copy(0, tasks.to(weights.device), weights)
+
+    # -- hooks --------------------------------------------------------------------
+
+    def after_step(self, model, graphs, labels, record: StepRecord) -> None:
+        """Show the weighting what the optimizer's step did to the batch's losses."""
+        with (
+            replayed(self._random_state, graphs.device),
+            frozen_statistics(model),
+            torch.no_grad(),
+        ):
+            after, _ = self.losses(model, graphs, labels)
+        tasks = record.present.nonzero()[:, 0].to(after.device)
+        known = None if len(tasks) == self.n_tasks else tasks
+        self.weighting.after_step(record.losses[tasks], after[tasks], known)
+        self._adam.step(known)
+
+    def end_epoch(self, mean_losses: np.ndarray) -> dict[str, Any]:
+        """Tell the weighting the mean losses (n_tasks,); sum the epoch up."""
+        if hasattr(self.weighting, "end_epoch") and self.n_tasks > 1:
+            self.weighting.end_epoch(torch.from_numpy(mean_losses))
+        return self.monitor.end_epoch()
+
+    # -- continuation -------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Give what a later training needs to go on exactly."""
+        state: dict[str, Any] = {"adam": self._adam.state}
+        if self._surgery is not None:
+            state |= {"age": self._surgery.age, "weights": self._surgery.weights}
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the :meth:`state` of an earlier step of the same weighting."""
+        self._adam.restore(state["adam"])
+        if self._surgery is not None:
+            self._surgery.age, self._surgery.weights = state["age"], state["weights"]

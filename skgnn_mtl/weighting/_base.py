@@ -1,22 +1,43 @@
 """What a task weighting is: a map that knows no model, no optimizer and no epoch.
 
-``losses`` is the vector of the tasks' losses, of shape (t,): each the mean over the
-labelled graphs of a batch, of standardised targets. Tasks without a label in the batch
-are absent from it; ``tasks`` then names the present ones.
+There are three families, by what the map sees of the t tasks with a label in a batch:
+their losses (t,), the Gramian (t, t) of their gradients, or the Jacobian (t, p) whose
+rows are the gradients. A loss is the mean over the labelled graphs of a batch, of
+standardised targets.
 
 A weight of 1 for every task is the *sum* of the losses, so that adding a task does not
 dilute the others.
+
+``forward`` may name further keywords, and is handed what it names: ``losses`` (t,)
+detached, ``tasks`` (t,) the positions of the present tasks, ``generator`` the source of
+randomness of the fit, ``anchor`` (t,) the weights that pool the target tasks. Methods
+with a state keep it in buffers and parameters; two hooks are optional:
+``after_step(losses_before, losses_after, tasks)``, which costs one more forward pass,
+and ``end_epoch(mean_losses)``, where a task without a label has NaN.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from skgnn_mtl._component import Component
+
+from ._solvers import SolverReport
+
+# Shorter gradients, relative to the longest, are those of tasks that are solved.
+_VANISHED = 1e-12
+_CHOICES = {
+    "rescale": ("none", "mean1"),
+    "gradients": ("parameters", "representation"),
+}
 
 
 class TaskWeighting(Component, ABC):
@@ -27,10 +48,13 @@ class TaskWeighting(Component, ABC):
     rescale : {"none", "mean1"}
         "mean1" divides the weights by their mean, which keeps the length of the step
         apart from the choice between tasks.
+    lr, weight_decay : float
+        Of the Adam that trains the method's own parameters, if it has any.
     """
 
-    rescale: str
-    lr: float  # of methods with parameters of their own
+    rescale: str = "none"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
         """Make the state.
@@ -42,6 +66,34 @@ class TaskWeighting(Component, ABC):
         task_names : sequence of str, optional
             Their names, for methods whose parameters name tasks.
         """
+
+    def check_settings(self) -> None:
+        """Refuse values that the settings common to many methods cannot have.
+
+        Raises
+        ------
+        ValueError
+            If one of rescale, gradients, update_every, n_splits is wrong.
+        """
+        for name, choices in _CHOICES.items():
+            if getattr(self, name, choices[0]) not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
+        for name in ("update_every", "n_splits"):
+            value = getattr(self, name, 1)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {self!r}.")
+        if getattr(self, "n_splits", 1) > 1 and self.gradients == "parameters":
+            raise ValueError(
+                "A batch is split for gradients='representation' only; set n_splits=1: "
+                f"{self!r}."
+            )
+
+    def _rescaled(self, weights: Tensor) -> Tensor:
+        if self.rescale != "mean1":
+            return weights
+        # Of weights with a negative mean, too, only the length may change.
+        mean = weights.mean().abs()
+        return weights / torch.where(mean > 0, mean, 1.0)
 
 
 class LossWeighting(TaskWeighting):
@@ -61,15 +113,13 @@ class LossWeighting(TaskWeighting):
     """
 
     @abstractmethod
-    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+    def forward(self, losses: Tensor) -> Tensor:
         """Combine the losses.
 
         Parameters
         ----------
         losses : Tensor of shape (t,)
             Losses of the present tasks.
-        tasks : Tensor of int64 of shape (t,), optional
-            Which tasks these are; all of them if not given.
 
         Returns
         -------
@@ -77,7 +127,7 @@ class LossWeighting(TaskWeighting):
             The scalar to descend on.
         """
 
-    def task_weights(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+    def task_weights(self, losses: Tensor, tasks=None, **known) -> Tensor:
         """Weights of the tasks at these losses.
 
         Gradients with respect to the method's own parameters are added to them.
@@ -88,6 +138,8 @@ class LossWeighting(TaskWeighting):
             Losses of the present tasks.
         tasks : Tensor of int64 of shape (t,), optional
             Which tasks these are; all of them if not given.
+        **known : dict
+            Further keywords that ``forward`` may name.
 
         Returns
         -------
@@ -95,11 +147,181 @@ class LossWeighting(TaskWeighting):
             Detached weights.
         """
         leaf = losses.detach().requires_grad_()
-        self.forward(leaf, tasks).backward()
+        self.forward(leaf, **named(self, tasks=tasks, **known)).backward()
         weights = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        return weights / weights.mean() if self.rescale == "mean1" else weights
+        return self._rescaled(weights)
+
+
+class GramianWeighting(TaskWeighting):
+    r"""A map from the Gramian (t, t) of the tasks' gradients to weights (t,).
+
+    The step goes along :math:`J^\top w`, where the rows of J are the gradients of the
+    losses and :math:`G = J J^\top`. Heads receive the gradients of their own losses,
+    unweighted: a weight would only be another learning rate.
+
+    Attributes
+    ----------
+    gradients : {"parameters", "representation"}
+        With respect to what: all shared parameters (exact), or the vectors in front of
+        the heads (one backward pass, an approximation).
+    update_every : int
+        Steps between two looks at the gradients; the weights are kept in between.
+    weighted_heads : bool
+        Whether the heads' gradients are weighted, too.
+    n_splits : int
+        Parts of the batch; if more than one, the map sees one Gramian of each,
+        (n_splits, t, t).
+    report : SolverReport
+        What the last solution was worth.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import MGDA
+    >>> MGDA().task_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    tensor([1.6000, 0.4000])
+    """
+
+    gradients: str = "parameters"
+    update_every: int = 1
+    weighted_heads: bool = False
+    n_splits: int = 1
+    report: SolverReport = SolverReport()
+
+    @abstractmethod
+    def forward(self, gramian: Tensor) -> Tensor:
+        """Weigh the tasks.
+
+        Parameters
+        ----------
+        gramian : Tensor of shape (t, t)
+            Inner products of the gradients of the present tasks, none of them zero.
+
+        Returns
+        -------
+        weights : Tensor of shape (t,)
+            Weights in the dtype of the Gramian.
+        """
+
+    def task_weights(self, gramian: Tensor, tasks=None, **known) -> Tensor:
+        """Weights of all present tasks; those whose gradient vanished get 0.
+
+        Parameters
+        ----------
+        gramian : Tensor of shape (t, t) or (n_splits, t, t)
+            Inner products of the gradients of the present tasks.
+        tasks : Tensor of int64 of shape (t,), optional
+            Which tasks these are; all of them if not given.
+        **known : dict
+            Further keywords that ``forward`` may name.
+
+        Returns
+        -------
+        weights : Tensor of shape (t,)
+            Detached weights, on the CPU; all 1 if every gradient is zero.
+        """
+        G = gramian.detach().cpu()
+        self.report = SolverReport()
+        squares = G.diagonal(dim1=-2, dim2=-1).reshape(-1, G.shape[-1]).amax(dim=0)
+        alive = squares > _VANISHED**2 * squares.max()
+        if not alive.any():
+            return torch.ones_like(squares)
+        known = named(self, tasks=tasks, **known)
+        if not alive.all():
+            G = G[..., alive, :][..., alive]
+            if "tasks" in known and tasks is None:
+                known["tasks"] = torch.arange(len(alive))
+            known = {
+                name: value[alive] if isinstance(value, Tensor) else value
+                for name, value in known.items()
+            }
+        weights = torch.zeros_like(squares)
+        found = self.forward(G, **known).detach()
+        weights[alive] = self._rescaled(found).to(weights)
+        if not torch.isfinite(weights).all():
+            raise FloatingPointError(f"{self!r} gave the weights {weights.tolist()}.")
+        return weights
+
+
+class JacobianAggregation(TaskWeighting):
+    """A map from the Jacobian (t, p) of the tasks' losses to a direction (p,).
+
+    For rules that look at single coordinates. Heads receive the gradients of their own
+    losses. The weights in ``history_`` are those whose combination of the gradients
+    comes closest to the direction.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import GradDrop
+    >>> GradDrop().direction(torch.tensor([[1.0, 2.0], [1.0, 2.0]]))
+    tensor([2., 4.])
+    """
+
+    @abstractmethod
+    def forward(self, jacobian: Tensor) -> Tensor:
+        """Combine the gradients.
+
+        Parameters
+        ----------
+        jacobian : Tensor of shape (t, p)
+            Gradients of the present tasks' losses, one a row.
+
+        Returns
+        -------
+        direction : Tensor of shape (p,)
+            What takes the place of the gradient.
+        """
+
+    def direction(self, jacobian: Tensor, **known) -> Tensor:
+        """Combine the gradients, given what ``forward`` names of the keywords.
+
+        Parameters
+        ----------
+        jacobian : Tensor of shape (t, p)
+            Gradients of the present tasks' losses, one a row.
+        **known : dict
+            Keywords that ``forward`` may name.
+
+        Returns
+        -------
+        direction : Tensor of shape (p,)
+            What takes the place of the gradient.
+        """
+        return self.forward(jacobian, **named(self, **known))
+
+
+@lru_cache
+def _keywords(forward: Callable) -> frozenset[str]:
+    return frozenset(list(inspect.signature(forward).parameters)[2:])
+
+
+def named(weighting: TaskWeighting, **known) -> dict:
+    """Choose the keywords that a weighting's ``forward`` names."""
+    wanted = _keywords(type(weighting).forward)
+    return {name: value for name, value in known.items() if name in wanted}
 
 
 def present(values: Tensor, tasks: Tensor | None) -> Tensor:
     """Entries of a per-task vector that belong to the present tasks."""
     return values if tasks is None else values[tasks]
+
+
+def positions(n_tasks: int, tasks: Tensor | None) -> Tensor:
+    """Positions of the present tasks, also where all are present."""
+    return torch.arange(n_tasks) if tasks is None else tasks.cpu()
+
+
+def as_matrix(gramian: Tensor) -> np.ndarray:
+    """Bring a Gramian to the solvers: NumPy, float64."""
+    return gramian.detach().cpu().double().numpy()
+
+
+def as_weights(values: np.ndarray, gramian: Tensor) -> Tensor:
+    """Bring a solution back to the dtype and device of its Gramian."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(gramian)
+
+
+def rank_tolerance(gramian: Tensor) -> float:
+    """Relative size of eigenvalues that are rounding errors of the Gramian."""
+    return gramian.shape[-1] * torch.finfo(gramian.dtype).eps

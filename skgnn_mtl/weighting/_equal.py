@@ -27,6 +27,6 @@ class Equal(LossWeighting):
         super().__init__()
         self.rescale = rescale
 
-    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+    def forward(self, losses: Tensor) -> Tensor:
         """Sum losses of shape (t,) to a scalar."""
         return losses.sum()

@@ -41,6 +41,6 @@ class ScaleInvariant(LossWeighting):
         self.eps = eps
         self.rescale = rescale
 
-    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+    def forward(self, losses: Tensor) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""
         return (losses + self.eps).log().sum()

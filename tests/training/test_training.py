@@ -36,7 +36,8 @@ def make_model(n_tasks=3, hidden_dims=()):
 
 def make_step(weighting, n_tasks=3, loss="squared_error"):
     weighting.build(n_tasks)
-    return TrainingStep(weighting, LOSSES[loss])
+    weighting.double()
+    return TrainingStep(weighting, LOSSES[loss], n_tasks)
 
 
 def batch(rows):
@@ -79,18 +80,15 @@ def test_gradients_are_those_of_the_weighting_s_scalar(weighting):
     graphs, labels = batch(range(12))
     losses, _ = step.losses(model, graphs, labels)
     expected = torch.autograd.grad(weighting(losses), list(model.parameters()))
-    losses, _ = step.losses(model, graphs, labels)
-    step.backward(losses, torch.ones(3, dtype=torch.bool))
+    step.backward(model, graphs, labels)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_an_absent_task_is_not_seen_by_the_weighting():
     model, step = make_model(), make_step(Uncertainty())
-    step.weighting.double()
     graphs, labels = batch(range(4))
-    losses, mass = step.losses(model, graphs, labels)
-    weights = step.backward(losses, mass > 0)
+    weights = step.backward(model, graphs, labels).weights
     assert weights[2] == 0
     assert (weights[:2] > 0).all()
     assert model.heads.weight.grad[2].tolist() == [0.0] * 6
@@ -102,11 +100,10 @@ def test_an_absent_task_is_not_seen_by_the_weighting():
 def test_a_single_task_is_trained_alike_by_all(weighting):
     model, step = make_model(n_tasks=1), make_step(weighting, n_tasks=1)
     graphs, (targets, weights) = batch(range(12))
-    losses, _ = step.losses(model, graphs, (targets[:, :1], weights[:, :1]))
-    plain = torch.autograd.grad(
-        losses.sum(), list(model.parameters()), retain_graph=True
-    )
-    step.backward(losses, torch.ones(1, dtype=torch.bool))
+    labels = (targets[:, :1], weights[:, :1])
+    losses, _ = step.losses(model, graphs, labels)
+    plain = torch.autograd.grad(losses.sum(), list(model.parameters()))
+    step.backward(model, graphs, labels)
     for parameter, gradient in zip(model.parameters(), plain, strict=True):
         assert torch.equal(parameter.grad, gradient)
 

@@ -1,0 +1,77 @@
+"""The optimizer of what task weightings learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class TaskAdam:
+    """Adam that leaves the rows of absent tasks alone, moments and all.
+
+    Parameters
+    ----------
+    parameters : iterable of nn.Parameter
+        Those whose first dimension counts tasks are trained row by row.
+    n_tasks : int
+        Number of tasks.
+    lr : float
+        Learning rate.
+    weight_decay : float
+        L2 decay, added to the gradient.
+
+    References
+    ----------
+    .. [1] D. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        n_tasks: int,
+        lr: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.parameters, self.n_tasks = list(parameters), n_tasks
+        self.lr, self.weight_decay = lr, weight_decay
+        self.state = [
+            {
+                "mean": torch.zeros_like(p, requires_grad=False),
+                "square": torch.zeros_like(p, requires_grad=False),
+                "steps": torch.zeros_like(p, requires_grad=False),
+            }
+            for p in self.parameters
+        ]
+
+    @torch.no_grad()
+    def step(self, tasks: Tensor | None) -> None:
+        """Descend along the gradients that are there, and drop them.
+
+        Parameters
+        ----------
+        tasks : Tensor of int64 of shape (t,) or None
+            Present tasks; None stands for all.
+        """
+        for parameter, state in zip(self.parameters, self.state, strict=True):
+            if parameter.grad is None:
+                continue
+            by_task = parameter.ndim > 0 and len(parameter) == self.n_tasks
+            rows = tasks if by_task and tasks is not None else ...
+            value = parameter[rows]
+            gradient = parameter.grad[rows] + self.weight_decay * value
+            mean = torch.lerp(state["mean"][rows], gradient, 0.1)
+            square = torch.lerp(state["square"][rows], gradient**2, 0.001)
+            steps = state["steps"][rows] + 1.0
+            unbiased = (square / (1.0 - 0.999**steps)).sqrt() + 1e-8
+            parameter[rows] = value - self.lr * mean / (1.0 - 0.9**steps) / unbiased
+            for name, new in (("mean", mean), ("square", square), ("steps", steps)):
+                state[name][rows] = new
+            parameter.grad = None
+
+    def restore(self, state: list[dict[str, Tensor]]) -> None:
+        """Go on from the ``state`` of an earlier optimizer of the same parameters."""
+        for mine, theirs in zip(self.state, state, strict=True):
+            for name, value in theirs.items():
+                mine[name].copy_(value)

@@ -1,0 +1,90 @@
+"""What gradients and solvers were like over an epoch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from skgnn_mtl.weighting import SolverReport
+
+
+class GradientMonitor:
+    """Collects what the training step sees, and sums up an epoch at a time."""
+
+    def __init__(self) -> None:
+        self.n_failures = self.n_solutions = 0
+        self._overlap: Tensor | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._conflicts: list[float] = []
+        self._ratios: list[float] = []
+        self._reports: list[SolverReport] = []
+
+    def see(self, gramian: Tensor, report: SolverReport | None) -> None:
+        """Note the Gramian (t, t) of a step, and what its solution was worth."""
+        G = gramian.detach().cpu()
+        squares = G.diagonal()
+        if len(G) > 1 and bool((squares > 0).all()):
+            upper = torch.triu_indices(len(G), len(G), offset=1)
+            self._conflicts.append(float((G[upper[0], upper[1]] < 0).double().mean()))
+            self._ratios.append(float((squares.max() / squares.min()).sqrt()))
+        if report is not None:
+            self._reports.append(report)
+            self.n_solutions += 1
+            self.n_failures += not report.converged
+
+    def see_labels(self, labelled: Tensor) -> None:
+        """Note which tasks (n_graphs, n_tasks) of a batch have labels."""
+        M = labelled.double()
+        both, n = M.t() @ M, M.sum(dim=0)
+        counts = torch.stack([both, n[:, None] + n - both])
+        self._overlap = counts if self._overlap is None else self._overlap + counts
+
+    def end_epoch(self) -> dict[str, Any]:
+        """Sum the epoch up; empty if no gradients were looked at."""
+        summary: dict[str, Any] = {}
+        if self._conflicts:
+            summary["conflict_share"] = float(np.mean(self._conflicts))
+            summary["norm_ratio"] = float(np.median(self._ratios))
+        if self._reports:
+            reports = self._reports
+            summary["solver"] = {
+                "calls": len(reports),
+                "worst_residual": max(r.residual for r in reports),
+                "iterations": sum(r.n_iter for r in reports),
+                "failures": sum(not r.converged for r in reports),
+                "stationary": sum(r.stationary for r in reports),
+                "flips": sum(r.flipped for r in reports),
+            }
+        self._reset()
+        return summary
+
+    def end_fit(self, name: str) -> None:
+        """Warn, once a fit, of solutions that are none."""
+        if self.n_failures:
+            warnings.warn(
+                f"The solver of {name} did not converge in {self.n_failures} of "
+                f"{self.n_solutions} steps; the residuals are in history_. Its last "
+                "iterate was used. Look for nearly parallel gradients of opposite "
+                "sign, or try another task_weighting.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        if self._overlap is None:
+            return
+        both, either = self._overlap
+        share = float((both / either.clamp(min=1.0)).min())
+        if share < 0.3:
+            warnings.warn(
+                f"Two tasks share the labels of only {share:.0%} of their graphs. "
+                "gradients='representation' cannot see conflicts between tasks without "
+                "graphs in common; use gradients='parameters'.",
+                UserWarning,
+                stacklevel=2,
+            )

@@ -1,0 +1,45 @@
+"""A second forward pass on the same batch that leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+RandomState = tuple[Tensor, Tensor | None]
+
+
+def random_state(device: torch.device) -> RandomState:
+    """State of torch's generators, for :func:`replayed`."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), cuda
+
+
+@contextmanager
+def replayed(state: RandomState, device: torch.device) -> Iterator[None]:
+    """Draw again what was drawn since ``state``: the same dropout masks."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1], device)
+        yield
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Normalise by the batch, but keep the running statistics as they are."""
+    kinds = nn.modules.batchnorm._BatchNorm
+    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
+    before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+        # Counted on a copy, which is then forgotten.
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked = layer.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for layer, (momentum, n_batches) in zip(layers, before, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, n_batches

@@ -1,0 +1,86 @@
+"""Conflict-averse gradients."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ._base import GramianWeighting, as_matrix, as_weights
+from ._solvers import conflict_averse
+
+
+class CAGrad(GramianWeighting):
+    r"""Conflict-averse gradient descent of Liu et al. (2021).
+
+    The direction, within a distance :math:`c \|g_0\|` of the mean gradient
+    :math:`g_0`, along which the worst task improves most:
+
+    .. math::
+
+        g_0 + \frac{c\,\|g_0\|}{\|g_v\|}\, g_v, \qquad
+        v = \arg\min_{v \ge 0,\ 1^\top v = 1}
+        g_v^\top g_0 + c\,\|g_0\|\,\|g_v\|, \qquad g_v = J^\top v,
+
+    divided by :math:`1 + c^2` (``shrink=1``), 1 (0) or :math:`1 + c` (2), times T.
+
+    Parameters
+    ----------
+    c : float, default=0.4
+        Radius; 0 is :class:`Equal`, and from 1 on no task's loss rises.
+    shrink : {0, 1, 2}, default=1
+        Which division keeps the step's length in bounds.
+    gradients : {"parameters", "representation"}, default="parameters"
+        With respect to what gradients are taken; see :class:`GramianWeighting`.
+    update_every : int, default=1
+        Steps between two looks at the gradients.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
+    Raises
+    ------
+    ValueError
+        In use, if ``c`` or ``shrink`` is out of range.
+
+    Notes
+    -----
+    Where the mean gradient, or the shortest combination, vanishes, the weights are 1
+    and the step is counted as stationary.
+
+    References
+    ----------
+    .. [1] B. Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning",
+       NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import CAGrad
+    >>> CAGrad(c=1.0)(torch.tensor([[1.0, -1.0], [-1.0, 4.0]])).round(decimals=3)
+    tensor([2.1340, 0.7890])
+    """
+
+    def __init__(
+        self,
+        *,
+        c=0.4,
+        shrink=1,
+        gradients="parameters",
+        update_every=1,
+        rescale="none",
+    ) -> None:
+        super().__init__()
+        self.c = c
+        self.shrink = shrink
+        self.gradients = gradients
+        self.update_every = update_every
+        self.rescale = rescale
+
+    def forward(self, gramian: Tensor) -> Tensor:
+        """Weigh the tasks by a Gramian (t, t)."""
+        if not self.c >= 0 or self.shrink not in (0, 1, 2):
+            raise ValueError(f"c must be >= 0 and shrink 0, 1 or 2, got {self!r}.")
+        G = as_matrix(gramian)
+        v, ratio, self.report = conflict_averse(G, self.c)
+        if self.report.stationary:
+            return as_weights(len(G) * v, gramian)
+        divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.shrink]
+        return as_weights((1.0 + len(G) * ratio * v) / divisor, gramian)

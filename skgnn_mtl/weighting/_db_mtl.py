@@ -1,0 +1,100 @@
+"""Dual balancing of losses and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ._base import JacobianAggregation, positions
+
+
+class DBMTL(JacobianAggregation):
+    r"""Dual-balancing multi-task learning of Lin et al. (2023).
+
+    Running means Y of the gradients of the *log* losses, brought to the largest norm
+    among them, and added: at step k
+
+    .. math::
+
+        h_t = g_t / (L_t + 10^{-8}), \qquad
+        Y_t \leftarrow h_t + \frac{\beta}{k^{\gamma}} (Y_t - h_t), \qquad
+        \sum_t \frac{\max_s \|Y_s\|}{\|Y_t\|}\, Y_t.
+
+    Parameters
+    ----------
+    beta : float, default=0.9
+        Memory of the running means.
+    beta_decay : float, default=0.0
+        The exponent :math:`\gamma` of its decay.
+
+    Notes
+    -----
+    A task that is absent from a batch keeps its running mean, which is used. Memory of
+    n_tasks times the number of shared parameters. The running means lag behind by
+    1 / (1 - beta) steps, on top of the momentum of Adam: in short fits lower ``beta``.
+
+    References
+    ----------
+    .. [1] B. Lin et al., "Dual-Balancing for Multi-Task Learning", 2023,
+       arXiv:2308.12029.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import DBMTL
+    >>> weighting = DBMTL(beta=0.0)
+    >>> weighting.build(n_tasks=2)
+    >>> gradients = torch.tensor([[1.0, 0.0], [0.0, 8.0]])
+    >>> weighting(gradients, losses=torch.tensor([1.0, 2.0]))
+    tensor([4., 4.])
+    """
+
+    means: Tensor
+    steps: Tensor
+
+    def __init__(self, *, beta=0.9, beta_decay=0.0) -> None:
+        super().__init__()
+        self.beta = beta
+        self.beta_decay = beta_decay
+
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
+        """Make the running means; their length is that of the first gradient.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks of the fit.
+        task_names : sequence of str, optional
+            Not used.
+        """
+        self.register_buffer("means", torch.zeros(n_tasks, 0))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # A stored state knows how many parameters there are, a built part does not.
+        stored = state_dict.get(prefix + "means")
+        if stored is not None and stored.shape[0] == self.means.shape[0]:
+            self.means = torch.empty_like(stored, device=self.means.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(
+        self,
+        jacobian: Tensor,
+        losses: Tensor | None = None,
+        tasks: Tensor | None = None,
+    ) -> Tensor:
+        """Combine gradients (t, p) to a direction (p,)."""
+        if self.means.shape[1] == 0:
+            self.means = jacobian.new_zeros(len(self.means), jacobian.shape[1])
+        self.steps += 1
+        rows = positions(len(self.means), tasks).to(jacobian.device)
+        if losses is None:
+            losses = jacobian.new_ones(len(jacobian))
+        memory = self.beta / float(self.steps) ** self.beta_decay
+        h = jacobian / (losses.to(jacobian) + 1e-8)[:, None]
+        self.means[rows] = torch.lerp(h, self.means[rows], memory)
+        norms = self.means.norm(dim=1)
+        factors = norms.max() / torch.where(norms > 0, norms, torch.inf)
+        return factors @ self.means

@@ -1,0 +1,81 @@
+"""Weights from the speed at which losses fall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ._base import LossWeighting, present
+
+
+class DWA(LossWeighting):
+    r"""Dynamic weight average of Liu, Johns and Davison (2019).
+
+    .. math::
+
+        w = T\,\mathrm{softmax}(r / \tau), \qquad
+        r_t = \bar L_t(e - 1) / \bar L_t(e - 2),
+
+    with the mean losses :math:`\bar L` of the last two epochs: tasks that fall slowly
+    gain weight. In the first two epochs all weights are 1.
+
+    Parameters
+    ----------
+    temperature : float, default=2.0
+        The higher, the more equal the weights.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
+    References
+    ----------
+    .. [1] S. Liu, E. Johns, A. Davison, "End-to-End Multi-Task Learning with
+       Attention", CVPR 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import DWA
+    >>> weighting = DWA()
+    >>> weighting.build(n_tasks=2)
+    >>> weighting.end_epoch(torch.tensor([1.0, 1.0]))
+    >>> weighting.end_epoch(torch.tensor([0.2, 0.9]))
+    >>> weighting.task_weights(torch.tensor([0.2, 0.9]))
+    tensor([0.8268, 1.1732])
+    """
+
+    epoch_means: Tensor
+
+    def __init__(self, *, temperature=2.0, rescale="none") -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.rescale = rescale
+
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
+        """Make room for the means of two epochs.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks of the fit.
+        task_names : sequence of str, optional
+            Not used.
+        """
+        self.register_buffer("epoch_means", torch.full((2, n_tasks), torch.nan))
+
+    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Combine losses of shape (t,) to a scalar."""
+        older, newer = (present(mean, tasks) for mean in self.epoch_means.to(losses))
+        # A task without two epochs of labels counts as one that stands still.
+        rates = (newer / older.clamp(min=1e-8)).nan_to_num(nan=1.0, posinf=1.0)
+        weights = len(losses) * torch.softmax(rates / self.temperature, dim=0)
+        return (weights * losses).sum()
+
+    def end_epoch(self, mean_losses: Tensor) -> None:
+        """Remember the mean losses (n_tasks,) of an epoch, NaN where unlabelled."""
+        seen = torch.isfinite(mean_losses).to(self.epoch_means.device)
+        older, newer = self.epoch_means.clone()
+        newest = mean_losses.to(newer)
+        self.epoch_means[0] = torch.where(seen, newer, older)
+        self.epoch_means[1] = torch.where(seen, newest, newer)

@@ -1,0 +1,109 @@
+"""Fast adaptive multi-task optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ._base import LossWeighting, present
+
+_EPS = 1e-8
+
+
+class FAMO(LossWeighting):
+    r"""Fast adaptive multi-task optimisation of Liu et al. (2023).
+
+    .. math::
+
+        \zeta = \mathrm{softmax}(\xi), \quad D_t = L_t - m_t + 10^{-8}, \quad
+        S = T c \sum_t \zeta_t \log D_t, \quad w_t = T c\,\zeta_t / D_t,
+
+    with :math:`c = 1 / \sum_t (\zeta_t / D_t)` held constant. After the step of the
+    network the losses of the same batch are computed again, and :math:`\xi` descends on
+    :math:`\zeta \circ (\delta - \zeta^\top \delta)`, where :math:`\delta_t` is by how
+    much :math:`\log D_t` fell: tasks that improved least gain weight. Costs one forward
+    pass on top of a plain step.
+
+    Parameters
+    ----------
+    lr : float, default=0.025
+        Learning rate of the Adam that trains :math:`\xi`.
+    weight_decay : float, default=1e-3
+        Its L2 decay of :math:`\xi`.
+    min_losses : float or array-like of shape (n_tasks,), default=0.0
+        Lower bounds :math:`m_t` of the losses.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
+    Notes
+    -----
+    The published weights sum to 1, ours to the number of tasks. The second forward pass
+    sees the dropout masks of the first and leaves running statistics alone.
+
+    References
+    ----------
+    .. [1] B. Liu et al., "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import FAMO
+    >>> weighting = FAMO()
+    >>> weighting.build(n_tasks=2)
+    >>> weighting.task_weights(torch.tensor([1.0, 4.0]))
+    tensor([1.6000, 0.4000])
+    """
+
+    floor: Tensor
+
+    def __init__(
+        self, *, lr=0.025, weight_decay=1e-3, min_losses=0.0, rescale="none"
+    ) -> None:
+        super().__init__()
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.min_losses = min_losses
+        self.rescale = rescale
+
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
+        """Make the logits.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks of the fit.
+        task_names : sequence of str, optional
+            Not used.
+        """
+        self.logits = nn.Parameter(torch.zeros(n_tasks))
+        floor = torch.as_tensor(self.min_losses, dtype=torch.float64)
+        self.register_buffer("floor", floor.expand(n_tasks).clone())
+
+    def _excess(self, losses: Tensor, tasks: Tensor | None) -> Tensor:
+        # A loss below its stated bound would have no logarithm.
+        return (losses - present(self.floor, tasks).to(losses)).clamp(min=0.0) + _EPS
+
+    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Combine losses of shape (t,) to a scalar."""
+        zeta = torch.softmax(present(self.logits.detach(), tasks).to(losses), dim=0)
+        D = self._excess(losses, tasks)
+        c = 1.0 / (zeta / D.detach()).sum()
+        return len(losses) * c * (zeta * D.log()).sum()
+
+    def after_step(self, losses_before: Tensor, losses_after: Tensor, tasks=None):
+        """Leave in the logits' ``grad`` which tasks improved, from losses (t,)."""
+        zeta = torch.softmax(present(self.logits.detach(), tasks), dim=0)
+        before, after = (
+            self._excess(losses, tasks).log().to(zeta)
+            for losses in (losses_before, losses_after)
+        )
+        delta = before - after
+        gradient = zeta * (delta - zeta @ delta)
+        grad = torch.zeros_like(self.logits)
+        if tasks is None:
+            grad.copy_(gradient)
+        else:
+            grad[tasks] = gradient
+        self.logits.grad = grad

@@ -1,0 +1,51 @@
+"""The geometric mean of the losses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ._base import LossWeighting
+
+
+class GeometricMean(LossWeighting):
+    r"""The geometric mean of the losses, of Chennupati et al. (2019).
+
+    .. math::
+
+        S = \exp\Bigl(\frac1T \sum_t \log (L_t + \varepsilon)\Bigr), \qquad
+        w_t = \frac{S}{T\,(L_t + \varepsilon)}.
+
+    The direction is that of :class:`ScaleInvariant`; its length follows the losses.
+
+    Parameters
+    ----------
+    eps : float, default=1e-8
+        Keeps the weight of a perfectly fitted task finite.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
+    Notes
+    -----
+    Computed in logarithms: the product of many losses leaves the range of floats.
+
+    References
+    ----------
+    .. [1] S. Chennupati et al., "MultiNet++: Multi-Stream Feature Aggregation and
+       Geometric Loss Strategy for Multi-Task Learning", CVPR workshops 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import GeometricMean
+    >>> GeometricMean().task_weights(torch.tensor([1.0, 4.0]))
+    tensor([1.0000, 0.2500])
+    """
+
+    def __init__(self, *, eps=1e-8, rescale="none") -> None:
+        super().__init__()
+        self.eps = eps
+        self.rescale = rescale
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """Combine losses of shape (t,) to a scalar."""
+        return (losses + self.eps).log().mean().exp()

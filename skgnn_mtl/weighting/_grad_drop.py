@@ -1,0 +1,68 @@
+"""Coordinates of one sign."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._base import JacobianAggregation, present
+
+
+class GradDrop(JacobianAggregation):
+    r"""Gradient sign dropout of Chen et al. (2020).
+
+    In each coordinate either the positive or the negative gradients are kept, with
+    probabilities P and 1 - P,
+
+    .. math::
+
+        P = \frac12 \Bigl(1 + \frac{\sum_t g_t}{\sum_t |g_t|}\Bigr), \qquad
+        \sum_t \bigl(\ell_t + (1 - \ell_t) M_t\bigr) \circ g_t,
+
+    with the masks :math:`M_t` of what is kept, and leaks :math:`\ell_t`.
+
+    Parameters
+    ----------
+    leak : float or array-like of shape (n_tasks,), default=0.0
+        Share of a task's gradient that is exempt.
+
+    Notes
+    -----
+    Published for the activations of a layer; here it acts on parameters.
+
+    References
+    ----------
+    .. [1] Z. Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with
+       Gradient Sign Dropout", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import GradDrop
+    >>> direction = GradDrop()(torch.tensor([[1.0, 3.0], [1.0, -3.0]]))
+    >>> direction[0].item(), abs(direction[1]).item()
+    (2.0, 3.0)
+    """
+
+    def __init__(self, leak=0.0) -> None:
+        super().__init__()
+        self.leak = leak
+
+    def forward(
+        self,
+        jacobian: Tensor,
+        tasks: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Combine gradients (t, p) to a direction (p,)."""
+        total, size = jacobian.sum(dim=0), jacobian.abs().sum(dim=0)
+        P = 0.5 * (1.0 + total / torch.where(size > 0, size, 1.0))
+        # The generator of a fit lives on the CPU.
+        U = torch.rand(len(P), generator=generator, dtype=P.dtype).to(P.device)
+        kept = torch.where(P > U, jacobian.clamp(min=0.0), jacobian.clamp(max=0.0))
+        leak = torch.as_tensor(np.asarray(self.leak, dtype=np.float64)).to(jacobian)
+        if leak.ndim == 0:
+            return leak * total + (1.0 - leak) * kept.sum(dim=0)
+        leak = present(leak, tasks)
+        return leak @ jacobian + (1.0 - leak) @ kept

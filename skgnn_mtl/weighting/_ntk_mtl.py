@@ -1,0 +1,74 @@
+"""Balance of the tasks' neural tangent kernels, at the representation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ._base import GramianWeighting, as_matrix, as_weights
+
+
+class NTKMTLSR(GramianWeighting):
+    r"""Neural tangent kernel balancing of Qin et al. (2025), shared representation.
+
+    The batch is split into n parts; :math:`\lambda_t` is the largest eigenvalue of the
+    (n, n) matrix of inner products between the gradients of task t's mean losses in
+    the parts, with respect to the representation, and
+
+    .. math:: w_t = \Bigl(\sum_s \lambda_s / \lambda_t\Bigr)^{\text{exponent}}.
+
+    Parameters
+    ----------
+    n_splits : int, default=4
+        Parts of the batch.
+    exponent : float, default=0.5
+        At 0.5 scaling a loss does not change the direction.
+    gradients : {"representation", "parameters"}, default="representation"
+        With respect to what gradients are taken. "parameters" is the variant NTKMTL
+        and needs ``n_splits=1``.
+    update_every : int, default=1
+        Steps between two looks at the gradients.
+    rescale : {"none", "mean1"}, default="mean1"
+        "mean1" divides the weights by their mean.
+
+    Notes
+    -----
+    The representations of different parts are different vectors, so the matrix is
+    diagonal and :math:`\lambda_t` is its largest entry: no eigensolver. As in the
+    authors' code, the gradients of the heads are weighted, too.
+
+    References
+    ----------
+    .. [1] X. Qin et al., "NTKMTL: Mitigating Task Imbalance in Multi-Task Learning from
+       Neural Tangent Kernel Perspective", 2025, arXiv:2510.18258.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import NTKMTLSR
+    >>> NTKMTLSR().task_weights(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
+    tensor([1.5000, 0.5000])
+    """
+
+    weighted_heads = True
+
+    def __init__(
+        self,
+        *,
+        n_splits=4,
+        exponent=0.5,
+        gradients="representation",
+        update_every=1,
+        rescale="mean1",
+    ) -> None:
+        super().__init__()
+        self.n_splits = n_splits
+        self.exponent = exponent
+        self.gradients = gradients
+        self.update_every = update_every
+        self.rescale = rescale
+
+    def forward(self, gramian: Tensor) -> Tensor:
+        """Weigh the tasks by a Gramian (t, t), or one a part (n_splits, t, t)."""
+        squares = as_matrix(gramian.diagonal(dim1=-2, dim2=-1))
+        largest = squares.reshape(-1, squares.shape[-1]).max(axis=0)
+        return as_weights((largest.sum() / largest) ** self.exponent, gramian)

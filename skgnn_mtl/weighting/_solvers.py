@@ -1,0 +1,261 @@
+"""Small convex problems of the weightings, in NumPy and SciPy, float64.
+
+Every solver works on the unit gradients, whose Gramian is the matrix of cosines: the
+norms of the gradients of several tasks easily differ by a factor of a thousand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq, nnls
+
+
+@dataclass(frozen=True)
+class SolverReport:
+    """What a solution is worth.
+
+    Parameters
+    ----------
+    residual : float
+        By how much the solution misses the optimality conditions, relative.
+    n_iter : int
+        Iterations, where there are any.
+    converged : bool
+        Whether the residual is small enough.
+    stationary : bool
+        Whether a combination of the gradients vanishes, so that no step improves all
+        tasks and the method has no solution of its own.
+    flipped : bool
+        Whether the published direction pointed uphill for all tasks and was reversed.
+    """
+
+    residual: float = 0.0
+    n_iter: int = 0
+    converged: bool = True
+    stationary: bool = False
+    flipped: bool = False
+
+
+def norms_and_cosines(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Norms (t,) of the gradients, and the cosines (t, t) between them."""
+    d = np.sqrt(np.diagonal(G))
+    return d, G / d / d[:, None]
+
+
+def unit_columns(C: np.ndarray) -> np.ndarray:
+    """Find R (t, t) with R^T R = C: unit gradients, in coordinates of their span."""
+    values, vectors = np.linalg.eigh(C)
+    return np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+
+
+def equal_projection(C: np.ndarray, tolerance: float) -> np.ndarray:
+    """Shortest v with C v = 1, or as near as the rank allows; shape (t,)."""
+    return np.linalg.pinv(C, rcond=tolerance, hermitian=True).sum(axis=1)
+
+
+def min_norm_point(R: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, float]:
+    r"""Minimise ||sum_t w_t d_t R_t|| over the simplex.
+
+    The minimiser a of :math:`\|R\,\mathrm{diag}(d)\,a\|^2 + (s\,1^\top a - 1)^2` over
+    :math:`a \ge 0` is parallel to w for any s > 0: non-negative least squares, exact
+    also where the minimum is zero.
+
+    Parameters
+    ----------
+    R : ndarray of shape (k, t)
+        Columns.
+    d : ndarray of shape (t,)
+        Positive factors of the columns.
+
+    Returns
+    -------
+    w : ndarray of shape (t,)
+        Weights that sum to 1.
+    gap : float
+        Duality gap relative to the mean squared norm, a bound of the error.
+    """
+    A = np.vstack([R, d.min() / d])
+    b = np.zeros(len(A))
+    b[-1] = 1.0
+    a, _ = nnls(A, b, maxiter=100 * len(d))
+    w = a / d
+    w /= w.sum()
+    point = R @ (d * w)
+    slopes = d * (point @ R)
+    return w, float((point @ point - slopes.min()) / (d * d).mean())
+
+
+def bargain(G: np.ndarray, alpha: float) -> tuple[np.ndarray, SolverReport]:
+    r"""Solve :math:`(G w)_t = w_t^{-1/\alpha}`, w > 0, by damped Newton steps.
+
+    With :math:`w_t = e_t x_t` and :math:`e_t = G_{tt}^{-\alpha/(1+\alpha)}`, which
+    solves the problem of each task alone, these are the stationarity conditions of the
+    strictly convex :math:`F(x) = x^\top A x / 2 - \sum_t k_t \varphi(x_t)`, where
+    :math:`A = \mathrm{diag}(e)\,G\,\mathrm{diag}(e)`, :math:`k_t = A_{tt}` and
+    :math:`\varphi' = x^{-1/\alpha}`.
+
+    Parameters
+    ----------
+    G : ndarray of shape (t, t)
+        Gramian with a positive diagonal.
+    alpha : float
+        Aversion to inequality.
+
+    Returns
+    -------
+    w : ndarray of shape (t,)
+        Weights; those of the minimum-norm point, times t, if the gradients admit no
+        solution because a combination of them vanishes.
+    report : SolverReport
+        ``residual`` is the largest :math:`|(G w)_t w_t^{1/\alpha} - 1|`, or the duality
+        gap of the minimum-norm point.
+    """
+    p = 1.0 / alpha
+    e = np.diagonal(G) ** (-alpha / (1.0 + alpha))
+    A = G * e * e[:, None]
+    k = np.diagonal(A).copy()
+    x, n_iter = _newton(A, k, p)
+    # Where x has run away or reached zero, the residual says so.
+    with np.errstate(all="ignore"):
+        residual = float(np.abs((A @ x) * x**p / k - 1.0).max())
+    if residual <= 1e-8:
+        return e * x, SolverReport(residual, n_iter)
+    d, C = norms_and_cosines(G)
+    R = unit_columns(C)
+    w, gap = min_norm_point(R, d)
+    if np.linalg.norm(R @ (d * w)) < 1e-6 * d.max():
+        return len(G) * w, SolverReport(gap, n_iter, stationary=True)
+    return e * x, SolverReport(residual, n_iter, converged=False)
+
+
+def _newton(A, k, p, most=50) -> tuple[np.ndarray, int]:
+    total = A.sum()
+    start = (k.sum() / total) ** (1.0 / (1.0 + p)) if total > 0 else 1.0
+    x = np.full(len(A), min(start, 1e6))
+    Ax = A @ x
+    for n_iter in range(most):
+        power = k * x**-p
+        gradient = Ax - power
+        if np.abs(gradient / power).max() <= 1e-9:
+            return x, n_iter
+        H = A.copy()
+        H.flat[:: len(A) + 1] += p * power / x
+        try:
+            step = -np.linalg.solve(H, gradient)
+        except np.linalg.LinAlgError:
+            return x, n_iter  # x has run so far that only the singular A is left
+        slope = gradient @ step
+        # At most 0.99 of the way to the boundary x = 0.
+        shrink = (-step / x).max()
+        size = min(1.0, 0.99 / shrink) if shrink > 0 else 1.0
+        A_step = A @ step
+        value = _objective(x, Ax, k, p)
+        for _ in range(30):
+            trial, A_trial = x + size * step, Ax + size * A_step
+            bound = value + 1e-4 * size * slope + 1e-14 * abs(value)
+            if _objective(trial, A_trial, k, p) <= bound:
+                break
+            size /= 2
+        x, Ax = trial, A_trial
+    return x, most
+
+
+def _objective(x, Ax, k, p) -> float:
+    potential = np.log(x) if p == 1.0 else x ** (1.0 - p) / (1.0 - p)
+    return 0.5 * (x @ Ax) - k @ potential
+
+
+def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverReport]:
+    r"""Minimise :math:`F(w) = b^\top w + r \sqrt{w^\top G w}` over the simplex.
+
+    Here b = G 1/t and r = c ||g_0|| with the mean gradient g_0. As
+    :math:`\sqrt q = \min_\tau q / 2\tau + \tau / 2`, the problem for a fixed tau is the
+    minimum-norm point of the columns :math:`g_t + (\tau/r)\,g_0`, and
+    :math:`\tau = \|J^\top w(\tau)\|` is a root of a monotone function.
+
+    Parameters
+    ----------
+    G : ndarray of shape (t, t)
+        Gramian with a positive diagonal.
+    c : float
+        Radius of the search relative to ||g_0||.
+
+    Returns
+    -------
+    w : ndarray of shape (t,)
+        Weights that sum to 1.
+    ratio : float
+        :math:`r / \|J^\top w\|`; 0 where there is nothing to correct.
+    report : SolverReport
+        ``residual`` is the duality gap relative to the mean squared norm.
+    """
+    n = len(G)
+    d, C = norms_and_cosines(G)
+    R = unit_columns(C) * d
+    mean = R.mean(axis=1)
+    scale = float(np.sqrt((d * d).mean()))
+    r = c * float(np.linalg.norm(mean))
+    uniform = np.full(n, 1.0 / n)
+    if r == 0.0:
+        return uniform, 0.0, SolverReport()
+    if r <= 1e-10 * scale:
+        return uniform, 0.0, SolverReport(stationary=True)
+    calls = 0
+
+    def weights(tau: float) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        columns = R + (tau / r) * mean[:, None]
+        lengths = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
+        return min_norm_point(columns / lengths, lengths)[0]
+
+    def excess(log_tau: float) -> float:
+        length = float(np.linalg.norm(R @ weights(np.exp(log_tau))))
+        return float(np.log(max(length, 1e-300))) - log_tau
+
+    low, high = np.log(1e-10 * scale), np.log(2.0 * d.max())
+    if excess(low) <= 0.0:
+        return uniform, 0.0, SolverReport(stationary=True, n_iter=calls)
+    root: float = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)  # type: ignore[assignment]
+    w = weights(np.exp(root))
+    point = R @ w
+    length = float(np.linalg.norm(point))
+    slopes = R.T @ (mean + (r / length) * point)
+    gap = float((slopes @ w - slopes.min()) / scale**2)
+    return w, r / length, SolverReport(gap, calls, converged=gap <= 1e-6)
+
+
+def project_on_dual_cone(G: np.ndarray) -> tuple[np.ndarray, SolverReport]:
+    r"""Project every gradient on the cone of directions that harm no task; add them.
+
+    The projection of g_i is :math:`J^\top v_i` with :math:`v_i = e_i + s`, where
+    :math:`s \ge 0` minimises :math:`\|J^\top (e_i + s)\|`.
+
+    Parameters
+    ----------
+    G : ndarray of shape (t, t)
+        Gramian with a positive diagonal.
+
+    Returns
+    -------
+    w : ndarray of shape (t,)
+        Sum of the v_i.
+    report : SolverReport
+        ``residual`` is the largest violation of the optimality conditions of the unit
+        gradients.
+    """
+    d, C = norms_and_cosines(G)
+    R = unit_columns(C)
+    w, worst = np.zeros(len(G)), 0.0
+    for i in range(len(G)):
+        v = np.zeros(len(G))
+        v[i] = 1.0
+        if C[i].min() < 0.0:
+            s, _ = nnls(R, -R[:, i], maxiter=100 * len(G))
+            v += s
+            slopes = C @ v
+            worst = max(worst, -slopes.min(), abs(s @ slopes))
+        w += d[i] * v / d
+    return w, SolverReport(float(worst), converged=worst <= 1e-6)
