@@ -31,7 +31,7 @@ from sklearn.utils.validation import (
 
 from skgnn_mtl import encoders, readouts, weighting
 from skgnn_mtl._component import resolve_part
-from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
@@ -41,6 +41,7 @@ from skgnn_mtl.training import (
     MultiTaskModel,
     TrainingOptions,
     TrainingStep,
+    recalibrate,
     train,
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
@@ -143,6 +144,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             if not resume:
                 self._learn_targets(table[rows], weights[rows])
                 self._build()
+                if getattr(self.module_.encoder, "recalibrate", False):
+                    recalibrate(self.module_.encoder, graphs[rows], self._device())
             targets = self._encode_targets(table)
             train_set, valid_set = (
                 None
@@ -286,7 +289,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self.best_epoch_ = len(earlier) + result.best_epoch
         last = self.history_[-1]["task_weights"] if self.history_ else {}
         weights = np.array([last.get(name, 1.0) for name in self.task_names_])
-        self.task_weights_ = weights / weights.mean()
+        # All are 0 if there is nothing in front of the heads to weigh tasks for.
+        self.task_weights_ = weights / (weights.mean() or 1.0)
         self.__dict__.pop("_optimizer_state", None)
         if partial:
             self._optimizer_state = result.optimizer_state
@@ -300,8 +304,11 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
 
     def _build(self) -> None:
         """Make the module and the weighting from clones of the parts."""
+        encoder = self.encoder
+        if isinstance(encoder, GraphEncoder) and not isinstance(encoder, Pretrained):
+            _refuse_weights(encoder)
         self._assemble(
-            resolve_part(self.encoder, encoders, GraphEncoder, "encoder"),
+            resolve_part(encoder, encoders, GraphEncoder, "encoder"),
             resolve_part(self.readout, readouts, Readout, "readout"),
             tuple(self.head_hidden_dims),
             self._resolve_weighting(),
@@ -501,6 +508,14 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         estimator.module_.eval()
         estimator.task_weighting_.load_state_dict(tensors["task_weighting"])
         return estimator
+
+
+def _refuse_weights(encoder: GraphEncoder) -> None:
+    if encoder.schema is not None:
+        raise ValueError(
+            f"encoder={encoder!r} has weights, which a fit would not use: pass "
+            "Pretrained(encoder) to start from them, clone(encoder) to start anew."
+        )
 
 
 def _on_accelerator(module: torch.nn.Module) -> bool:

@@ -22,8 +22,9 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
     Parameters
     ----------
     encoder : str or GraphEncoder, default="gin"
-        Makes node states: "gin", "gcn", "gat", "dmpnn", or an instance such as
-        ``DMPNN(width=600)``, which is cloned.
+        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", or an instance
+        such as ``DMPNN(width=600)``, which is cloned;
+        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="mean"
         Makes one vector a graph: "mean", "sum", "attention", or an instance.
     head_hidden_dims : tuple of int, default=()

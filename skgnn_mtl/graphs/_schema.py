@@ -90,3 +90,15 @@ class GraphSchema:
         for key in ("node_features", "edge_features", "graph_features"):
             restored[key] = tuple(values[key])
         return cls(**restored)
+
+
+# Graphs of Hu et al. (2020), as their published weights expect them: the sizes are the
+# rows of the embeddings. Codes that no molecule has are set by the model.
+HU2020 = GraphSchema(
+    "hu2020",
+    node_columns=(("atomic_number", 120), ("chirality", 3)),
+    edge_columns=(("bond_type", 6), ("direction", 3)),
+    paired_edges=True,
+)
+HU2020_SELF_LOOP = (4, 0)
+HU2020_MASKED_ATOM = (119, 0)

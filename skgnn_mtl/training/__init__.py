@@ -4,6 +4,7 @@ from ._jacobian import dataset_jacobian
 from ._loss import LOSSES, task_losses
 from ._model import MultiTaskModel
 from ._net import OPTIMIZERS, TrainingOptions, TrainingResult, train
+from ._replay import recalibrate
 from ._schedule import SCHEDULES
 from ._step import TrainingStep
 
@@ -16,6 +17,7 @@ __all__ = [
     "TrainingResult",
     "TrainingStep",
     "dataset_jacobian",
+    "recalibrate",
     "task_losses",
     "train",
 ]
