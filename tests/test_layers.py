@@ -36,7 +36,6 @@ ALLOWED = {
         "weighting",
         "training",
         "estimators",
-        "inspection",
     },
     "torch_geometric": {"graphs/_array.py"},
     "pooch": {"datasets"},

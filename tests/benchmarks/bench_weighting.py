@@ -7,8 +7,9 @@ each round every way of stepping is timed once, in turn, on the same batches; th
 over rounds of its ratio to the plain step (forward, one backward of the summed losses,
 AdamW) of the same round is reported. The other sides:
 
-* TorchJD's ``mtl_backward`` from the representation, all tasks at once (its default)
-  or one at a time (its fastest on a CPU), with its UPGrad;
+* TorchJD's ``mtl_backward`` from the representation, one task at a time (its fastest on
+  a CPU; all at once it cannot pass the sums over neighbours), with its UPGrad or, where
+  quadprog is missing, ConFIG;
 * a loop in the manner of LibMTL: one ``backward`` a task through the heads, gradients
   copied parameter by parameter into a new (tasks, parameters) matrix, whose weighted
   rows are added one by one.
@@ -109,11 +110,11 @@ class LoopOfBackwards(Side):
 class TorchJD(Side):
     """``mtl_backward`` from the representation, then the aggregator."""
 
-    def __init__(self, schema, n_tasks: int, chunk: int | None) -> None:
+    def __init__(self, schema, n_tasks: int) -> None:
         super().__init__(schema, n_tasks)
         from torchjd import aggregation, autojac
 
-        self.autojac, self.chunk = autojac, chunk
+        self.autojac = autojac
         try:
             self.aggregator = aggregation.UPGrad()
         except ImportError:
@@ -139,7 +140,7 @@ class TorchJD(Side):
             features=z,
             tasks_params=[list(head.parameters()) for head in self.heads],
             shared_params=shared,
-            parallel_chunk_size=self.chunk,
+            parallel_chunk_size=1,
         )
         self.autojac.jac_to_grad(shared, self.aggregator)
 
@@ -157,8 +158,7 @@ def sides(schema, n_tasks: int) -> dict[str, Side]:
                 result[f"{name}, {label}"] = Ours(schema, n_tasks, cls(**changes))
     result["loop of backwards (LibMTL)"] = LoopOfBackwards(schema, n_tasks)
     try:
-        result["TorchJD, one at a time"] = TorchJD(schema, n_tasks, 1)
-        result["TorchJD, all at once"] = TorchJD(schema, n_tasks, None)
+        result["TorchJD, one at a time"] = TorchJD(schema, n_tasks)
     except ImportError as error:
         warnings.warn(f"TorchJD is left out: {error}", stacklevel=1)
     return result

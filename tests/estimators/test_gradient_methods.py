@@ -266,6 +266,15 @@ def test_wrong_settings_stop_the_fit(small, graphs, frame, weighting, word):
     assert not hasattr(model, "module_")
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [(lambda G: -torch.ones(3), [-1.0] * 3), (lambda G: torch.zeros(3), [0.0] * 3)],
+)
+def test_weights_keep_their_sign_and_may_vanish(small, graphs, frame, rule, expected):
+    model = small(task_weighting=rule, max_epochs=1, lr=1e-6).fit(graphs, frame)
+    assert model.task_weights_.tolist() == expected
+
+
 def test_weights_learned_by_one_method_can_be_frozen(small, graphs, frame):
     nash = small(task_weighting="nashmtl").fit(graphs, frame)
     names = dict(zip(nash.task_names_, nash.task_weights_.tolist(), strict=True))
