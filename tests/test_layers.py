@@ -19,6 +19,7 @@ LAYERS = {
     "encoders": 1,
     "readouts": 1,
     "weighting": 1,
+    "auxiliary": 1,
     "training": 2,
     "estimators": 3,
     "inspection": 4,
@@ -27,9 +28,14 @@ LAYERS = {
 # Who may know a package; a name without a slash stands for the whole folder.
 ALLOWED = {
     "skorch": {"training/_net.py"},
-    "rdkit": {"featurizers", "model_selection/_scaffold.py"},
+    "rdkit": {
+        "auxiliary/_chemistry.py",
+        "featurizers",
+        "model_selection/_scaffold.py",
+    },
     "torch": {
         "_component.py",
+        "auxiliary",
         "graphs",
         "encoders",
         "readouts",

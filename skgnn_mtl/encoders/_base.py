@@ -70,6 +70,11 @@ class GraphEncoder(Component, ABC):
             One row a node.
         """
 
+    @property
+    def core(self) -> GraphEncoder:
+        """The encoder that computes: itself, or what a wrapper holds."""
+        return self
+
     def stages(self) -> list[list[nn.Module]]:
         """Give the parts in the order of computation, the embedding of nodes first.
 

@@ -111,6 +111,11 @@ class Pretrained(GraphEncoder):
         """Width of the node states."""
         return self.encoder.width
 
+    @property
+    def core(self) -> GraphEncoder:
+        """The copy."""
+        return self.trained.core
+
     def build(self, schema: GraphSchema) -> None:
         """Copy the source.
 

@@ -29,8 +29,9 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._component import resolve_part
+from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
 from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
@@ -65,7 +66,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "head_hidden_dims": [tuple, list],
         "task_weighting": [str, TaskWeighting, callable],
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
-        "auxiliary_tasks": [Options(tuple, {()})],
+        "auxiliary_tasks": [list, tuple],
         "loss": [StrOptions(set(LOSSES)), callable],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -134,6 +135,11 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         labelled = (weights > 0).any(axis=1)
         if not labelled.any():
             raise ValueError("No row of X has a label: there is nothing to fit.")
+        if len(self.auxiliary_tasks):
+            # Graphs without labels can be learned from, too.
+            labelled = graphs.valid & (
+                weights.any(axis=1) | np.isnan(table).all(axis=1)
+            )
         watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
             rows, valid_rows = np.flatnonzero(labelled), None
@@ -150,12 +156,19 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             train_set, valid_set = (
                 None
                 if part is None
-                else GraphDataset(graphs[part], targets[part], weights[part])
-                for part in (rows, valid_rows)
+                else GraphDataset(graphs[part], targets[part], weights[part], columns)
+                for part, columns in (
+                    (rows, self._auxiliary_columns(graphs[rows])),
+                    (valid_rows, ()),
+                )
             )
             return self._train(
                 train_set, valid_set, watched, seed, resume=resume, partial=partial
             )
+
+    def _auxiliary_columns(self, graphs: GraphArray) -> list[np.ndarray]:
+        """Let the auxiliary tasks look at the training graphs, once."""
+        return [task.prepare(graphs) for task in self.module_.tasks()]
 
     def _check_parameters(self) -> None:
         """Check what scikit-learn's constraints cannot express, too."""
@@ -255,7 +268,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 step,
                 train_set,
                 valid_set,
-                task_names=self.task_names_,
+                task_names=self.task_names_ + self.auxiliary_names_,
                 watched=watched,
                 options=self._options(partial=partial),
                 device=self._device(),
@@ -271,13 +284,15 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         return result.interrupted
 
     def _step(self, targets: np.ndarray, seed: int) -> TrainingStep:
+        all_targets = self.target_tasks is None and not self.auxiliary_names_
         return TrainingStep(
             self.task_weighting_,
             LOSSES.get(self.loss) or self.loss,
-            self.n_tasks_,
-            # Of its own, so that all weightings see the same batches.
+            self.n_tasks_ + len(self.auxiliary_names_),
+            # Of their own, so that all weightings see the same batches and masks.
             generator=torch.Generator().manual_seed(seed ^ 0x5EED),
-            targets=None if self.target_tasks is None else targets.tolist(),
+            draws=torch.Generator().manual_seed(seed ^ 0xA11),
+            targets=None if all_targets else targets.tolist(),
         )
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:
@@ -288,7 +303,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self.history_ = earlier + result.history
         self.best_epoch_ = len(earlier) + result.best_epoch
         last = self.history_[-1]["task_weights"] if self.history_ else {}
-        weights = np.array([last.get(name, 1.0) for name in self.task_names_])
+        names = self.task_names_ + self.auxiliary_names_
+        weights = np.array([last.get(name, 1.0) for name in names])
         # Gradient methods may give negative weights: keep their signs.
         self.task_weights_ = weights / (abs(weights.mean()) or 1.0)
         self.__dict__.pop("_optimizer_state", None)
@@ -312,6 +328,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             resolve_part(self.readout, readouts, Readout, "readout"),
             tuple(self.head_hidden_dims),
             self._resolve_weighting(),
+            [
+                resolve_part(task, auxiliary, AuxiliaryTask, "auxiliary_tasks")
+                for task in self.auxiliary_tasks
+            ],
         )
 
     def _resolve_weighting(self) -> TaskWeighting:
@@ -320,12 +340,33 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             return as_task_weighting(value)
         return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
-    def _assemble(self, encoder, readout, hidden_dims, task_weighting) -> None:
+    def _assemble(
+        self, encoder, readout, hidden_dims, task_weighting, auxiliary_tasks
+    ) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
+        names = self.auxiliary_names_ = auxiliary_names(auxiliary_tasks)
+        if set(names) & set(self.task_names_):
+            raise ValueError(
+                f"A column of y has the name of an auxiliary task: {names} beside "
+                f"{self.task_names_}. Rename the column."
+            )
         task_weighting.check_settings()
-        task_weighting.build(self.n_tasks_, self.task_names_)
+        if names and getattr(task_weighting, "gradients", None) == "representation":
+            raise ValueError(
+                "gradients='representation' cannot see auxiliary tasks, which read "
+                f"other things than the vector of a graph: {task_weighting!r}. Use "
+                "gradients='parameters'."
+            )
+        task_weighting.build(
+            self.n_tasks_ + len(names), self.task_names_ + self.auxiliary_names_
+        )
         model = MultiTaskModel(
-            encoder, readout, self.schema_, self.n_tasks_, hidden_dims
+            encoder,
+            readout,
+            self.schema_,
+            self.n_tasks_,
+            hidden_dims,
+            auxiliary_tasks,
         )
         device = self._device()
         self.task_weighting_ = task_weighting.to(device)
@@ -464,6 +505,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 "readout": self.module_.readout,
                 "hidden_dims": self.module_.hidden_dims,
                 "task_weighting": self.task_weighting_,
+                "auxiliary_tasks": list(self.module_.auxiliary),
             },
             "fitted": {
                 name: value

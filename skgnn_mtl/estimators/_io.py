@@ -10,13 +10,18 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._component import Component, part_names
 from skgnn_mtl.graphs import GraphSchema
 
 _FORMAT = "skgnn_mtl.estimator"
 # Only classes of these rooms are ever made from a file.
-_FAMILIES = {"encoders": encoders, "readouts": readouts, "weighting": weighting}
+_FAMILIES = {
+    "auxiliary": auxiliary,
+    "encoders": encoders,
+    "readouts": readouts,
+    "weighting": weighting,
+}
 
 
 def write(path, *, kind: str, values: dict, tensors: dict) -> None:

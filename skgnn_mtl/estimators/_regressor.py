@@ -39,8 +39,11 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
         Names or positions of the tasks that count in early stopping and in the
         "plateau" schedule, and that "gcs", "gns" and "anchoredpcgrad" help with the
         other tasks; None stands for all.
-    auxiliary_tasks : tuple, default=()
-        Self-supervised tasks to train along; no other value is accepted yet.
+    auxiliary_tasks : sequence of str or AuxiliaryTask, default=()
+        Tasks to train along, which need no labels: names of classes of
+        ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
+        instances. They are entries of the losses behind the columns of ``y``; graphs
+        without any label take part in them.
     loss : {"squared_error", "absolute_error", "huber"} or callable, default=\
 "squared_error"
         Loss of one label, of standardised targets; a callable maps outputs and
@@ -118,8 +121,10 @@ callable, default="cosine"
         Columns of the graphs seen in fit.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
         What the targets were standardised with, in units of ``y``.
-    task_weights_ : ndarray of shape (n_tasks,)
+    task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
         Weights of the last epoch, divided by their mean.
+    auxiliary_names_ : list of str
+        Names of the auxiliary tasks, as in ``history_``.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
 

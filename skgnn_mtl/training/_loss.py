@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+# Targets and weights, then what auxiliary tasks know of the graphs.
+Labels = tuple[Tensor, ...]
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 
+from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
@@ -26,6 +28,8 @@ class MultiTaskModel(nn.Module):
         Number of heads.
     hidden_dims : sequence of int
         Widths of the shared hidden layers between readout and heads.
+    auxiliary : sequence of AuxiliaryTask
+        Unbuilt; they are built here.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class MultiTaskModel(nn.Module):
         schema: GraphSchema,
         n_tasks: int,
         hidden_dims=(),
+        auxiliary: Sequence[AuxiliaryTask] = (),
     ) -> None:
         super().__init__()
         encoder.build(schema)
@@ -47,6 +52,9 @@ class MultiTaskModel(nn.Module):
             layers += [nn.Linear(wide, narrow), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.Linear(widths[-1], n_tasks)
+        for task in auxiliary:
+            task.build(schema, encoder)
+        self.auxiliary = nn.ModuleList(auxiliary)
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Graph states behind the readout, shape (n_graphs, encoder.width)."""
@@ -55,6 +63,15 @@ class MultiTaskModel(nn.Module):
     def represent(self, batch: GraphBatch) -> Tensor:
         """Input of the heads, shape (n_graphs, width of the last shared layer)."""
         return self.trunk(self.embed(batch))
+
+    def tasks(self) -> list[AuxiliaryTask]:
+        """Auxiliary tasks, in order."""
+        return [part for part in self.auxiliary if isinstance(part, AuxiliaryTask)]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters that only single tasks have."""
+        own = [*self.heads.parameters(), *self.auxiliary.parameters()]
+        return [parameter for parameter in own if parameter.requires_grad]
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Standardised predictions, shape (n_graphs, n_tasks)."""

@@ -80,7 +80,7 @@ def train(
     train_set, valid_set : GraphDataset
         What to train on and, if given, what to watch.
     task_names : sequence of str
-        Keys of the records.
+        Keys of the records; names of auxiliary tasks come last.
     watched : ndarray of int
         Tasks whose mean validation loss early stopping and "plateau" watch.
     options : TrainingOptions
@@ -220,7 +220,9 @@ class _Recorder(Callback):
         }
 
     def _by_task(self, values: np.ndarray) -> dict[str, float]:
-        return dict(zip(self.task_names, values.tolist(), strict=True))
+        # Validation knows no auxiliary tasks, which stand behind the others.
+        names = self.task_names[: len(values)]
+        return dict(zip(names, values.tolist(), strict=True))
 
 
 def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
