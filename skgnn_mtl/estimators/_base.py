@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -36,9 +36,9 @@ from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
-    LOSSES,
     OPTIMIZERS,
     SCHEDULES,
+    Loss,
     MultiTaskModel,
     TrainingOptions,
     TrainingStep,
@@ -47,7 +47,7 @@ from skgnn_mtl.training import (
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
-from ._inputs import check_labels, read_graphs, read_targets, split_validation
+from ._inputs import check_labels, read_graphs, split_validation
 from ._io import read, write
 
 _MAX_SEED = 2**31 - 1
@@ -67,7 +67,6 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "task_weighting": [str, TaskWeighting, callable],
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
         "auxiliary_tasks": [list, tuple],
-        "loss": [StrOptions(set(LOSSES)), callable],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -97,7 +96,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
 
     # -- fitting ------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, groups, *, resume: bool, partial: bool) -> None:
+    def _fit(
+        self, X, y, sample_weight, groups, *, resume: bool, partial: bool, classes=None
+    ) -> None:
         """Train; with ``resume`` go on from the fitted state.
 
         A fit that fails leaves the estimator as it was. Only a training that breaks
@@ -105,7 +106,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         """
         before = dict(self.__dict__)
         try:
-            interrupted = self._fit_rows(X, y, sample_weight, groups, resume, partial)
+            interrupted = self._fit_rows(
+                X, y, sample_weight, groups, resume, partial, classes
+            )
         except BaseException:
             if "module_" not in self.__dict__:
                 before.pop("module_", None)
@@ -117,10 +120,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 "fit was interrupted; the estimator keeps the state reached so far."
             )
 
-    def _fit_rows(self, X, y, sample_weight, groups, resume, partial) -> bool:
+    def _fit_rows(self, X, y, sample_weight, groups, resume, partial, classes) -> bool:
         self._check_parameters()
         graphs = read_graphs(self, X, reset=not resume)
-        values, names = read_targets(self, graphs, y)
+        values, names = self._read_labels(graphs, y, sample_weight, resume, classes)
         weights = self._label_weights(graphs, values, sample_weight)
         if resume:
             self._check_same_tasks(values, names)
@@ -153,6 +156,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 if getattr(self.module_.encoder, "recalibrate", False):
                     recalibrate(self.module_.encoder, graphs[rows], self._device())
             targets = self._encode_targets(table)
+            weights = self._weigh_classes(table, weights)
             train_set, valid_set = (
                 None
                 if part is None
@@ -169,6 +173,28 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
     def _auxiliary_columns(self, graphs: GraphArray) -> list[np.ndarray]:
         """Let the auxiliary tasks look at the training graphs, once."""
         return [task.prepare(graphs) for task in self.module_.tasks()]
+
+    @abstractmethod
+    def _read_labels(
+        self, graphs: GraphArray, y, sample_weight, resume: bool, classes
+    ) -> tuple[np.ndarray, list[str]]:
+        """Read y as numbers in its own shape, NaN where unlabelled, and task names."""
+
+    @abstractmethod
+    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
+        """Learn from the labels (n, t) of the training rows and their weights."""
+
+    @abstractmethod
+    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
+        """Bring labels (n, t) to what the network is to give."""
+
+    @abstractmethod
+    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Weights (n, t) of the labels in the losses."""
+
+    @abstractmethod
+    def _elementwise_loss(self) -> Loss:
+        """Give the loss of one output and one target."""
 
     def _check_parameters(self) -> None:
         """Check what scikit-learn's constraints cannot express, too."""
@@ -287,7 +313,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         all_targets = self.target_tasks is None and not self.auxiliary_names_
         return TrainingStep(
             self.task_weighting_,
-            LOSSES.get(self.loss) or self.loss,
+            self._elementwise_loss(),
             self.n_tasks_ + len(self.auxiliary_names_),
             # Of their own, so that all weightings see the same batches and masks.
             generator=torch.Generator().manual_seed(seed ^ 0x5EED),

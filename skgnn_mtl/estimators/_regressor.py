@@ -6,10 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl.metrics import nan_r2_score
+from skgnn_mtl.training import LOSSES, Loss
 
 from ._base import BaseMultiTaskGNN
+from ._inputs import read_targets
 
 
 class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
@@ -158,6 +161,7 @@ callable, default="cosine"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultiTaskGNN._parameter_constraints,
+        "loss": [StrOptions(set(LOSSES)), callable],
         "normalize_targets": ["boolean"],
     }
 
@@ -320,6 +324,15 @@ callable, default="cosine"
             At most 1; 0 for the prediction of each task's mean.
         """
         return float(nan_r2_score(y, self.predict(X), sample_weight=sample_weight))
+
+    def _read_labels(self, graphs, y, sample_weight, resume, classes):
+        return read_targets(self, graphs, y)
+
+    def _elementwise_loss(self) -> Loss:
+        return LOSSES.get(self.loss) or self.loss
+
+    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return weights
 
     def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
         """Learn mean and scale of each task over its labelled, weighted rows."""

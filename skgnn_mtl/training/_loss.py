@@ -25,6 +25,11 @@ def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.huber_loss(outputs, targets, reduction="none")
 
 
+def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Logistic loss of logits, for labels 0 and 1."""
+    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+
+
 # Elementwise: (outputs, standardised targets) -> losses of the same shape.
 LOSSES: dict[str, Loss] = {
     "absolute_error": _absolute_error,

@@ -29,6 +29,12 @@ class SolverReport:
         tasks and the method has no solution of its own.
     flipped : bool
         Whether the published direction pointed uphill for all tasks and was reversed.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.weighting import SolverReport
+    >>> SolverReport(residual=1e-3, n_iter=20, converged=False).converged
+    False
     """
 
     residual: float = 0.0
