@@ -109,7 +109,7 @@ class Columns(nn.Module):
 
     def linear(self, width: int, *, bias: bool = True) -> nn.Module:
         """Make a linear layer on the expansion, scaled for its sparse rows."""
-        layer = nn.Linear(self.width, width, bias=bias) if self.width else _Zero(width)
+        layer = nn.Linear(self.width, width, bias=bias) if self.width else Zero(width)
         bound = max(self.n_active, 1) ** -0.5
         with torch.no_grad():
             for parameter in layer.parameters():
@@ -117,7 +117,7 @@ class Columns(nn.Module):
         return layer
 
 
-class _Zero(nn.Module):
+class Zero(nn.Module):
     """The linear map from nothing: graphs whose edges carry no column."""
 
     def __init__(self, width: int) -> None:

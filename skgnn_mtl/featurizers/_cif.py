@@ -161,6 +161,17 @@ class CifToGraph(GraphTransformer):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    def transform_schema(self) -> GraphSchema:
+        """Tell the columns of the graphs that ``transform`` makes.
+
+        Returns
+        -------
+        schema : GraphSchema
+            Depends on the parameters only.
+        """
+        self._validate_params()
+        return self._schema(self._table()[0])
+
     def _featurize(self, rows: list) -> GraphArray:
         gemmi()  # complains if it is missing
         table, known = self._table()

@@ -83,7 +83,7 @@ def _refuse(X: Any) -> None:
     if not (hasattr(X, "__array__") or hasattr(X, "columns") or hasattr(X, "to_list")):
         raise TypeError(
             f"X must be {_WANTED}, but is {type(X).__name__}. "
-            "Wrap a single object in a list; make a list of an iterator."
+            "Wrap a single molecule or crystal in a list; make a list of an iterator."
         )
 
 

@@ -330,7 +330,13 @@ def test_attention_heads_must_divide_the_width():
 
 
 def test_parts_are_found_by_name_and_cloned():
-    assert sorted(part_names(encoders, GraphEncoder)) == ["dmpnn", "gat", "gcn", "gin"]
+    assert sorted(part_names(encoders, GraphEncoder)) == [
+        "cgcnn",
+        "dmpnn",
+        "gat",
+        "gcn",
+        "gin",
+    ]
     mine = GIN(width=5)
     part = resolve_part(mine, encoders, GraphEncoder, "encoder")
     assert part is not mine

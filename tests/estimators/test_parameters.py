@@ -23,6 +23,7 @@ SIGNATURE = {
     "encoder": "gin",
     "readout": "mean",
     "head_hidden_dims": (),
+    "head_activation": "relu",
     "task_weighting": "equal",
     "target_tasks": None,
     "auxiliary_tasks": (),

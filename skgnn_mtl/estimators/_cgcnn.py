@@ -1,0 +1,126 @@
+"""Published CGCNN checkpoints as parts of a fitted regressor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skgnn_mtl.encoders import CGCNN
+from skgnn_mtl.featurizers import CifToGraph
+from skgnn_mtl.graphs import GraphSchema
+from skgnn_mtl.readouts import Mean
+
+_NORMS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of the authors' code holds, in our names.
+
+    Parameters
+    ----------
+    architecture : dict
+        Parameters of the regressor that rebuild the network.
+    schema : GraphSchema
+        Columns of the graphs that the network was trained on.
+    tensors : dict of str to Tensor
+        State of the module.
+    mean, scale : float
+        What the target was standardised with.
+    """
+
+    architecture: dict[str, Any]
+    schema: GraphSchema
+    tensors: dict[str, Tensor]
+    mean: float
+    scale: float
+
+
+def read_checkpoint(
+    path: str | PathLike[str], atom_features: str | PathLike[str]
+) -> Checkpoint:
+    """Read a checkpoint of the CGCNN code, without executing anything in it.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.pth.tar`` file.
+    atom_features : path-like
+        The ``atom_init.json`` that it was trained with.
+
+    Returns
+    -------
+    checkpoint : Checkpoint
+        Radius, Gaussians and number of neighbours are those of the published models.
+
+    Raises
+    ------
+    ValueError
+        If the file is something else, a classifier, or does not fit the table.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        args, state = dict(content["args"]), dict(content["state_dict"])
+        mean, scale = (float(content["normalizer"][key]) for key in ("mean", "std"))
+        width, n_inputs = state["embedding.weight"].shape
+        hidden = state["conv_to_fc.weight"].shape[0]
+        n_gaussians = state["convs.0.fc_full.weight"].shape[1] - 2 * width
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is no checkpoint of CGCNN.") from error
+    if args.get("task", "regression") != "regression":
+        raise ValueError(f"{path} holds a classifier, but a regression was wanted.")
+    schema = CifToGraph(ties="cut", element_table=atom_features).transform_schema()
+    if len(schema.node_table[0]) != n_inputs:
+        raise ValueError(
+            f"{path} wants {n_inputs} features of an element, but {atom_features} has "
+            f"{len(schema.node_table[0])}: give the table that it was trained with."
+        )
+    n_layers = sum(name.endswith("fc_full.weight") for name in state)
+    n_hidden = 1 + sum(
+        name.startswith("fcs.") and name.endswith(".weight") for name in state
+    )
+    encoder = CGCNN(
+        width,
+        n_layers=n_layers,
+        aggregation="sum",
+        max_distance=0.2 * (n_gaussians - 1),
+    )
+    architecture = {
+        "encoder": encoder,
+        "readout": Mean(activation="softplus"),
+        "head_hidden_dims": (hidden,) * n_hidden,
+        "head_activation": "softplus",
+    }
+    tensors = _renamed(state, width, n_layers, n_hidden)
+    return Checkpoint(architecture, schema, tensors, mean, scale)
+
+
+def _renamed(state: dict, width: int, n_layers: int, n_hidden: int) -> dict:
+    """Our names; the layer on [centre, neighbour, edge] in its three parts."""
+    tensors = _linear(state, "embedding", "encoder.embedding")
+    for k in range(n_layers):
+        theirs, ours = f"convs.{k}", f"encoder.layers.{k}"
+        whole = state[f"{theirs}.fc_full.weight"]
+        parts = whole.split([width, width, whole.shape[1] - 2 * width], dim=1)
+        for name, part in zip(("center", "neighbor", "edge"), parts, strict=True):
+            tensors[f"{ours}.{name}.weight"] = part.contiguous()
+        tensors[f"{ours}.center.bias"] = state[f"{theirs}.fc_full.bias"]
+        for norm, name in (("bn1", "edge_norm"), ("bn2", "node_norm")):
+            for part in _NORMS:
+                if f"{theirs}.{norm}.{part}" in state:
+                    tensors[f"{ours}.{name}.{part}"] = state[f"{theirs}.{norm}.{part}"]
+            tensors.setdefault(f"{ours}.{name}.num_batches_tracked", torch.tensor(0))
+    tensors |= _linear(state, "conv_to_fc", "trunk.0")
+    for k in range(n_hidden - 1):
+        tensors |= _linear(state, f"fcs.{k}", f"trunk.{2 * (k + 1)}")
+    return tensors | _linear(state, "fc_out", "heads")
+
+
+def _linear(state: dict, theirs: str, ours: str) -> dict:
+    return {f"{ours}.{part}": state[f"{theirs}.{part}"] for part in ("weight", "bias")}
