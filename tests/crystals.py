@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 HEAD = """data_{name}
@@ -76,6 +78,15 @@ ORDERED = {
     "CaTiO3": PEROVSKITE,
 }
 N_SITES = {"CsCl": 2, "NaCl": 8, "Cu": 1, "quartz": 9, "CaTiO3": 20}
+
+
+def structure_of(text):
+    """Read a CIF with pymatgen, in its own way and without its remarks."""
+    from pymatgen.core import Structure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Structure.from_str(text, fmt="cif")
 
 
 def random_rotation(seed=0):

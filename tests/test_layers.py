@@ -29,6 +29,7 @@ ALLOWED = {
     "skorch": {"training/_net.py"},
     "rdkit": {"featurizers", "model_selection/_scaffold.py"},
     "gemmi": {"featurizers/_cif_reader.py"},
+    "spglib": {"featurizers/_cif_reader.py"},
     "pymatgen": {"featurizers/_cif_reader.py", "featurizers/_neighbors.py"},
     "torch": {
         "_activations.py",

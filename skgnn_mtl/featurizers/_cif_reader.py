@@ -125,6 +125,42 @@ def _text_of(row: str | PathLike[str]) -> tuple[str, str]:
         ) from error
 
 
+def space_group_number(crystal: Crystal, symprec: float) -> int:
+    """Find the number of the space group, whatever the file says about it.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Without partial occupancies.
+    symprec : float
+        How far atoms may lie from the symmetric positions, in Å.
+
+    Returns
+    -------
+    number : int
+        1 to 230.
+
+    Raises
+    ------
+    UnreadableCrystal
+        If no symmetry is found, for instance because atoms overlap.
+    """
+    import spglib
+
+    fractions = crystal.positions @ np.linalg.inv(crystal.lattice)
+    cell: Any = (crystal.lattice, fractions, crystal.numbers)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    # Its error class is of recent releases.
+    except Exception as error:
+        raise UnreadableCrystal(f"no space group was found: {error}") from error
+    if dataset is None:
+        raise UnreadableCrystal("no space group was found")
+    return int(dataset.number)
+
+
 # -- gemmi ---------------------------------------------------------------------------
 
 

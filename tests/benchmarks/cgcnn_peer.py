@@ -2,8 +2,8 @@
 
 pymatgen parses the CIF and lists all neighbours within 8 Å as Python objects; the first
 twelve by distance are kept, and each distance is stored as 41 Gaussians. The network
-computes on a dense array (atoms, 12, features). What is restated is what is computed and
-how it is organised, after the paper and a reading of the authors' code (MIT).
+computes on a dense array (atoms, 12, features). What is restated is what is computed
+and how it is organised.
 """
 
 from __future__ import annotations

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
-import warnings
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from crystals import ORDERED, changes, cif
+from crystals import ORDERED, changes, cif, structure_of
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -170,14 +169,6 @@ def test_disordered_crystals_train_on_mixed_rows(cifs, y):
 @pytest.fixture(scope="module")
 def fitted(cifs, y):
     return regressor().fit(CifToGraph(dtype="float64").transform(cifs), y)
-
-
-def structure_of(text):
-    from pymatgen.core import Structure
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Structure.from_str(text, fmt="cif")
 
 
 def assert_invariant(model, structures):

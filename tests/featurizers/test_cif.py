@@ -18,20 +18,13 @@ from crystals import (
     ROCK_SALT,
     changes,
     cif,
+    structure_of,
 )
 
 from skgnn_mtl import CifToGraph
 
 gemmi = pytest.importorskip("gemmi")
 pytest.importorskip("pymatgen.core")
-
-
-def structure_of(text):
-    from pymatgen.io.cif import CifParser
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return CifParser.from_str(text).parse_structures(primitive=False)[0]
 
 
 def graph(row, **options):
