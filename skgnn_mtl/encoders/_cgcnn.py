@@ -20,14 +20,14 @@ class CGCNN(GraphEncoder):
 
     .. math::
 
-        z_{ij} &= B_1(W\,[v_i, v_j, u_{ij}] + b), \quad
-        z_{ij} = [z^f_{ij}, z^s_{ij}], \\
-        v_i' &= g\Big(v_i + B_2\big(\textstyle\bigoplus_{j} \sigma(z^f_{ij}) \odot
+        z^f_{ij} &= B_f(W_f\,[v_i, v_j, u_{ij}] + b_f), \quad
+        z^s_{ij} = B_s(W_s\,[v_i, v_j, u_{ij}] + b_s), \\
+        v_i' &= g\Big(v_i + B\big(\textstyle\bigoplus_{j} \sigma(z^f_{ij}) \odot
         g(z^s_{ij})\big)\Big),
 
     with states :math:`v` of shape (width,), the logistic function :math:`\sigma`, the
-    softplus :math:`g`, batch normalisations :math:`B_1` over edges and :math:`B_2` over
-    atoms, and the mean or the sum :math:`\bigoplus` over the edges that arrive at i.
+    softplus :math:`g`, batch normalisations :math:`B_f, B_s` over edges and :math:`B`
+    over atoms, and the mean or the sum :math:`\bigoplus` over the edges arriving at i.
     The edge carries its distance d in Å, expanded where the network computes:
     :math:`u_k = \exp(-((d - \mu_k) / s)^2)` with centres :math:`\mu_k = 0, s, 2s, ...`
     up to ``max_distance``.
@@ -64,8 +64,8 @@ class CGCNN(GraphEncoder):
 
     Notes
     -----
-    :math:`W` is applied to the three parts apart: an atom's share is computed once, not
-    for each of its edges, which is the same map at a third of the cost. Other edge
+    The maps are applied to their three parts apart: an atom's share is computed once,
+    not for each of its edges, which is the same at a third of the cost. Other edge
     columns, and those of graphs without distances, enter u beside the Gaussians.
 
     References
@@ -194,29 +194,39 @@ class DistanceColumns(nn.Module):
 class _Convolution(nn.Module):
     def __init__(self, encoder: CGCNN, edge_width: int) -> None:
         super().__init__()
-        width = encoder.width
-        # As one linear layer on [v_i, v_j, u_ij] would be initialised.
-        bound = (2 * width + edge_width) ** -0.5
-        self.center = _uniform(nn.Linear(width, 2 * width), bound)
-        self.neighbor = _uniform(nn.Linear(width, 2 * width, bias=False), bound)
-        self.edge: nn.Module = Zero(2 * width)
-        if edge_width:
-            edge = nn.Linear(edge_width, 2 * width, bias=False)
-            self.edge = _uniform(edge, bound)
-        self.edge_norm = make_norm(encoder.norm, 2 * width)
-        self.node_norm = make_norm(encoder.norm, width)
+        self.gate = _EdgeMap(encoder, edge_width)
+        self.core = _EdgeMap(encoder, edge_width)
+        self.norm = make_norm(encoder.norm, encoder.width)
         self.activation = get_activation(encoder.activation)
         self.aggregation = encoder.aggregation
+
+    def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
+        gate = torch.sigmoid(self.gate(v, u, batch))
+        messages = gate * self.activation(self.core(v, u, batch))
+        combine = getattr(batch.target, self.aggregation)
+        return self.activation(v + self.norm(combine(messages)))
+
+
+class _EdgeMap(nn.Module):
+    """Normalised linear map of [v_i, v_j, u_ij], one row an edge."""
+
+    def __init__(self, encoder: CGCNN, edge_width: int) -> None:
+        super().__init__()
+        width = encoder.width
+        # As one linear layer on all three would be initialised.
+        bound = (2 * width + edge_width) ** -0.5
+        self.center = _uniform(nn.Linear(width, width), bound)
+        self.neighbor = _uniform(nn.Linear(width, width, bias=False), bound)
+        self.edge: nn.Module = Zero(width)
+        if edge_width:
+            self.edge = _uniform(nn.Linear(edge_width, width, bias=False), bound)
+        self.norm = make_norm(encoder.norm, width)
 
     def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
         z = self.edge(u)
         z += batch.target.gather(self.center(v))
         z += batch.source.gather(self.neighbor(v))
-        z = self.edge_norm(z)
-        gate, core = z.chunk(2, dim=1)
-        messages = torch.sigmoid(gate) * self.activation(core)
-        combine = getattr(batch.target, self.aggregation)
-        return self.activation(v + self.node_norm(combine(messages)))
+        return self.norm(z)
 
 
 def _uniform(layer: nn.Linear, bound: float) -> nn.Linear:

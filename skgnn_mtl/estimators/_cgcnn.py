@@ -14,7 +14,7 @@ from skgnn_mtl.featurizers import CifToGraph
 from skgnn_mtl.graphs import GraphSchema
 from skgnn_mtl.readouts import Mean
 
-_NORMS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,30 @@ def read_checkpoint(
 
 
 def _renamed(state: dict, width: int, n_layers: int, n_hidden: int) -> dict:
-    """Our names; the layer on [centre, neighbour, edge] in its three parts."""
+    """Take our names; their layer on edges has two times three parts."""
     tensors = _linear(state, "embedding", "encoder.embedding")
     for k in range(n_layers):
         theirs, ours = f"convs.{k}", f"encoder.layers.{k}"
-        whole = state[f"{theirs}.fc_full.weight"]
-        parts = whole.split([width, width, whole.shape[1] - 2 * width], dim=1)
-        for name, part in zip(("center", "neighbor", "edge"), parts, strict=True):
-            tensors[f"{ours}.{name}.weight"] = part.contiguous()
-        tensors[f"{ours}.center.bias"] = state[f"{theirs}.fc_full.bias"]
-        for norm, name in (("bn1", "edge_norm"), ("bn2", "node_norm")):
-            for part in _NORMS:
-                if f"{theirs}.{norm}.{part}" in state:
-                    tensors[f"{ours}.{name}.{part}"] = state[f"{theirs}.{norm}.{part}"]
-            tensors.setdefault(f"{ours}.{name}.num_batches_tracked", torch.tensor(0))
+        for half, rows in (("gate", slice(0, width)), ("core", slice(width, None))):
+            whole = state[f"{theirs}.fc_full.weight"][rows]
+            parts = whole.split([width, width, whole.shape[1] - 2 * width], dim=1)
+            for name, part in zip(("center", "neighbor", "edge"), parts, strict=True):
+                tensors[f"{ours}.{half}.{name}.weight"] = part.contiguous()
+            tensors[f"{ours}.{half}.center.bias"] = state[f"{theirs}.fc_full.bias"][
+                rows
+            ]
+            tensors |= _norm(state, f"{theirs}.bn1", f"{ours}.{half}.norm", rows)
+        tensors |= _norm(state, f"{theirs}.bn2", f"{ours}.norm", slice(None))
     tensors |= _linear(state, "conv_to_fc", "trunk.0")
     for k in range(n_hidden - 1):
         tensors |= _linear(state, f"fcs.{k}", f"trunk.{2 * (k + 1)}")
     return tensors | _linear(state, "fc_out", "heads")
+
+
+def _norm(state: dict, theirs: str, ours: str, rows: slice) -> dict:
+    parts = {f"{ours}.{part}": state[f"{theirs}.{part}"][rows] for part in _NORM}
+    # Only counts batches; the published files do not have it.
+    return parts | {f"{ours}.num_batches_tracked": torch.tensor(0)}
 
 
 def _linear(state: dict, theirs: str, ours: str) -> dict:

@@ -52,16 +52,21 @@ def test_it_is_its_formula(aggregation):
     centers = np.arange(7) * 0.5
     for layer in range(2):
         q = {k.split(".", 2)[2]: w for k, w in p.items() if f"layers.{layer}." in k}
-        whole = [q[f"{part}.weight"] for part in ("center", "neighbor", "edge")]
-        weight = np.concatenate(whole, axis=1)
+        parts = ("center", "neighbor", "edge")
+        w_f, w_s = (
+            np.concatenate([q[f"{half}.{part}.weight"] for part in parts], axis=1)
+            for half in ("gate", "core")
+        )
         combined = np.zeros_like(v)
         for i in range(3):
             messages = []
             for j, to, d in zip(SOURCE, TARGET, DISTANCE, strict=True):
                 if to == i:
                     u = np.exp(-(((d - centers) / 0.5) ** 2))
-                    z = weight @ np.concatenate([v[i], v[j], u]) + q["center.bias"]
-                    messages.append(softplus(z[8:]) / (1 + np.exp(-z[:8])))
+                    row = np.concatenate([v[i], v[j], u])
+                    gate = w_f @ row + q["gate.center.bias"]
+                    core = w_s @ row + q["core.center.bias"]
+                    messages.append(softplus(core) / (1 + np.exp(-gate)))
             combined[i] = getattr(np, aggregation)(messages, axis=0)
         v = softplus(v + combined)
     np.testing.assert_allclose(encoder(X.batch([0])).detach().numpy(), v, atol=1e-12)
@@ -90,7 +95,7 @@ def test_the_table_is_no_parameter_and_not_in_the_state():
 
 
 def test_the_first_layer_starts_like_one_linear_map():
-    layer = build().layers[0]
+    layer = build().layers[0].gate
     bound = (2 * 8 + 7) ** -0.5
     for part in (layer.center, layer.neighbor, layer.edge):
         assert part.weight.abs().max() <= bound
