@@ -70,10 +70,12 @@ def _refuse_strings(estimator, X) -> None:
             break
         values = next((v for v in values if not _is_missing(v)), None)
     if isinstance(values, str):
+        # CIF has many lines, SMILES one.
+        transformer = "CifToGraph()" if "\n" in values else "SmilesToGraph()"
         raise TypeError(
-            f"X holds strings ({values!r} is the first), but "
-            f"{type(estimator).__name__} needs graphs: put SmilesToGraph() in front, "
-            "as in make_pipeline(SmilesToGraph(), ...)."
+            f"X holds strings ({values[:40]!r} is the first), but "
+            f"{type(estimator).__name__} needs graphs: put {transformer} in front, "
+            f"as in make_pipeline({transformer}, ...)."
         )
 
 

@@ -143,6 +143,11 @@ def test_graphs_made_otherwise_are_refused(cifs, y):
         model.predict(CifToGraph(ties="cut").transform(cifs))
 
 
+def test_texts_without_a_transformer_are_refused(cifs, y):
+    with pytest.raises(TypeError, match=r"put CifToGraph\(\) in front"):
+        regressor().fit(cifs, y)
+
+
 def test_crystals_in_a_molecular_network_with_paired_edges_are_refused(cifs, y):
     with pytest.raises(ValueError, match="two neighbouring directed edges"):
         regressor(encoder=DMPNN(width=8)).fit(CifToGraph().transform(cifs), y)
