@@ -27,7 +27,7 @@ class CGCNN(GraphEncoder):
 
     with states :math:`v` of shape (width,), the logistic function :math:`\sigma`, the
     softplus :math:`g`, batch normalisations :math:`B_f, B_s` over edges and :math:`B`
-    over atoms, and the mean or the sum :math:`\bigoplus` over the edges arriving at i.
+    over atoms, and the sum or the mean :math:`\bigoplus` over the edges arriving at i.
     The edge carries its distance d in Å, expanded where the network computes:
     :math:`u_k = \exp(-((d - \mu_k) / s)^2)` with centres :math:`\mu_k = 0, s, 2s, ...`
     up to ``max_distance``.
@@ -38,10 +38,10 @@ class CGCNN(GraphEncoder):
         Width of the node states.
     n_layers : int, default=3
         Convolutions.
-    aggregation : {"mean", "sum"}, default="mean"
+    aggregation : {"sum", "mean"}, default="sum"
         How the messages of the neighbours are combined. The paper sums over exactly 12;
-        where whole shells are kept the number of neighbours varies, and a sum would
-        make it a hidden feature.
+        where whole shells are kept the number of neighbours varies, and becomes a
+        feature of the sum. It is one of the crystal, and it helps: see Notes.
     max_distance, step : float, default=8.0, 0.2
         Last centre of the Gaussians and the distance between two, which is also their
         width; in Å.
@@ -64,6 +64,10 @@ class CGCNN(GraphEncoder):
 
     Notes
     -----
+    The mean forgets how many neighbours there are; on elastic moduli its errors were
+    larger than those of the sum (page "Measured figures"). Both give one prediction for
+    all descriptions of a crystal.
+
     The maps are applied to their three parts apart: an atom's share is computed once,
     not for each of its edges, which is the same at a third of the cost. Other edge
     columns, and those of graphs without distances, enter u beside the Gaussians.
@@ -77,8 +81,8 @@ class CGCNN(GraphEncoder):
     Examples
     --------
     >>> from skgnn_mtl.encoders import CGCNN
-    >>> CGCNN(n_layers=4, aggregation="sum")
-    CGCNN(aggregation='sum', n_layers=4)
+    >>> CGCNN(n_layers=4, aggregation="mean")
+    CGCNN(aggregation='mean', n_layers=4)
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class CGCNN(GraphEncoder):
         width=64,
         *,
         n_layers=3,
-        aggregation="mean",
+        aggregation="sum",
         max_distance=8.0,
         step=0.2,
         norm="batch",

@@ -46,7 +46,7 @@ def models(shared: Path) -> dict:
             HEAD,
         ),
         "ours": (CifToGraph(), CGCNN(64, n_layers=3), HEAD),
-        "ours, sum": (CifToGraph(), CGCNN(64, n_layers=3, aggregation="sum"), HEAD),
+        "ours, mean": (CifToGraph(), CGCNN(64, n_layers=3, aggregation="mean"), HEAD),
     }
 
 

@@ -112,10 +112,10 @@ def same_edges(texts: list[str]) -> float:
 
 
 class OurEpoch:
-    def __init__(self, X, y, **parameters) -> None:
+    def __init__(self, X, y) -> None:
         self.X, self.y = X, y
         self.model = MultiTaskGNNRegressor(
-            CGCNN(64, n_layers=3, **parameters),
+            CGCNN(64, n_layers=3),
             readout="mean",
             head_hidden_dims=(128,),
             head_activation="softplus",
@@ -154,8 +154,8 @@ def epoch(table: pd.DataFrame, shared: Path, repeats: int) -> list[tuple]:
     rows = [peer.featurize(text, elements) for text in texts]
     cut = CifToGraph(ties="cut", element_table=path).transform(texts)
     calls = {
-        "ours, 12 neighbours, sum": OurEpoch(cut, y, aggregation="sum"),
-        "ours, whole shells, mean": OurEpoch(CifToGraph().transform(texts), y),
+        "ours, 12 neighbours": OurEpoch(cut, y),
+        "ours, whole shells": OurEpoch(CifToGraph().transform(texts), y),
         "original": OriginalEpoch(rows, y),
     }
     seconds = take_turns(calls, repeats)

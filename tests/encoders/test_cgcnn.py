@@ -75,7 +75,7 @@ def test_it_is_its_formula(aggregation):
 def test_repeated_edges_leave_the_mean_alone_and_not_the_sum():
     X = crystal()
     twice = crystal(source=SOURCE * 2, target=TARGET * 2, distance=DISTANCE * 2)
-    mean, total = build(), build(aggregation="sum")
+    mean, total = build(aggregation="mean"), build()
     torch.testing.assert_close(mean(twice.batch([0])), mean(X.batch([0])))
     assert not torch.allclose(total(twice.batch([0])), total(X.batch([0])))
 
