@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -14,6 +15,8 @@ from skgnn_mtl.featurizers import CifToGraph
 from skgnn_mtl.graphs import GraphSchema
 from skgnn_mtl.readouts import Mean
 
+# Distance of the Gaussians' centres in the authors' code, in Å.
+_STEP = 0.2
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -62,43 +65,50 @@ def read_checkpoint(
     ValueError
         If the file is something else, a classifier, or does not fit the table.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        args, state = dict(content["args"]), dict(content["state_dict"])
-        mean, scale = (float(content["normalizer"][key]) for key in ("mean", "std"))
-        width, n_inputs = state["embedding.weight"].shape
-        hidden = state["conv_to_fc.weight"].shape[0]
-        n_gaussians = state["convs.0.fc_full.weight"].shape[1] - 2 * width
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of CGCNN.") from error
-    if args.get("task", "regression") != "regression":
-        raise ValueError(f"{path} holds a classifier, but a regression was wanted.")
-    schema = CifToGraph(ties="cut", element_table=atom_features).transform_schema()
+    state, mean, scale = _content(path)
+    width, n_inputs = state["embedding.weight"].shape
+    n_gaussians = state["convs.0.fc_full.weight"].shape[1] - 2 * width
+    n_layers = sum(name.endswith("fc_full.weight") for name in state)
+    n_hidden = 1 + sum(
+        re.fullmatch(r"fcs\.\d+\.weight", name) is not None for name in state
+    )
+    # The authors' Gaussians end at the radius of the search.
+    radius = round(_STEP * (n_gaussians - 1), 6)
+    transformer = CifToGraph(cutoff=radius, ties="cut", element_table=atom_features)
+    schema = transformer.transform_schema()
     if len(schema.node_table[0]) != n_inputs:
         raise ValueError(
             f"{path} wants {n_inputs} features of an element, but {atom_features} has "
             f"{len(schema.node_table[0])}: give the table that it was trained with."
         )
-    n_layers = sum(name.endswith("fc_full.weight") for name in state)
-    n_hidden = 1 + sum(
-        name.startswith("fcs.") and name.endswith(".weight") for name in state
-    )
-    encoder = CGCNN(
-        width,
-        n_layers=n_layers,
-        aggregation="sum",
-        max_distance=0.2 * (n_gaussians - 1),
-    )
     architecture = {
-        "encoder": encoder,
+        "encoder": CGCNN(width, n_layers=n_layers, max_distance=radius, step=_STEP),
         "readout": Mean(activation="softplus"),
-        "head_hidden_dims": (hidden,) * n_hidden,
+        "head_hidden_dims": (state["conv_to_fc.weight"].shape[0],) * n_hidden,
         "head_activation": "softplus",
     }
     tensors = _renamed(state, width, n_layers, n_hidden)
     return Checkpoint(architecture, schema, tensors, mean, scale)
+
+
+def _content(path: str | PathLike[str]) -> tuple[dict[str, Tensor], float, float]:
+    """Tensors of a regression with one target, its mean and standard deviation."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        args, state = dict(content["args"]), dict(content["state_dict"])
+        mean, scale = (float(content["normalizer"][key]) for key in ("mean", "std"))
+        n_outputs = state["fc_out.weight"].shape[0]
+    except OSError:
+        raise
+    # Whatever else is in the file, it cannot be read as one.
+    except Exception as error:
+        raise ValueError(f"{path} is no checkpoint of CGCNN.") from error
+    if args.get("task", "regression") != "regression" or n_outputs != 1:
+        raise ValueError(
+            f"{path} holds a classifier or several outputs, but a regression with one "
+            "target was wanted."
+        )
+    return state, mean, scale
 
 
 def _renamed(state: dict, width: int, n_layers: int, n_hidden: int) -> dict:

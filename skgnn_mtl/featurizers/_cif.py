@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -114,7 +115,7 @@ class CifToGraph(GraphTransformer):
     ... '''
     >>> X = CifToGraph().transform([cesium_chloride])
     >>> X  # eight neighbours at 3.57 Å and six at 4.12 Å
-    GraphArray(1 graphs, 2 nodes, 28 edges, 'crystal cutoff=8 max_neighbors=12 shell')
+    GraphArray(1 graphs, 2 nodes, 28 edges, 'crystal cutoff=8.0 max_neighbors=12 shell')
     >>> X.ids[0], X.node_codes.ravel()
     ('CsCl', array([55, 17], dtype=uint8))
     """
@@ -231,21 +232,19 @@ class CifToGraph(GraphTransformer):
         return read_table(self.element_table)
 
     def _schema(self, table: Table) -> GraphSchema:
+        # All that changes the columns: graphs made otherwise must not be mixed.
+        name = f"crystal cutoff={float(self.cutoff)} max_neighbors={self.max_neighbors}"
+        name += f" {self.ties}" + " symmetrized" * self.symmetrize
         nodes: dict[str, Any] = {
             "node_columns": (("element", len(table)),),
             "node_table": table,
         }
         if self.disorder == "mix":
+            # The rows are in the graphs; a number stands for the table they are from.
+            name += f" mix of table {zlib.crc32(repr(table).encode()):08x}"
             names = tuple(f"element_{k}" for k in range(len(table[0])))
             nodes = {"node_features": names}
-        return GraphSchema(
-            # All that changes the edges: graphs made otherwise must not be mixed.
-            f"crystal cutoff={self.cutoff:g} max_neighbors={self.max_neighbors} "
-            f"{self.ties}" + " symmetrized" * self.symmetrize,
-            edge_features=("distance",),
-            dtype=self.dtype,
-            **nodes,
-        )
+        return GraphSchema(name, edge_features=("distance",), dtype=self.dtype, **nodes)
 
 
 def _identifier(name: str) -> str:

@@ -139,7 +139,7 @@ def test_an_element_that_fit_never_saw_is_predicted(cifs, y):
 
 def test_graphs_made_otherwise_are_refused(cifs, y):
     model = regressor().fit(CifToGraph().transform(cifs), y)
-    with pytest.raises(ValueError, match="crystal cutoff=8 max_neighbors=12 shell"):
+    with pytest.raises(ValueError, match="crystal cutoff=8.0 max_neighbors=12 shell"):
         model.predict(CifToGraph(ties="cut").transform(cifs))
 
 

@@ -127,7 +127,7 @@ def test_parameters_that_change_edges_are_in_the_schema():
     ):
         assert graph(COPPER, **options).schema != X.schema, options
     assert graph(COPPER, disorder="majority").schema == X.schema
-    assert "cutoff=8 " in X.schema.difference(graph(COPPER, cutoff=6.0).schema)
+    assert "cutoff=8.0 " in X.schema.difference(graph(COPPER, cutoff=6.0).schema)
 
 
 def test_symmetrized_graphs_have_each_edge_in_both_directions():
@@ -354,6 +354,17 @@ def test_mix_averages_the_rows_of_the_table():
     expected = [mixed, table[8], 0.4 * table[11], table[17]]
     np.testing.assert_allclose(X.node_features[:4], expected, rtol=1e-6)
     np.testing.assert_allclose(X.node_features[4], table[11], rtol=1e-6)
+
+
+def test_rows_of_two_tables_of_one_width_are_told_apart(tmp_path):
+    schemas = []
+    for k in range(2):
+        path = tmp_path / f"{k}.json"
+        path.write_text(f'{{"29": [0, {k}]}}')
+        X = graph(COPPER, disorder="mix", element_table=path)
+        schemas.append(X.schema)
+    assert schemas[0] != schemas[1]
+    assert schemas[0].node_features == schemas[1].node_features
 
 
 def test_full_occupancy_may_be_rounded():
