@@ -195,6 +195,7 @@ INVALID = {
     "encoder": [None, 3, GIN],
     "readout": [None, 1.0, Sum],
     "head_hidden_dims": [3, "ab", (0,), (8, -1), (2.5,), ("8",)],
+    "head_activation": ["sine", None],
     "task_weighting": [None, 1.0],
     "target_tasks": [1.5, {"a": 1}],
     "auxiliary_tasks": [None, "atom_masking"],
