@@ -114,3 +114,18 @@ def test_the_first_layer_starts_like_one_linear_map():
 def test_impossible_parameters_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         CGCNN(**parameters).build(SCHEMA)
+
+
+def test_gaussians_and_tables_are_made_on_the_device_of_the_batch():
+    batch = crystal().batch([0]).to("meta")
+    states = build().to("meta")(batch)
+    assert states.device.type == "meta"
+    assert states.shape == (3, 8)
+
+
+def test_a_batch_equals_its_crystals_one_by_one():
+    X = GraphArray.concatenate([crystal(), crystal(1, [], [], []), crystal()])
+    encoder = build()
+    together = encoder(X.batch([0, 1, 2]))
+    alone = torch.cat([encoder(X.batch([i])) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
