@@ -179,6 +179,8 @@ def fitted(cifs, y):
 def assert_invariant(model, structures):
     featurizer = CifToGraph(dtype="float64")
     expected = model.predict(featurizer.transform(structures))
+    # A constant would be invariant, too.
+    assert (expected.std(axis=0) > 1e-2).all()
     changed = [changes(s, seed) for seed, s in enumerate(structures)]
     for name in changed[0]:
         again = model.predict(featurizer.transform([c[name] for c in changed]))
