@@ -37,7 +37,9 @@ class LayerStack(GraphEncoder):
         """
         check_width(self)
         get_activation(self.activation)
-        self.nodes = Columns(schema.node_columns, schema.node_features)
+        self.nodes = Columns(
+            schema.node_columns, schema.node_features, schema.node_table
+        )
         self.edges = Columns(schema.edge_columns, schema.edge_features)
         self.embedding = self.nodes.linear(self.width)
         self.layers = nn.ModuleList(

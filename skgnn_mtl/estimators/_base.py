@@ -30,6 +30,7 @@ from sklearn.utils.validation import (
 )
 
 from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl._activations import ACTIVATIONS
 from skgnn_mtl._component import resolve_part
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
@@ -62,6 +63,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "encoder": [str, GraphEncoder],
         "readout": [str, Readout],
         "head_hidden_dims": [tuple, list],
+        "head_activation": [StrOptions(set(ACTIVATIONS))],
         "task_weighting": [str, TaskWeighting, callable],
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
         "auxiliary_tasks": [Options(tuple, {()})],
@@ -305,6 +307,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             resolve_part(self.readout, readouts, Readout, "readout"),
             tuple(self.head_hidden_dims),
             self._resolve_weighting(),
+            self.head_activation,
         )
 
     def _resolve_weighting(self) -> TaskWeighting:
@@ -313,12 +316,19 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             return as_task_weighting(value)
         return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
-    def _assemble(self, encoder, readout, hidden_dims, task_weighting) -> None:
+    def _assemble(
+        self, encoder, readout, hidden_dims, task_weighting, head_activation="relu"
+    ) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
         task_weighting.check_settings()
         task_weighting.build(self.n_tasks_, self.task_names_)
         model = MultiTaskModel(
-            encoder, readout, self.schema_, self.n_tasks_, hidden_dims
+            encoder,
+            readout,
+            self.schema_,
+            self.n_tasks_,
+            hidden_dims,
+            head_activation,
         )
         device = self._device()
         self.task_weighting_ = task_weighting.to(device)
@@ -456,6 +466,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 "encoder": self.module_.encoder,
                 "readout": self.module_.readout,
                 "hidden_dims": self.module_.hidden_dims,
+                "head_activation": self.module_.activation,
                 "task_weighting": self.task_weighting_,
             },
             "fitted": {

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from skgnn_mtl._activations import get_activation
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
@@ -26,6 +27,8 @@ class MultiTaskModel(nn.Module):
         Number of heads.
     hidden_dims : sequence of int
         Widths of the shared hidden layers between readout and heads.
+    activation : str
+        Nonlinearity behind each of these.
     """
 
     def __init__(
@@ -35,16 +38,18 @@ class MultiTaskModel(nn.Module):
         schema: GraphSchema,
         n_tasks: int,
         hidden_dims=(),
+        activation="relu",
     ) -> None:
         super().__init__()
         encoder.build(schema)
         readout.build(encoder.width)
         self.encoder, self.readout = encoder, readout
         self.hidden_dims = tuple(hidden_dims)
+        self.activation = activation
         widths = [encoder.width, *hidden_dims]
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(widths):
-            layers += [nn.Linear(wide, narrow), nn.ReLU()]
+            layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.Linear(widths[-1], n_tasks)
 
@@ -59,3 +64,13 @@ class MultiTaskModel(nn.Module):
     def forward(self, batch: GraphBatch) -> Tensor:
         """Standardised predictions, shape (n_graphs, n_tasks)."""
         return self.heads(self.represent(batch))
+
+
+class _Activation(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        get_activation(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return get_activation(self.name)(x)
