@@ -41,7 +41,6 @@ ALLOWED = {
         "weighting",
         "training",
         "estimators",
-        "inspection",
     },
     "torch_geometric": {"graphs/_array.py"},
     "pooch": {"datasets"},

@@ -288,7 +288,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self.best_epoch_ = len(earlier) + result.best_epoch
         last = self.history_[-1]["task_weights"] if self.history_ else {}
         weights = np.array([last.get(name, 1.0) for name in self.task_names_])
-        self.task_weights_ = weights / weights.mean()
+        # Gradient methods may give negative weights: keep their signs.
+        self.task_weights_ = weights / (abs(weights.mean()) or 1.0)
         self.__dict__.pop("_optimizer_state", None)
         if partial:
             self._optimizer_state = result.optimizer_state

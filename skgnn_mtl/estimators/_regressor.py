@@ -41,7 +41,8 @@ default="relu"
         the Gramian or the Jacobian. With a single task all train alike.
     target_tasks : None, str, int or list of these, default=None
         Names or positions of the tasks that count in early stopping and in the
-        "plateau" schedule; None stands for all.
+        "plateau" schedule, and that "gcs", "gns" and "anchoredpcgrad" help with the
+        other tasks; None stands for all.
     auxiliary_tasks : tuple, default=()
         Self-supervised tasks to train along; no other value is accepted yet.
     loss : {"squared_error", "absolute_error", "huber"} or callable, default=\

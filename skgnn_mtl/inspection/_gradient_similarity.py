@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -90,8 +89,7 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
         GraphDataset(graphs[half], targets[half], labelled[half].astype(float))
         for half in np.array_split(order, 2)
     ]
-    halves = _jacobians(estimator, parts)
-    (J_a, mass_a), (J_b, mass_b) = halves
+    (J_a, mass_a), (J_b, mass_b) = _jacobians(estimator, parts)
     mass = mass_a + mass_b
     with np.errstate(all="ignore"):
         J = (mass_a[:, None] * J_a + mass_b[:, None] * J_b) / mass[:, None]
@@ -118,8 +116,7 @@ def _jacobians(estimator, parts: list[GraphDataset]) -> list:
     model.eval()
     results = []
     for part in parts:
-        with torch.random.fork_rng(devices=[]):
-            J, mass = dataset_jacobian(model, part, loss, device=device)
+        J, mass = dataset_jacobian(model, part, loss, device=device)
         results.append((J.numpy(), mass.numpy()))
     return results
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,13 @@ class TrainingStep:
     ) -> None:
         self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
         self.generator, self.targets = generator, targets
+        if targets is None and n_tasks > 1 and hasattr(weighting, "pool"):
+            warnings.warn(
+                f"task_weighting={weighting!r} tells target from auxiliary tasks, but "
+                "target_tasks names none: all tasks are pooled as targets.",
+                UserWarning,
+                stacklevel=2,
+            )
         self.monitor = GradientMonitor()
         self.begun = False  # from the first step on the model is changed
         # With a single task all methods are the plain gradient.

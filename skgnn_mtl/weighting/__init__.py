@@ -9,6 +9,7 @@ first task where it is; ``PCGrad`` takes the conflicting parts out, with the wei
 """
 
 from ._aligned_mtl import AlignedMTL
+from ._anchored_pcgrad import AnchoredPCGrad
 from ._base import (
     GramianWeighting,
     JacobianAggregation,
@@ -23,7 +24,9 @@ from ._equal import Equal
 from ._fair_grad import FairGrad
 from ._famo import FAMO
 from ._fixed import Fixed
+from ._gcs import GCS
 from ._geometric_mean import GeometricMean
+from ._gns import GNS
 from ._grad_drop import GradDrop
 from ._grad_norm import GradNorm
 from ._grad_vac import GradVac
@@ -44,6 +47,7 @@ from ._upgrad import UPGrad
 # The order of ``sorted``, which the documentation test asks of every room.
 __all__ = [  # noqa: RUF022
     "AlignedMTL",
+    "AnchoredPCGrad",
     "CAGrad",
     "ConFIG",
     "DBMTL",
@@ -52,6 +56,8 @@ __all__ = [  # noqa: RUF022
     "FAMO",
     "FairGrad",
     "Fixed",
+    "GCS",
+    "GNS",
     "GeometricMean",
     "GradDrop",
     "GradNorm",

@@ -37,6 +37,7 @@ _VANISHED = 1e-12
 _CHOICES = {
     "rescale": ("none", "mean1"),
     "gradients": ("parameters", "representation"),
+    "pool": ("labels", "tasks"),
 }
 
 

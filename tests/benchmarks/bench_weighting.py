@@ -7,14 +7,15 @@ each round every way of stepping is timed once, in turn, on the same batches; th
 over rounds of its ratio to the plain step (forward, one backward of the summed losses,
 AdamW) of the same round is reported. The other sides:
 
-* TorchJD's ``mtl_backward`` from the representation, all tasks at once (its default)
-  or one at a time (its fastest on a CPU), with its UPGrad;
+* TorchJD's ``mtl_backward`` from the representation, one task at a time (its fastest on
+  a CPU; all at once it cannot pass the sums over neighbours), with its UPGrad or, where
+  quadprog is missing, ConFIG;
 * a loop in the manner of LibMTL: one ``backward`` a task through the heads, gradients
   copied parameter by parameter into a new (tasks, parameters) matrix, whose weighted
   rows are added one by one.
 
-Solvers are timed on random Gramians with norms over two decades; cvxpy with ECOS, as
-the published Nash-MTL, takes part where it is installed.
+Solvers are timed on random Gramians with norms over two decades; TorchJD's NashMTL,
+the published solution by cvxpy with ECOS, takes part where these are installed.
 """
 
 from __future__ import annotations
@@ -109,11 +110,11 @@ class LoopOfBackwards(Side):
 class TorchJD(Side):
     """``mtl_backward`` from the representation, then the aggregator."""
 
-    def __init__(self, schema, n_tasks: int, chunk: int | None) -> None:
+    def __init__(self, schema, n_tasks: int) -> None:
         super().__init__(schema, n_tasks)
         from torchjd import aggregation, autojac
 
-        self.autojac, self.chunk = autojac, chunk
+        self.autojac = autojac
         try:
             self.aggregator = aggregation.UPGrad()
         except ImportError:
@@ -139,7 +140,7 @@ class TorchJD(Side):
             features=z,
             tasks_params=[list(head.parameters()) for head in self.heads],
             shared_params=shared,
-            parallel_chunk_size=self.chunk,
+            parallel_chunk_size=1,
         )
         self.autojac.jac_to_grad(shared, self.aggregator)
 
@@ -157,8 +158,7 @@ def sides(schema, n_tasks: int) -> dict[str, Side]:
                 result[f"{name}, {label}"] = Ours(schema, n_tasks, cls(**changes))
     result["loop of backwards (LibMTL)"] = LoopOfBackwards(schema, n_tasks)
     try:
-        result["TorchJD, one at a time"] = TorchJD(schema, n_tasks, 1)
-        result["TorchJD, all at once"] = TorchJD(schema, n_tasks, None)
+        result["TorchJD, one at a time"] = TorchJD(schema, n_tasks)
     except ImportError as error:
         warnings.warn(f"TorchJD is left out: {error}", stacklevel=1)
     return result
@@ -206,88 +206,67 @@ def time_steps(n_tasks: int, n_rounds: int, only: list[str] | None) -> pd.DataFr
     ).rename_axis("step")
 
 
-def random_gramian(n_tasks: int, rng) -> np.ndarray:
+def random_jacobian(n_tasks: int, rng) -> torch.Tensor:
     J = rng.normal(size=(n_tasks, 200)) * 10 ** rng.uniform(-1, 1, size=(n_tasks, 1))
-    return J @ J.T
+    return torch.from_numpy(J)
 
 
-class NashOfCvxpy:
-    """The published solution: linearised concave-convex steps with ECOS."""
-
-    def __init__(self, n_tasks: int) -> None:
-        import cvxpy as cp
-
-        self.cp, self.n = cp, n_tasks
-        self.alpha = cp.Variable(n_tasks, nonneg=True)
-        self.previous = cp.Parameter(n_tasks, value=np.ones(n_tasks))
-        self.G = cp.Parameter((n_tasks, n_tasks), value=np.eye(n_tasks))
-        self.norm = cp.Parameter(value=1.0)
-        self.slope = cp.Parameter(n_tasks, value=np.ones(n_tasks))
-        inner = self.G @ self.alpha
-        linear = self.slope @ (self.alpha - self.previous)
-        constraints = [
-            -cp.log(self.alpha[i] * self.norm) - cp.log(inner[i]) <= 0
-            for i in range(n_tasks)
-        ]
-        objective = cp.sum(inner) + linear / self.norm
-        self.problem = cp.Problem(cp.Minimize(objective), constraints)
-
-    def __call__(self, G: np.ndarray) -> np.ndarray:
-        norm = np.linalg.norm(G)
-        self.norm.value, self.G.value = norm, G / norm
-        alpha = np.ones(self.n)
-        for _ in range(20):
-            self.previous.value = alpha
-            self.slope.value = 1 / alpha + (1 / (self.G.value @ alpha)) @ self.G.value
-            self.problem.solve(solver=self.cp.ECOS, warm_start=True, max_iters=100)
-            new = self.alpha.value
-            done = np.linalg.norm(self.G.value @ new - 1 / (new + 1e-10)) < 1e-3
-            if done or np.linalg.norm(new - alpha) < 1e-6:
-                return new
-            alpha = new
-        return alpha
-
-
-def nash_residual(w: np.ndarray, G: np.ndarray) -> float:
-    """Relative, whatever scale the solution is given in."""
+def nash_residual(weights: torch.Tensor, G: torch.Tensor) -> float:
+    """How unequal the products w_t (G w)_t are, whatever the scale of the weights."""
+    w = weights.double()
     products = w * (G @ w)
-    return float(np.abs(products / np.median(products) - 1).max())
+    return float((products / products.median() - 1).abs().max())
+
+
+def time_calls(solve, inputs, grams, residual) -> tuple[float, float]:
+    """Median milliseconds of a call, and the worst residual."""
+    seconds, residuals = [], []
+    for matrix, G in zip(inputs, grams, strict=True):
+        start = time.perf_counter()
+        weights = solve(matrix)
+        seconds.append(time.perf_counter() - start)
+        residuals.append(residual(weights, G))
+    return 1e3 * float(np.median(seconds)), max(residuals)
 
 
 def time_solvers(n_repeats: int = 50) -> pd.DataFrame:
     rows = []
     for n_tasks in (3, 11, 20, 40):
         rng = np.random.default_rng(n_tasks)
-        gramians = [random_gramian(n_tasks, rng) for _ in range(n_repeats)]
+        jacobians = [random_jacobian(n_tasks, rng) for _ in range(n_repeats)]
+        grams = [J @ J.T for J in jacobians]
         for name, cls in part_names(weighting, GramianWeighting).items():
             method = cls()
             method.build(n_tasks)
-            seconds, residuals = [], []
-            for G in gramians:
-                tensor = torch.from_numpy(G)
-                start = time.perf_counter()
-                weights = method.task_weights(tensor)
-                seconds.append(time.perf_counter() - start)
-                residuals.append(method.report.residual)
-                if cls is NashMTL:
-                    residuals[-1] = nash_residual(weights.numpy(), G)
-            rows.append((name, n_tasks, 1e3 * np.median(seconds), max(residuals)))
+            residual = nash_residual if cls is NashMTL else reported(method)
+            found = time_calls(method.task_weights, grams, grams, residual)
+            rows.append((name, n_tasks, *found))
         try:
-            theirs = NashOfCvxpy(n_tasks)
-            seconds, residuals = [], []
-            for G in gramians[:5]:
-                start = time.perf_counter()
-                w = theirs(G)
-                seconds.append(time.perf_counter() - start)
-                residuals.append(nash_residual(w, G))
-            middle = 1e3 * np.median(seconds)
-            rows.append(("nash, cvxpy", n_tasks, middle, max(residuals)))
+            theirs = torchjd_nash(n_tasks)
         except ImportError as error:
-            warnings.warn(f"cvxpy is left out: {error}", stacklevel=1)
-        except Exception as error:
-            print(f"cvxpy failed at {n_tasks} tasks: {error}")
+            warnings.warn(f"TorchJD's NashMTL is left out: {error}", stacklevel=1)
+            continue
+        found = time_calls(theirs, jacobians[:5], grams[:5], nash_residual)
+        rows.append(("TorchJD's NashMTL, cvxpy", n_tasks, *found))
     columns = ["solver", "tasks", "milliseconds", "worst residual"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def reported(method):
+    return lambda weights, G: method.report.residual
+
+
+def torchjd_nash(n_tasks: int):
+    """The published linearised solution, by cvxpy with ECOS; from a Jacobian."""
+    from torchjd.aggregation import NashMTL as TheirNash
+
+    weighting_of_rows = TheirNash(n_tasks=n_tasks, max_norm=0.0).weighting
+
+    def solve(J):
+        weighting_of_rows.reset()
+        return weighting_of_rows(J)
+
+    return solve
 
 
 def main() -> None:
