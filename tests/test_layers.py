@@ -20,6 +20,7 @@ LAYERS = {
     "readouts": 1,
     "weighting": 1,
     "training": 2,
+    "curvature": 2,
     "estimators": 3,
     "model_selection": 4,
 }
@@ -34,6 +35,7 @@ ALLOWED = {
         "readouts",
         "weighting",
         "training",
+        "curvature",
         "estimators",
     },
     "torch_geometric": {"graphs/_array.py"},
