@@ -648,9 +648,13 @@ class _Computation:
         """Norms of the heads' matrices; biases move no curvature of the body."""
         norms = np.full(self.problem.n_tasks, np.nan)
         for task, names in enumerate(self.problem.heads):
-            weights = [self.problem.parameters[n] for n in names if "bias" not in n]
-            squares = [float(w.detach().double().square().sum()) for w in weights]
-            norms[task] = np.sqrt(sum(squares))
+            known = [n for n in names if n in self.problem.parameters]
+            weights = [
+                self.problem.parameters[n] for n in known if not n.endswith(".bias")
+            ]
+            if weights:
+                squares = [float(w.detach().double().square().sum()) for w in weights]
+                norms[task] = np.sqrt(sum(squares))
         return norms
 
 
