@@ -13,8 +13,8 @@ the whole set as one batch, its fastest way (it keeps the graph); curvlinops get
 batches of ours. Neither knows the gaps, so all rows are labelled. curvlinops works by
 functorch transforms, for which sums over neighbours are replaced by ``index_add``, and
 the activation is tanh, since SiLU has no forward derivative of its backward in torch
-2.13; for PyHessian 0.1 the removed ``torch.eig`` is supplied. Rows are appended to the file, and
-tasks already there are skipped: long runs can be cut.
+2.13; for PyHessian 0.1 the removed ``torch.eig`` is supplied. Rows are appended to the
+file, and tasks already there are skipped: long runs can be cut.
 """
 
 from __future__ import annotations
@@ -213,7 +213,11 @@ def with_curvlinops(model, X, y, task, size):
         ]
         for x, _ in batches:
             # What is cached inside a functorch transform cannot be used outside.
-            for part in (x["graphs"].source, x["graphs"].target, x["graphs"].membership):
+            for part in (
+                x["graphs"].source,
+                x["graphs"].target,
+                x["graphs"].membership,
+            ):
                 _ = part.counts
         H = HessianLinearOperator(
             module,
