@@ -131,6 +131,11 @@ class Study:
         rows.insert(0, "run", run)
         self.append("spectra", rows)
 
+    def record_path(self, run: str, seed: int, path) -> None:
+        for spectrum in path:
+            fraction = spectrum.settings["epoch"] / self.setting.max_epochs
+            self.record_spectrum(run, seed, spectrum, fraction)
+
     def run(self, seed: int) -> None:
         """All runs of one seed."""
         self.multi_task(seed)
@@ -149,9 +154,7 @@ class Study:
             fitted = self.fit(self.estimator(seed, hessian_spectrum=options), self.y)
             path += fitted.hessian_spectrum_path_
         # Only now: a run that is cut leaves nothing behind.
-        for spectrum in path:
-            fraction = spectrum.settings["epoch"] / self.setting.max_epochs
-            self.record_spectrum("multi-task", seed, spectrum, fraction)
+        self.record_path("multi-task", seed, path)
         self.record("multi-task", seed, fitted, self.y, started)
 
     def single_tasks(self, seed: int) -> None:
@@ -176,9 +179,9 @@ class Study:
             if self.done(run, seed):
                 continue
             started = time.perf_counter()
-            options = self.options("ggn")
+            options = self.options("ggn", self.setting.at)
             fitted = self.fit(self.estimator(seed, hessian_spectrum=options), y)
-            self.record_spectrum(run, seed, fitted.hessian_spectrum_, 1.0)
+            self.record_path(run, seed, fitted.hessian_spectrum_path_)
             self.record(run, seed, fitted, y, started)
 
     def weightings(self, seed: int) -> None:
@@ -238,9 +241,9 @@ def dispersion(spectra: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(["mean", "std", "count"])
 
 
-def duplicate_noise(spectra: pd.DataFrame) -> pd.DataFrame:
+def duplicate_noise(spectra: pd.DataFrame, fraction=1.0) -> pd.DataFrame:
     """|log10 ratio| between two heads of one task, beside the log-spread over tasks."""
-    part = spectra[spectra.run == "a task twice"]
+    part = spectra[(spectra.run == "a task twice") & (spectra.fraction == fraction)]
     rows = []
     for seed, one in part.groupby("seed"):
         again = one[one.task.str.endswith(" again")]
