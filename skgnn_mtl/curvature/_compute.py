@@ -383,9 +383,12 @@ class _Computation:
     def _plan(self, block: TaskProblem) -> None:
         """Time one product; fit the work into ``max_seconds``; announce it."""
         options = self.options
+        options.n_lanczos = min(options.n_lanczos, self.size)
         if len(self.usable) == 0:
             return
-        options.n_lanczos = min(options.n_lanczos, self.size)
+        if options.max_seconds is None and not options.verbose:
+            self._check_memory()
+            return
         operator = self._operator(block, int(self.usable[0]))
         v = torch.ones(self.size, dtype=operator.dtype, device=operator.device)
         seconds = [0.0, 0.0]
@@ -416,27 +419,31 @@ class _Computation:
                     f"{options.n_lanczos}: one product takes {seconds[1]:.2g} s.",
                     stacklevel=5,
                 )
-        self._announce(total(), seconds[1], operator)
+        memory = self._check_memory()
+        if options.verbose:
+            tqdm.write(
+                f"hessian_spectrum: {total()} products with matrices of order "
+                f"{self.size:,}, about {total() * seconds[1]:.0f} s; vectors take "
+                f"about {memory / 1e9:.1f} GB."
+            )
+            self.bar = tqdm(total=total(), desc="spectrum", unit="product")
 
-    def _announce(self, total: int, seconds: float, operator) -> None:
+    def _check_memory(self) -> float:
+        """Bytes of all vectors; warn if they are many."""
         options, t = self.options, self.problem.n_tasks
-        # Lanczos vectors, their joint eigenvectors, and what outlives a task.
+        # Lanczos vectors and their copy, and what outlives a task.
         rows = 2 * options.n_probes * (options.n_lanczos + 1)
         rows += t * (options.n_eigenvalues + options.n_probes + t)
-        memory = rows * self.size * operator.dtype.itemsize
-        text = (
-            f"{total} products with matrices of order {self.size:,}, about "
-            f"{total * seconds:.0f} s; vectors take about {memory / 1e9:.1f} GB"
-        )
-        if operator.device.type != "meta" and memory > 2 * _memory(operator.device):
+        like = next(iter(self.problem.parameters.values()))
+        memory = rows * self.size * like.dtype.itemsize
+        if like.device.type != "meta" and memory > 2 * _memory(like.device):
             warnings.warn(
-                text + ", more than half of the memory. Lower n_lanczos, n_probes or "
-                "n_eigenvalues, or set pairwise=False.",
+                f"The vectors will take about {memory / 1e9:.1f} GB, more than half of "
+                "the memory. Lower n_lanczos, n_probes or n_eigenvalues, or set "
+                "pairwise=False.",
                 stacklevel=6,
             )
-        if options.verbose:
-            tqdm.write(f"hessian_spectrum: {text}.")
-            self.bar = tqdm(total=total, desc="spectrum", unit="product")
+        return memory
 
     # -- one task -----------------------------------------------------------------
 

@@ -77,8 +77,11 @@ def lanczos(
     .. math::
 
         w = A q_j, \quad \alpha_j = q_j \cdot w, \quad
-        w \leftarrow w - Q Q^T w \text{ (twice)}, \quad
-        \beta_j = |w|, \quad q_{j+1} = w / \beta_j.
+        w \leftarrow w - \alpha_j q_j - \beta_{j-1} q_{j-1}, \quad
+        w \leftarrow w - Q Q^T w, \quad
+        \beta_j = |w|, \quad q_{j+1} = w / \beta_j;
+
+    the reorthogonalisation is repeated if it has shortened w.
 
     A run ends early when its space is invariant, :math:`\beta_j \le 10\,\epsilon
     \max(|\alpha|, \beta)`. The runs do not see each other; they only share calls of
@@ -138,7 +141,7 @@ def lanczos(
     for j in range(n_steps):
         W = matmat(Q[active, j].T).T
         for run, w in zip(list(active), W, strict=True):
-            alpha, beta = _step(Q[run], j, w)
+            alpha, beta = _step(Q[run], j, w, betas[run])
             alphas[run].append(alpha)
             betas[run].append(beta)
             scale = max(*map(abs, alphas[run]), *betas[run])
@@ -159,7 +162,7 @@ def _runs(alphas, betas, Q: Tensor, norms) -> list[LanczosRun]:
     ]
 
 
-def _step(Q: Tensor, j: int, w: Tensor) -> tuple[float, float]:
+def _step(Q: Tensor, j: int, w: Tensor, betas: list[float]) -> tuple[float, float]:
     """Make row j + 1 of Q from w = A q_j; return alpha and beta."""
     alpha = _dot(Q[j], w)
     if not np.isfinite(alpha):
@@ -167,10 +170,16 @@ def _step(Q: Tensor, j: int, w: Tensor) -> tuple[float, float]:
             "A product with the matrix is not finite; compute in float64, or check the "
             "parameters that the matrix belongs to."
         )
-    w = w.clone()
-    for _ in range(2):
+    w = w - alpha * Q[j]
+    if j:
+        w -= betas[-1] * Q[j - 1]
+    before, beta = np.inf, _norm(w)
+    # What is left along the other vectors is rounding. A pass that shortens w has
+    # made new one, so it is repeated: twice is enough (Parlett, section 6.9).
+    while beta < 0.7 * before and beta > 0:
+        before = beta
         w -= Q[: j + 1].T @ (Q[: j + 1] @ w)
-    beta = _norm(w)
+        beta = _norm(w)
     if beta > 0:
         Q[j + 1] = _divided(w, beta)
     return alpha, beta
@@ -311,12 +320,11 @@ class KrylovUnion:
         squares = np.einsum("ni,nm,mi->i", Y, self.second, Y) - values**2
         # Cancellation leaves a floor under the square.
         floor = np.finfo(np.float64).eps * np.abs(np.diag(self.second)).max()
-        coefficients = torch.from_numpy(Y.T).to(self.rows)
-        return RitzPairs(
-            values,
-            np.sqrt(np.maximum(squares, floor)),
-            coefficients @ self.rows[self.kept],
-        )
+        # Zeros for the remainders: cheaper than a copy of the long rows without them.
+        coefficients = np.zeros((len(values), len(self.rows)))
+        coefficients[:, self.kept] = Y.T
+        vectors = torch.from_numpy(coefficients).to(self.rows) @ self.rows
+        return RitzPairs(values, np.sqrt(np.maximum(squares, floor)), vectors)
 
     def largest(self, count: int) -> RitzPairs:
         """Compute the largest Ritz values, in falling order.
