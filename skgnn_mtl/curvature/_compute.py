@@ -102,7 +102,8 @@ def hessian_spectrum(
     r"""Compute the spectrum of the Hessian of each task's loss.
 
     Every task's loss is that of ``fit``: the mean over its labelled graphs, of
-    standardised targets, without task weights; the model is in evaluation mode. The
+    standardised targets, without weights of tasks, rows or parameters (decay); the
+    model is in evaluation mode. The
     estimator is left as it is. For a network with P parameters the cost is about
     2.1 ``n_lanczos`` ``n_probes`` gradients a task, so see ``max_seconds``.
 

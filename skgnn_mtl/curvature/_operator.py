@@ -304,7 +304,22 @@ class _TaskOperator(ABC):
             One product a column.
         """
         rows = V.T.contiguous()
+        total = self._smaller_chunks(self._sum, rows)
         self.n_matvec += len(rows)
+        return total.to(rows.dtype).T
+
+    def _smaller_chunks(self, function: Callable[[Tensor], Tensor], rows: Tensor):
+        """Apply a function; halve the chunk while the device runs out of memory."""
+        while True:
+            try:
+                return function(rows)
+            except torch.cuda.OutOfMemoryError:
+                if self.chunk == 1:
+                    raise
+                self.chunk = max(1, min(self.chunk, len(rows)) // 2)
+
+    def _sum(self, rows: Tensor) -> Tensor:
+        """Sum the products (k, P) over the batches, in float64."""
         total = torch.zeros_like(rows, dtype=torch.float64)
         for b in range(len(self._shares)):
             if not self._contributes(b):
@@ -314,7 +329,7 @@ class _TaskOperator(ABC):
                 part = slice(start, start + self.chunk)
                 products = self._multiply(graph, rows[part])
                 total[part].add_(products, alpha=float(self._shares[b, self.task]))
-        return total.to(rows.dtype).T
+        return total
 
 
 def _memory(device: torch.device) -> float:
@@ -363,7 +378,7 @@ class TaskHessian(_TaskOperator):
         than a quarter of the memory (CUDA: half of what is free).
     chunk : int or "auto", default="auto"
         Vectors in one reverse pass; "auto" is 1 on the CPU, where more do not pay,
-        and 8 elsewhere.
+        and 8 elsewhere. Halved while a CUDA device runs out of memory.
 
     References
     ----------
@@ -547,9 +562,13 @@ class TaskGaussNewton(_TaskOperator):
             One matrix a task; zeros for a task without labels.
         """
         rows = V.T.contiguous()
-        n_tasks = self.problem.n_tasks
+        total = self._smaller_chunks(self._sum_all, rows)
         self.n_matvec += len(rows)
-        total = rows.new_zeros(n_tasks, *rows.shape, dtype=torch.float64)
+        return total.to(rows.dtype).transpose(1, 2)
+
+    def _sum_all(self, rows: Tensor) -> Tensor:
+        """Sum the products (T, k, P) of all tasks over the batches, in float64."""
+        total = rows.new_zeros(self.problem.n_tasks, *rows.shape, dtype=torch.float64)
         for b, share in enumerate(self._shares):
             if not share.any():
                 continue
@@ -560,4 +579,4 @@ class TaskGaussNewton(_TaskOperator):
                 for task in np.flatnonzero(share):
                     products = self._pull_task(graph, moved, int(task))
                     total[task, part].add_(products, alpha=float(share[task]))
-        return total.to(rows.dtype).transpose(1, 2)
+        return total

@@ -182,7 +182,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 f"The 'validation' parameter of {name} must be a float in (0, 1) or a "
                 f"splitter. Got {self.validation!r} instead."
             )
-        check_options(self.hessian_spectrum, name)
+        check_options(self.hessian_spectrum, name, self.loss)
         try:
             absent = self._requested_device() != self._device()
         except RuntimeError as error:
@@ -393,7 +393,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         """Make what takes the spectra of the training rows; None if nobody asked."""
         if partial or self.hessian_spectrum is False:
             return None
-        options, at = check_options(self.hessian_spectrum, type(self).__name__)
+        name = type(self).__name__
+        options, at = check_options(self.hessian_spectrum, name, self.loss)
         options = {"random_state": seed, "verbose": self.verbose, **options}
         # The targets' table keeps its names.
         table = pd.DataFrame(values.reshape(len(values), -1), columns=self.task_names_)

@@ -25,7 +25,7 @@ _OPTIONS = {
 }
 
 
-def check_options(hessian_spectrum, name: str) -> tuple[dict, tuple[float, ...]]:
+def check_options(hessian_spectrum, name: str, loss) -> tuple[dict, tuple[float, ...]]:
     """Read the estimators' parameter ``hessian_spectrum``.
 
     Parameters
@@ -34,6 +34,8 @@ def check_options(hessian_spectrum, name: str) -> tuple[dict, tuple[float, ...]]
         Options of :func:`~skgnn_mtl.curvature.hessian_spectrum`, and ``at``.
     name : str
         Class of the estimator, for the message.
+    loss : str or callable
+        Its loss: better to refuse a matrix now than after the training.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def check_options(hessian_spectrum, name: str) -> tuple[dict, tuple[float, ...]]
     Raises
     ------
     InvalidParameterError
-        If a key is unknown or a fraction out of range.
+        If a key is unknown, a fraction out of range, or the matrix zero.
     """
     options = {} if isinstance(hessian_spectrum, (bool, np.bool_)) else hessian_spectrum
     unknown = sorted(set(options) - set(_OPTIONS) - {"at"})
@@ -53,6 +55,11 @@ def check_options(hessian_spectrum, name: str) -> tuple[dict, tuple[float, ...]]
         raise InvalidParameterError(
             f"The 'hessian_spectrum' parameter of {name} has unknown keys {unknown}; "
             f"known are 'at' and {sorted(_OPTIONS)}."
+        )
+    if options.get("matrix") == "ggn" and loss == "absolute_error":
+        raise InvalidParameterError(
+            f"{name}: hessian_spectrum={{'matrix': 'ggn'}} needs a loss with a second "
+            "derivative, which loss='absolute_error' has not. Use matrix='hessian'."
         )
     at = tuple(options.get("at", ()))
     if not all(0 <= fraction <= 1 for fraction in at):
