@@ -47,3 +47,28 @@ def test_plot_crystals(tmp_path, capsys):
     assert path.stat().st_size > 10_000
     assert table.loc["log10 K (GPa)", "multi-task"] < table.loc["log10 K (GPa)", "mean"]
     assert "Parity plots" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
+def test_curvature_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    study = importlib.import_module("curvature_study")
+    plots = importlib.import_module("plot_curvature_qm8")
+    tiny = study.Setting(70, 40, 8, 1, 2, (0, 1.0), 30, 5, 2, 2)
+    monkeypatch.setattr(plots, "SMALL", tiny)
+    monkeypatch.setattr(
+        plots,
+        "correlations",
+        lambda *args: study.correlations(*args, n_permutations=20),
+    )
+    plots.small_study(tmp_path)
+    before = (tmp_path / "errors.csv").read_text()
+    plots.small_study(tmp_path)  # everything is there already
+    assert (tmp_path / "errors.csv").read_text() == before
+    spread, changes, table, rules = plots.main(tmp_path)
+    assert set(rules.index) >= {"multi-task", "weights: 1 / trace"}
+    assert changes.shape == (8, 1)
+    assert table["p_within_groups"].between(0, 1).all()
+    assert spread["mean"].notna().all()
+    assert len(list(tmp_path.glob("*.png"))) == 13
+    assert "Rank correlation" in capsys.readouterr().out

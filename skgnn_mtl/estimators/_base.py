@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -32,6 +33,7 @@ from sklearn.utils.validation import (
 from skgnn_mtl import encoders, readouts, weighting
 from skgnn_mtl._activations import ACTIVATIONS
 from skgnn_mtl._component import resolve_part
+from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
@@ -46,6 +48,7 @@ from skgnn_mtl.training import (
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
+from ._curvature import SpectrumRecorder, check_options, curvature_problem
 from ._inputs import check_labels, read_graphs, read_targets, split_validation
 from ._io import read, write
 
@@ -78,7 +81,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "early_stopping": ["boolean"],
         "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods("split")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "hessian_spectrum": [Options(bool, {False})],
+        "hessian_spectrum": ["boolean", dict],
         "callbacks": [None, list, tuple],
         "device": [str, torch.device],
         "n_threads": [None, Interval(Integral, 1, None, closed="left")],
@@ -152,9 +155,22 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 else GraphDataset(graphs[part], targets[part], weights[part])
                 for part in (rows, valid_rows)
             )
-            return self._train(
-                train_set, valid_set, watched, seed, resume=resume, partial=partial
+            self._forget_spectra()
+            spectra = self._spectrum_recorder(graphs[rows], values[rows], seed, partial)
+            interrupted = self._train(
+                train_set,
+                valid_set,
+                watched,
+                seed,
+                resume=resume,
+                partial=partial,
+                observer=spectra,
             )
+            if spectra is not None and not interrupted:
+                self.hessian_spectrum_ = spectra.compute()
+                if spectra.epochs:
+                    self.hessian_spectrum_path_ = spectra.path
+            return interrupted
 
     def _check_parameters(self) -> None:
         """Check what scikit-learn's constraints cannot express, too."""
@@ -171,6 +187,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 f"The 'validation' parameter of {name} must be a float in (0, 1) or a "
                 f"splitter. Got {self.validation!r} instead."
             )
+        check_options(self.hessian_spectrum, name, self.loss)
         try:
             absent = self._requested_device() != self._device()
         except RuntimeError as error:
@@ -244,7 +261,15 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         return parts
 
     def _train(
-        self, train_set, valid_set, watched, seed, *, resume: bool, partial: bool
+        self,
+        train_set,
+        valid_set,
+        watched,
+        seed,
+        *,
+        resume: bool,
+        partial: bool,
+        observer: Callable[[int], None] | None = None,
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
         step = self._step(watched, seed)
@@ -260,6 +285,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 device=self._device(),
                 generator=torch.Generator().manual_seed(seed),
                 optimizer_state=self._optimizer_state if partial and resume else None,
+                observer=observer,
             )
         except BaseException:
             if resume and step.begun:
@@ -369,6 +395,56 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             return int(task) % self.n_tasks_
         raise ValueError(
             f"target_tasks names {task!r}, but the tasks are {self.task_names_}."
+        )
+
+    # -- curvature ----------------------------------------------------------------
+
+    def __getattr__(self, name: str):
+        # Only asked for what is not there.
+        if name in ("hessian_spectrum_", "hessian_spectrum_path_"):
+            wanted = "True" if name == "hessian_spectrum_" else "{'at': (0, 0.5, 1)}"
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: fit it with hessian_spectrum="
+                f"{wanted}, or call skgnn_mtl.curvature.hessian_spectrum(estimator, X, "
+                "y) on a fitted one."
+            )
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}"
+        )
+
+    def _forget_spectra(self) -> None:
+        for name in ("hessian_spectrum_", "hessian_spectrum_path_"):
+            self.__dict__.pop(name, None)
+
+    def _spectrum_recorder(self, graphs, values, seed: int, partial: bool):
+        """Make what takes the spectra of the training rows; None if nobody asked."""
+        if partial or self.hessian_spectrum is False:
+            return None
+        name = type(self).__name__
+        options, at = check_options(self.hessian_spectrum, name, self.loss)
+        options = {"random_state": seed, "verbose": self.verbose, **options}
+        # The targets' table keeps its names.
+        table = pd.DataFrame(values.reshape(len(values), -1), columns=self.task_names_)
+
+        def compute() -> HessianSpectrum:
+            return hessian_spectrum(self, graphs, table, **options)
+
+        return SpectrumRecorder(compute, at, self.max_epochs)
+
+    def _curvature_problem(self, X, y, *, choose, batch_size, dtype) -> TaskProblem:
+        """Hand out functions, parameters, batches and names of the fitted network."""
+        check_is_fitted(self)
+        graphs = read_graphs(self, X, reset=False)
+        values, names = read_targets(self, graphs, y)
+        table = values.reshape(len(values), -1)
+        unnamed = [f"task_{t}" for t in range(self.n_tasks_)]
+        if names not in (self.task_names_, unnamed):
+            raise ValueError(
+                f"y has the tasks {names}, but the estimator was fitted with "
+                f"{self.task_names_}; use the same columns."
+            )
+        return curvature_problem(
+            self, graphs, table, choose=choose, batch_size=batch_size, dtype=dtype
         )
 
     # -- forward passes -----------------------------------------------------------

@@ -78,8 +78,11 @@ callable, default="cosine"
         is always used.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
-    hessian_spectrum : bool, default=False
-        Per-task curvature after fitting; no other value is accepted yet.
+    hessian_spectrum : bool or dict, default=False
+        End ``fit`` with the curvature of each task's loss on the training rows, at the
+        parameters that ``predict`` uses. A dict holds options of
+        :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
+        ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
@@ -126,6 +129,10 @@ callable, default="cosine"
         Weights of the last epoch, divided by their mean.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
+    hessian_spectrum_ : HessianSpectrum or dict
+        With ``hessian_spectrum``; a dict if its option ``parameters`` is one.
+    hessian_spectrum_path_ : list of HessianSpectrum
+        With the option ``at``; ``settings["epoch"]`` of each says when.
 
     Notes
     -----

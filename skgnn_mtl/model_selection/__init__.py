@@ -1,5 +1,9 @@
-"""Splits of molecules, crystals and sparse tables of labels, usable as ``cv=``."""
+"""Splits of molecules, crystals and sparse tables of labels, usable as ``cv=``.
 
+Beside them the comparison of a multi-task estimator with single-task ones.
+"""
+
+from ._compare import SingleTaskComparison, compare_with_single_task
 from ._composition import CompositionKFold, composition_groups
 from ._label_presence import LabelPresenceKFold
 from ._scaffold import scaffold_groups
@@ -10,6 +14,8 @@ __all__ = [
     "LabelPresenceKFold",
     "ScaffoldKFold",
     "ScaffoldSplit",
+    "SingleTaskComparison",
+    "compare_with_single_task",
     "composition_groups",
     "scaffold_groups",
     "scaffold_train_test_split",

@@ -211,7 +211,7 @@ INVALID = {
     "early_stopping": ["yes", None],
     "validation": [0, 1, 1.5, -0.1, 5, "holdout", None],
     "n_iter_no_change": [0, 1.5, None],
-    "hessian_spectrum": [True],
+    "hessian_spectrum": ["hessian", {"at": (0, 2)}, {"n_lanczo": 3}],
     "callbacks": [3, "early"],
     "device": [3, None, "toaster"],
     "n_threads": [0, -1, 1.5],
