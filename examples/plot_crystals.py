@@ -7,7 +7,7 @@ bulk modulus, the shear modulus, the Poisson ratio and the elastic anisotropy of
 inorganic crystals of the Materials Project: one network for all four properties, beside
 one network for each. The folds are cut by chemical system, so that no compound of the
 same elements is in the training rows: what is measured is chemistry that the network
-has not seen. It takes some six minutes on two cores.
+has not seen. It takes some minutes on two cores.
 """
 
 import time
