@@ -89,12 +89,16 @@ class DBMTL(JacobianAggregation):
         if self.means.shape[1] == 0:
             self.means = jacobian.new_zeros(len(self.means), jacobian.shape[1])
         self.steps += 1
-        rows = positions(len(self.means), tasks).to(jacobian.device)
+        rows = positions(len(self.means), tasks)
         if losses is None:
             losses = jacobian.new_ones(len(jacobian))
         memory = self.beta / float(self.steps) ** self.beta_decay
-        h = jacobian / (losses.to(jacobian) + 1e-8)[:, None]
-        self.means[rows] = torch.lerp(h, self.means[rows], memory)
+        shares = (1.0 - memory) / (losses.cpu().double() + 1e-8)
+        for row, gradient, share in zip(
+            rows.tolist(), jacobian, shares.tolist(), strict=True
+        ):
+            # In place: the buffers are as large as all gradients together.
+            self.means[row].mul_(memory).add_(gradient, alpha=share)
         norms = self.means.norm(dim=1)
         factors = norms.max() / torch.where(norms > 0, norms, torch.inf)
         return factors @ self.means

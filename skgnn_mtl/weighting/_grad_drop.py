@@ -56,13 +56,15 @@ class GradDrop(JacobianAggregation):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Combine gradients (t, p) to a direction (p,)."""
-        total, size = jacobian.sum(dim=0), jacobian.abs().sum(dim=0)
+        leak = torch.as_tensor(np.asarray(self.leak, dtype=np.float64)).to(jacobian)
+        by_task = leak.ndim > 0
+        leak = present(leak, tasks) if by_task else leak.expand(len(jacobian))
+        positive = jacobian.clamp(min=0.0)
+        total, size = jacobian.sum(dim=0), positive.sum(dim=0)
+        size = 2.0 * size - total  # the sum of moduli
         P = 0.5 * (1.0 + total / torch.where(size > 0, size, 1.0))
         # The generator of a fit lives on the CPU.
         U = torch.rand(len(P), generator=generator, dtype=P.dtype).to(P.device)
-        kept = torch.where(P > U, jacobian.clamp(min=0.0), jacobian.clamp(max=0.0))
-        leak = torch.as_tensor(np.asarray(self.leak, dtype=np.float64)).to(jacobian)
-        if leak.ndim == 0:
-            return leak * total + (1.0 - leak) * kept.sum(dim=0)
-        leak = present(leak, tasks)
-        return leak @ jacobian + (1.0 - leak) @ kept
+        up = (1.0 - leak) @ positive
+        down = (1.0 - leak) @ jacobian - up
+        return leak @ jacobian + torch.where(P > U, up, down)
