@@ -25,7 +25,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 # %%
 # The runs
@@ -46,6 +45,7 @@ from curvature_study import (
     load,
     weighting_table,
 )
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.inspection import HessianSpectrumDisplay
