@@ -274,12 +274,13 @@ def correlations(spectra, errors, groups=None, n_permutations=5000) -> pd.DataFr
             ("log m", logs),
             ("|log m - median|", (logs - logs.median()).abs()),
         ):
-            rho = spearmanr(values, change)[0]
+            rho, p_free = spearmanr(values, change)
+            # Spearman's correlation is Pearson's of the ranks.
+            ranks, order = values.rank(), change.rank().to_numpy()
             null = [
-                spearmanr(_within(values, groups, rng), change)[0]
+                np.corrcoef(_within(ranks, groups, rng), order)[0, 1]
                 for _ in range(n_permutations)
             ]
-            p_free = spearmanr(values, change)[1]
             p = (1 + np.sum(np.abs(null) >= abs(rho) - 1e-12)) / (1 + n_permutations)
             rows.append((name, form, rho, p, p_free))
     columns = ["statistic", "form", "rho", "p_within_groups", "p_free"]
@@ -287,10 +288,11 @@ def correlations(spectra, errors, groups=None, n_permutations=5000) -> pd.DataFr
 
 
 def _within(values: pd.Series, groups: pd.Series, rng) -> np.ndarray:
-    mixed = values.copy()
-    for members in groups.groupby(groups).groups.values():
-        mixed[members] = rng.permutation(values[members].to_numpy())
-    return mixed.to_numpy()
+    mixed = values.to_numpy().copy()
+    for group in groups.unique():
+        members = np.flatnonzero(groups.to_numpy() == group)
+        mixed[members] = rng.permutation(mixed[members])
+    return mixed
 
 
 def weighting_table(errors: pd.DataFrame) -> pd.DataFrame:

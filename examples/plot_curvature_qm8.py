@@ -45,6 +45,7 @@ from curvature_study import (
     load,
     weighting_table,
 )
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.inspection import HessianSpectrumDisplay
@@ -174,6 +175,9 @@ def draw_costs(folder):
         rho, p = table.loc[(name, "log m"), ["rho", "p_within_groups"]]
         ax.set_title(f"rank correlation {rho:+.2f}, p = {p:.2f}", fontsize=10)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(f"{name} (Gauss-Newton, log)")
         ax.axhline(0, color="0.3", linewidth=0.8)
         ax.grid(color="0.92")

@@ -178,7 +178,9 @@ default="density"
             ax.set_ylim(floor, 3 * np.nanmax(values))
         _remove(axes, t)
         self.figure_.supxlabel(
-            f"eigenvalue of the {_MATRIX[s.matrix]} of the task's loss", fontsize=10
+            f"eigenvalue of the {_MATRIX[s.matrix]} of the task's loss, smoothed by "
+            "its range over twice the Lanczos steps",
+            fontsize=10,
         )
         self.figure_.supylabel("density of eigenvalues (log)", fontsize=10)
         self.figure_.suptitle(

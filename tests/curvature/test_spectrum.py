@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skgnn_mtl.curvature import HessianSpectrum, hessian_spectrum
-from skgnn_mtl.curvature._compute import _choose_rows
+from skgnn_mtl.curvature._hessian_spectrum import _choose_rows
 
 EXACT = {"n_eigenvalues": 5, "n_lanczos": 60, "n_samples": None, "random_state": 0}
 
