@@ -204,11 +204,14 @@ def task_spectra(
     ----------
     problem : TaskProblem
         Losses, parameters and batches of any model.
-    matrix, parameters, method, n_eigenvalues, n_lanczos, n_probes, trace, chunk, \
-pairwise, keep_vectors, tol, max_seconds, verbose : object
+    matrix, parameters, method, n_eigenvalues, n_lanczos, n_probes : object
         As in :func:`hessian_spectrum`; ``parameters`` may not be a dict.
+    trace, chunk, pairwise, keep_vectors, tol, max_seconds : object
+        As in :func:`hessian_spectrum`.
     seed : int, default=0
         Seed of the probes.
+    verbose : int, default=0
+        As in :func:`hessian_spectrum`.
 
     Returns
     -------

@@ -42,6 +42,17 @@ class LanczosRun:
         Direction of the remainder; zeros where an invariant subspace was found.
     start_norm : float
         Norm of the start vector.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.curvature import lanczos
+    >>> A = torch.diag(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    >>> start = torch.ones(2, 1, dtype=torch.float64)
+    >>> (run,) = lanczos(lambda V: A @ V, start, n_steps=2)
+    >>> nodes, weights = run.nodes()
+    >>> nodes.round(6).tolist(), weights.round(6).tolist()
+    ([1.0, 2.0], [0.5, 0.5])
     """
 
     alpha: np.ndarray
@@ -230,6 +241,16 @@ class RitzPairs:
         Norms of A x - theta x.
     vectors : Tensor of shape (k, P)
         Orthonormal rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.curvature import top_eigenpairs
+    >>> A = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
+    >>> start = torch.ones(3, dtype=torch.float64)
+    >>> pairs, _ = top_eigenpairs(lambda V: A @ V, start, count=1)
+    >>> pairs.values.round(6).tolist()
+    [5.0]
     """
 
     values: np.ndarray

@@ -29,6 +29,15 @@ class SolverReport:
         tasks and the method has no solution of its own.
     flipped : bool
         Whether the published direction pointed uphill for all tasks and was reversed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import NashMTL
+    >>> weighting = NashMTL()
+    >>> _ = weighting.task_weights(torch.eye(3))
+    >>> weighting.report.converged, weighting.report.residual < 1e-6
+    (True, True)
     """
 
     residual: float = 0.0
