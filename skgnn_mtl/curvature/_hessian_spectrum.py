@@ -128,9 +128,11 @@ def hessian_spectrum(
     >>> import numpy as np
     >>> from skgnn_mtl import MultiTaskGNNRegressor
     >>> from skgnn_mtl.curvature import hessian_spectrum
+    >>> from skgnn_mtl.encoders import GIN
     >>> X = np.random.default_rng(0).normal(size=(40, 3))
     >>> y = np.column_stack([X[:, 0], X[:, 1] ** 2])
-    >>> model = MultiTaskGNNRegressor(max_epochs=2, random_state=0).fit(X, y)
+    >>> encoder = GIN(16, n_layers=2, activation="silu")
+    >>> model = MultiTaskGNNRegressor(encoder, max_epochs=2, random_state=0).fit(X, y)
     >>> spectrum = hessian_spectrum(
     ...     model, X, y, matrix="ggn", n_eigenvalues=2, n_lanczos=10, random_state=0
     ... )

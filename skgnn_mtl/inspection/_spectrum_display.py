@@ -41,10 +41,12 @@ class HessianSpectrumDisplay:
     --------
     >>> import numpy as np
     >>> from skgnn_mtl import MultiTaskGNNRegressor
+    >>> from skgnn_mtl.encoders import GIN
     >>> from skgnn_mtl.inspection import HessianSpectrumDisplay
     >>> X = np.random.default_rng(0).normal(size=(40, 3))
     >>> y = np.column_stack([X[:, 0], X[:, 1] ** 2])
-    >>> model = MultiTaskGNNRegressor(max_epochs=2, random_state=0).fit(X, y)
+    >>> encoder = GIN(16, n_layers=2, activation="silu")
+    >>> model = MultiTaskGNNRegressor(encoder, max_epochs=2, random_state=0).fit(X, y)
     >>> display = HessianSpectrumDisplay.from_estimator(
     ...     model, X, y, kind="trace", n_eigenvalues=2, random_state=0
     ... )
