@@ -35,16 +35,19 @@ class RemoteFile:
         hash is known: such a file is judged by its content after reading.
     copies : tuple of str
         Names under which the same table, judged by its content, may lie in the cache.
+    filename : str or None
+        Name in the cache if the address does not end with one.
     """
 
     url: str
     known_hash: str | None = None
     copies: tuple[str, ...] = ()
+    filename: str | None = None
 
     @property
     def name(self) -> str:
         """Name in the cache folder."""
-        return self.url.rsplit("/", 1)[-1]
+        return self.filename or self.url.rsplit("/", 1)[-1]
 
 
 def data_folder(data_home: str | os.PathLike[str] | None = None) -> Path:

@@ -1,6 +1,7 @@
 """Encoders: maps from a batch of graphs to node states, one architecture a file."""
 
 from ._base import GraphEncoder
+from ._cgcnn import CGCNN
 from ._dmpnn import DMPNN
 from ._gat import GAT
 from ._gcn import GCN
@@ -8,4 +9,13 @@ from ._gin import GIN
 from ._graph_sage import GraphSAGE
 from ._pretrained import Pretrained
 
-__all__ = ["DMPNN", "GAT", "GCN", "GIN", "GraphEncoder", "GraphSAGE", "Pretrained"]
+__all__ = [
+    "CGCNN",
+    "DMPNN",
+    "GAT",
+    "GCN",
+    "GIN",
+    "GraphEncoder",
+    "GraphSAGE",
+    "Pretrained",
+]

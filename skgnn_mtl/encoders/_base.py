@@ -11,17 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skgnn_mtl._activations import get_activation as get_activation
 from skgnn_mtl._component import Component
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphSchema
-
-ACTIVATIONS = {
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "tanh": torch.tanh,
-}
 
 
 class GraphEncoder(Component, ABC):
@@ -172,30 +164,48 @@ class Columns(nn.Module):
         Names and cardinalities of the categorical columns.
     features : tuple of str
         Names of the continuous columns.
+    table : tuple of tuple of float, default=()
+        Rows that stand for the codes of the first categorical column, in front.
     """
 
     offsets: Tensor
+    table: Tensor
 
-    def __init__(self, columns, features) -> None:
+    def __init__(self, columns, features, table=()) -> None:
         super().__init__()
+        self.has_table = bool(table)
+        rows = torch.tensor(table or [[]], dtype=torch.get_default_dtype())
+        self.register_buffer("table", rows, persistent=False)
+        columns = columns[1:] if table else columns
         sizes = torch.tensor([size for _, size in columns], dtype=torch.int64)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         self.n_codes = int(sizes.sum())
         self.n_features = len(features)
         # A row has one 1 for each categorical column: this, and not the width of the
-        # expansion, is what the scale of the next layer's weights has to follow.
+        # expansion, is what the scale of the next layer's weights has to follow. Of a
+        # table it is the mean square of its rows.
         self.n_active = len(columns) + len(features)
+        if table:
+            self.n_active += round(
+                float(rows.square().sum() / (rows != 0).any(1).sum())
+            )
 
     @property
     def width(self) -> int:
         """Width of the expansion."""
-        return self.n_codes + self.n_features
+        return self.table.shape[1] + self.n_codes + self.n_features
 
     def forward(self, codes: Tensor, features: Tensor) -> Tensor:
         """Expand to a matrix of shape (n_rows, width) in the features' dtype."""
+        codes, parts = codes.long(), []
+        if self.has_table:
+            parts.append(self.table.to(features.dtype)[codes[:, 0]])
+            codes = codes[:, 1:]
         hot = features.new_zeros(codes.shape[0], self.n_codes)
-        hot = hot.scatter_(1, codes.long() + self.offsets, 1.0)
-        return torch.cat([hot, features], dim=1) if self.n_features else hot
+        parts.append(hot.scatter_(1, codes + self.offsets, 1.0))
+        if self.n_features:
+            parts.append(features)
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def linear(self, width: int, *, bias: bool = True, spare: int = 0) -> nn.Module:
         """Make a linear layer on the expansion, scaled for its sparse rows.
@@ -204,7 +214,7 @@ class Columns(nn.Module):
         """
         n_columns = self.width + spare
         if not n_columns:
-            return _Zero(width)
+            return Zero(width)
         layer = nn.Linear(n_columns, width, bias=bias)
         bound = max(self.n_active, 1) ** -0.5
         with torch.no_grad():
@@ -214,7 +224,7 @@ class Columns(nn.Module):
         return layer
 
 
-class _Zero(nn.Module):
+class Zero(nn.Module):
     """The linear map from nothing: graphs whose edges carry no column."""
 
     def __init__(self, width: int) -> None:
@@ -259,12 +269,3 @@ def make_norm(norm: str | None, width: int) -> nn.Module:
     if norm not in layers:
         raise ValueError(f"norm must be one of {sorted(layers)} or None, got {norm!r}.")
     return layers[norm](width)
-
-
-def get_activation(name: str):
-    """Look up the function that an encoder's ``activation`` names."""
-    if name not in ACTIVATIONS:
-        raise ValueError(
-            f"activation must be one of {sorted(ACTIVATIONS)}, got {name!r}."
-        )
-    return ACTIVATIONS[name]

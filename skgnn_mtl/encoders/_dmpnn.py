@@ -90,7 +90,9 @@ class DMPNN(GraphEncoder):
         check_width(self)
         self.schema = schema
         get_activation(self.activation)
-        self.nodes = Columns(schema.node_columns, schema.node_features)
+        self.nodes = Columns(
+            schema.node_columns, schema.node_features, schema.node_table
+        )
         self.edges = Columns(schema.edge_columns, schema.edge_features)
         self.atom_input = self.nodes.linear(self.width, bias=False)
         self.bond_input = self.edges.linear(self.width, bias=False)

@@ -79,7 +79,9 @@ class LayerStack(GraphEncoder):
         check_width(self)
         get_activation(self.activation)
         self.schema = schema
-        self.nodes = Columns(schema.node_columns, schema.node_features)
+        self.nodes = Columns(
+            schema.node_columns, schema.node_features, schema.node_table
+        )
         self.edges = EdgeColumns(schema)
         self.embedding = self.nodes.linear(self.width, bias=False)
         self.layers = nn.ModuleList(

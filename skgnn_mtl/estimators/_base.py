@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -19,7 +20,6 @@ from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     InvalidParameterError,
-    Options,
     StrOptions,
 )
 from sklearn.utils.validation import (
@@ -30,8 +30,10 @@ from sklearn.utils.validation import (
 )
 
 from skgnn_mtl import auxiliary, encoders, readouts, weighting
+from skgnn_mtl._activations import ACTIVATIONS
 from skgnn_mtl._component import resolve_part
 from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
+from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
 from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
@@ -47,6 +49,7 @@ from skgnn_mtl.training import (
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
+from ._curvature import SpectrumRecorder, check_options, curvature_problem
 from ._inputs import check_labels, read_graphs, split_validation
 from ._io import read, write
 
@@ -64,6 +67,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "encoder": [str, GraphEncoder],
         "readout": [str, Readout],
         "head_hidden_dims": [tuple, list],
+        "head_activation": [StrOptions(set(ACTIVATIONS))],
         "task_weighting": [str, TaskWeighting, callable],
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
         "auxiliary_tasks": [list, tuple],
@@ -77,7 +81,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "early_stopping": ["boolean"],
         "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods("split")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "hessian_spectrum": [Options(bool, {False})],
+        "hessian_spectrum": ["boolean", dict],
         "callbacks": [None, list, tuple],
         "device": [str, torch.device],
         "n_threads": [None, Interval(Integral, 1, None, closed="left")],
@@ -166,9 +170,22 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                     (valid_rows, ()),
                 )
             )
-            return self._train(
-                train_set, valid_set, watched, seed, resume=resume, partial=partial
+            self._forget_spectra()
+            spectra = self._spectrum_recorder(graphs[rows], values[rows], seed, partial)
+            interrupted = self._train(
+                train_set,
+                valid_set,
+                watched,
+                seed,
+                resume=resume,
+                partial=partial,
+                observer=spectra,
             )
+            if spectra is not None and not interrupted:
+                self.hessian_spectrum_ = spectra.compute()
+                if spectra.epochs:
+                    self.hessian_spectrum_path_ = spectra.path
+            return interrupted
 
     def _auxiliary_columns(self, graphs: GraphArray) -> list[np.ndarray]:
         """Let the auxiliary tasks look at the training graphs, once."""
@@ -179,6 +196,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self, graphs: GraphArray, y, sample_weight, resume: bool, classes
     ) -> tuple[np.ndarray, list[str]]:
         """Read y as numbers in its own shape, NaN where unlabelled, and task names."""
+
+    @abstractmethod
+    def _as_given(self, table: np.ndarray) -> np.ndarray:
+        """Turn what was read (n, t) into labels as users write them."""
 
     @abstractmethod
     def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
@@ -211,6 +232,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 f"The 'validation' parameter of {name} must be a float in (0, 1) or a "
                 f"splitter. Got {self.validation!r} instead."
             )
+        check_options(self.hessian_spectrum, name, getattr(self, "loss", None))
         try:
             absent = self._requested_device() != self._device()
         except RuntimeError as error:
@@ -284,7 +306,15 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         return parts
 
     def _train(
-        self, train_set, valid_set, watched, seed, *, resume: bool, partial: bool
+        self,
+        train_set,
+        valid_set,
+        watched,
+        seed,
+        *,
+        resume: bool,
+        partial: bool,
+        observer: Callable[[int], None] | None = None,
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
         step = self._step(watched, seed)
@@ -300,6 +330,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 device=self._device(),
                 generator=torch.Generator().manual_seed(seed),
                 optimizer_state=self._optimizer_state if partial and resume else None,
+                observer=observer,
             )
         except BaseException:
             if resume and step.begun:
@@ -354,6 +385,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             resolve_part(self.readout, readouts, Readout, "readout"),
             tuple(self.head_hidden_dims),
             self._resolve_weighting(),
+            self.head_activation,
             [
                 resolve_part(task, auxiliary, AuxiliaryTask, "auxiliary_tasks")
                 for task in self.auxiliary_tasks
@@ -367,7 +399,13 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
     def _assemble(
-        self, encoder, readout, hidden_dims, task_weighting, auxiliary_tasks
+        self,
+        encoder,
+        readout,
+        hidden_dims,
+        task_weighting,
+        head_activation="relu",
+        auxiliary_tasks=(),
     ) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
         names = self.auxiliary_names_ = auxiliary_names(auxiliary_tasks)
@@ -392,6 +430,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             self.schema_,
             self.n_tasks_,
             hidden_dims,
+            head_activation,
             auxiliary_tasks,
         )
         device = self._device()
@@ -432,6 +471,59 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             return int(task) % self.n_tasks_
         raise ValueError(
             f"target_tasks names {task!r}, but the tasks are {self.task_names_}."
+        )
+
+    # -- curvature ----------------------------------------------------------------
+
+    def __getattr__(self, name: str):
+        # Only asked for what is not there.
+        if name in ("hessian_spectrum_", "hessian_spectrum_path_"):
+            wanted = "True" if name == "hessian_spectrum_" else "{'at': (0, 0.5, 1)}"
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: fit it with hessian_spectrum="
+                f"{wanted}, or call skgnn_mtl.curvature.hessian_spectrum(estimator, X, "
+                "y) on a fitted one."
+            )
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}"
+        )
+
+    def _forget_spectra(self) -> None:
+        for name in ("hessian_spectrum_", "hessian_spectrum_path_"):
+            self.__dict__.pop(name, None)
+
+    def _spectrum_recorder(self, graphs, values, seed: int, partial: bool):
+        """Make what takes the spectra of the training rows; None if nobody asked."""
+        if partial or self.hessian_spectrum is False:
+            return None
+        name = type(self).__name__
+        options, at = check_options(
+            self.hessian_spectrum, name, getattr(self, "loss", None)
+        )
+        options = {"random_state": seed, "verbose": self.verbose, **options}
+        # The targets' table keeps its names.
+        given = self._as_given(values.reshape(len(values), -1))
+        table = pd.DataFrame(given, columns=self.task_names_)
+
+        def compute() -> HessianSpectrum:
+            return hessian_spectrum(self, graphs, table, **options)
+
+        return SpectrumRecorder(compute, at, self.max_epochs)
+
+    def _curvature_problem(self, X, y, *, choose, batch_size, dtype) -> TaskProblem:
+        """Hand out functions, parameters, batches and names of the fitted network."""
+        check_is_fitted(self)
+        graphs = read_graphs(self, X, reset=False)
+        values, names = self._read_labels(graphs, y, None, True, None)
+        table = values.reshape(len(values), -1)
+        unnamed = [f"task_{t}" for t in range(self.n_tasks_)]
+        if names not in (self.task_names_, unnamed):
+            raise ValueError(
+                f"y has the tasks {names}, but the estimator was fitted with "
+                f"{self.task_names_}; use the same columns."
+            )
+        return curvature_problem(
+            self, graphs, table, choose=choose, batch_size=batch_size, dtype=dtype
         )
 
     # -- forward passes -----------------------------------------------------------
@@ -530,6 +622,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 "encoder": self.module_.encoder,
                 "readout": self.module_.readout,
                 "hidden_dims": self.module_.hidden_dims,
+                "head_activation": self.module_.activation,
                 "task_weighting": self.task_weighting_,
                 "auxiliary_tasks": list(self.module_.auxiliary),
             },

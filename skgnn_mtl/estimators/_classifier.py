@@ -33,14 +33,17 @@ class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, BaseMultiTaskGNN
     Parameters
     ----------
     encoder : str or GraphEncoder, default="gin"
-        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", or an instance
-        such as ``DMPNN(width=600)``, which is cloned;
+        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
+        crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="mean"
         Makes one vector a graph: "mean", "sum", "attention", or an instance.
     head_hidden_dims : tuple of int, default=()
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
+    head_activation : {"relu", "elu", "gelu", "silu", "softplus", "tanh"}, \
+default="relu"
+        Nonlinearity behind each of these layers.
     task_weighting : str, TaskWeighting or callable, default="equal"
         Combines the tasks: the name of a class of ``skgnn_mtl.weighting`` in lower
         case ("famo", "nashmtl", "upgrad", ...), an instance such as
@@ -86,8 +89,11 @@ callable, default="cosine"
         is always used.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
-    hessian_spectrum : bool, default=False
-        Per-task curvature after fitting; no other value is accepted yet.
+    hessian_spectrum : bool or dict, default=False
+        End ``fit`` with the curvature of each task's loss on the training rows, at the
+        parameters that ``predict`` uses. A dict holds options of
+        :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
+        ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
@@ -170,6 +176,7 @@ callable, default="cosine"
         *,
         readout="mean",
         head_hidden_dims=(),
+        head_activation="relu",
         task_weighting="equal",
         target_tasks=None,
         auxiliary_tasks=(),
@@ -195,6 +202,7 @@ callable, default="cosine"
         self.encoder = encoder
         self.readout = readout
         self.head_hidden_dims = head_hidden_dims
+        self.head_activation = head_activation
         self.task_weighting = task_weighting
         self.target_tasks = target_tasks
         self.auxiliary_tasks = auxiliary_tasks
@@ -425,6 +433,13 @@ callable, default="cosine"
             for column, part, name in zip(table.T, self._classes(), names, strict=True)
         ]
         return np.column_stack(codes).reshape(labels.shape), names
+
+    def _as_given(self, table: np.ndarray) -> np.ndarray:
+        labels = np.full(table.shape, None, dtype=object)
+        for t, classes in enumerate(self._classes()):
+            known = ~np.isnan(table[:, t])
+            labels[known, t] = classes[table[known, t].astype(int)].tolist()
+        return labels
 
     def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
         """Learn the weights of the classes from the labels of the training rows."""

@@ -66,10 +66,12 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
 def _refuse_strings(estimator, X) -> None:
     first = _first_entry(X.to_numpy() if hasattr(X, "to_numpy") else X)
     if isinstance(first, str):
+        # CIF has many lines, SMILES one.
+        transformer = "CifToGraph()" if "\n" in first else "SmilesToGraph()"
         raise TypeError(
-            f"X holds strings ({first!r} is the first), but "
-            f"{type(estimator).__name__} needs graphs: put SmilesToGraph() in front, "
-            "as in make_pipeline(SmilesToGraph(), ...)."
+            f"X holds strings ({first[:40]!r} is the first), but "
+            f"{type(estimator).__name__} needs graphs: put {transformer} in front, "
+            f"as in make_pipeline({transformer}, ...)."
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._component import Component, part_names
+from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.graphs import GraphSchema
 
 _FORMAT = "skgnn_mtl.estimator"
@@ -130,6 +133,10 @@ def encode(value: Any, where: str, sources: list[dict]) -> Any:
         return str(value)
     if isinstance(value, GraphSchema):
         return {"schema": value.to_dict()}
+    if isinstance(value, HessianSpectrum):
+        buffer = BytesIO()
+        value.save(buffer)
+        return {"spectrum": base64.b64encode(buffer.getvalue()).decode()}
     if isinstance(value, Component) and _family(value):
         parameters = BaseEstimator.get_params(value, deep=False)
         name = f"{_family(value)}.{type(value).__name__}"
@@ -173,6 +180,8 @@ def decode(value: Any, sources: list[dict]) -> Any:
     if "array" in value:
         dtype = np.dtype(value["dtype"])
         return np.array(value["array"], dtype=object if dtype.hasobject else dtype)
+    if "spectrum" in value:
+        return HessianSpectrum.load(BytesIO(base64.b64decode(value["spectrum"])))
     if "schema" in value:
         return GraphSchema.from_dict(value["schema"])
     family, _, name = value["part"].partition(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
@@ -12,6 +13,7 @@ from skgnn_mtl.metrics import nan_r2_score
 from skgnn_mtl.training import LOSSES, Loss
 
 from ._base import BaseMultiTaskGNN
+from ._cgcnn import read_checkpoint
 from ._inputs import read_targets
 
 
@@ -25,14 +27,17 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
     Parameters
     ----------
     encoder : str or GraphEncoder, default="gin"
-        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", or an instance
-        such as ``DMPNN(width=600)``, which is cloned;
+        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
+        crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="mean"
         Makes one vector a graph: "mean", "sum", "attention", or an instance.
     head_hidden_dims : tuple of int, default=()
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
+    head_activation : {"relu", "elu", "gelu", "silu", "softplus", "tanh"}, \
+default="relu"
+        Nonlinearity behind each of these layers.
     task_weighting : str, TaskWeighting or callable, default="equal"
         Combines the tasks: the name of a class of ``skgnn_mtl.weighting`` in lower
         case ("famo", "nashmtl", "upgrad", ...), an instance such as
@@ -80,8 +85,11 @@ callable, default="cosine"
         is always used.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
-    hessian_spectrum : bool, default=False
-        Per-task curvature after fitting; no other value is accepted yet.
+    hessian_spectrum : bool or dict, default=False
+        End ``fit`` with the curvature of each task's loss on the training rows, at the
+        parameters that ``predict`` uses. A dict holds options of
+        :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
+        ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
@@ -130,6 +138,10 @@ callable, default="cosine"
         Names of the auxiliary tasks, as in ``history_``.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
+    hessian_spectrum_ : HessianSpectrum or dict
+        With ``hessian_spectrum``; a dict if its option ``parameters`` is one.
+    hessian_spectrum_path_ : list of HessianSpectrum
+        With the option ``at``; ``settings["epoch"]`` of each says when.
 
     Notes
     -----
@@ -171,6 +183,7 @@ callable, default="cosine"
         *,
         readout="mean",
         head_hidden_dims=(),
+        head_activation="relu",
         task_weighting="equal",
         target_tasks=None,
         auxiliary_tasks=(),
@@ -197,6 +210,7 @@ callable, default="cosine"
         self.encoder = encoder
         self.readout = readout
         self.head_hidden_dims = head_hidden_dims
+        self.head_activation = head_activation
         self.task_weighting = task_weighting
         self.target_tasks = target_tasks
         self.auxiliary_tasks = auxiliary_tasks
@@ -325,8 +339,77 @@ callable, default="cosine"
         """
         return float(nan_r2_score(y, self.predict(X), sample_weight=sample_weight))
 
+    @classmethod
+    def from_cgcnn(cls, path, atom_features, *, task_name="task_0", **parameters):
+        """Turn a published CGCNN checkpoint into a fitted regressor of one task.
+
+        It predicts, embeds, is saved and trained on (``warm_start=True`` or
+        ``partial_fit``) like one that was fitted here. Its graphs are those of
+        ``CifToGraph(ties="cut", element_table=atom_features)``; the estimator refuses
+        others.
+
+        Parameters
+        ----------
+        path : path-like
+            A ``.pth.tar`` file of the authors' code. It is read without executing
+            anything in it.
+        atom_features : path-like
+            The ``atom_init.json`` that the model was trained with.
+        task_name : str, default="task_0"
+            Name of the task; a table ``y`` to train on must have this column.
+        **parameters : object
+            Parameters of the estimator other than those of the network, for further
+            training.
+
+        Returns
+        -------
+        estimator : MultiTaskGNNRegressor
+            Fitted; predictions are one-dimensional, in the units of the checkpoint
+            (log10 GPa for the published moduli).
+
+        Raises
+        ------
+        ValueError
+            If the file is something else or does not fit the table.
+
+        References
+        ----------
+        .. [1] T. Xie, J. C. Grossman, "Crystal Graph Convolutional Neural Networks for
+           an Accurate and Interpretable Prediction of Material Properties", Phys. Rev.
+           Lett. 120, 145301 (2018); weights at https://github.com/txie-93/cgcnn.
+
+        Examples
+        --------
+        >>> from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor
+        >>> model = MultiTaskGNNRegressor.from_cgcnn(
+        ...     "bulk-moduli.pth.tar", "atom_init.json", lr=1e-4, warm_start=True
+        ... )  # doctest: +SKIP
+        >>> X = CifToGraph(
+        ...     ties="cut", element_table="atom_init.json"
+        ... ).transform(["NaCl.cif"])  # doctest: +SKIP
+        >>> model.predict(X)  # doctest: +SKIP
+        """
+        checkpoint = read_checkpoint(path, atom_features)
+        estimator = cls(**checkpoint.architecture, **parameters)
+        estimator._check_parameters()
+        estimator.schema_, estimator.n_features_in_ = checkpoint.schema, 1
+        estimator.task_names_, estimator.n_tasks_ = [task_name], 1
+        estimator._one_dimensional = True
+        estimator.target_mean_ = np.array([checkpoint.mean])
+        estimator.target_scale_ = np.array([checkpoint.scale])
+        estimator.task_weights_ = np.ones(1)
+        estimator.history_, estimator.best_epoch_ = [], 0
+        with torch.random.fork_rng(devices=[]):
+            estimator._build()
+        estimator.module_.load_state_dict(checkpoint.tensors)
+        estimator.module_.eval()
+        return estimator
+
     def _read_labels(self, graphs, y, sample_weight, resume, classes):
         return read_targets(self, graphs, y)
+
+    def _as_given(self, table: np.ndarray) -> np.ndarray:
+        return table
 
     def _elementwise_loss(self) -> Loss:
         return LOSSES.get(self.loss) or self.loss

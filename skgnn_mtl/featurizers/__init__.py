@@ -1,7 +1,14 @@
 """Transformers from strings to packed graphs."""
 
 from ._base import GraphTransformer
+from ._cif import CifToGraph
 from ._columns import AtomColumn, BondColumn
 from ._smiles import SmilesToGraph
 
-__all__ = ["AtomColumn", "BondColumn", "GraphTransformer", "SmilesToGraph"]
+__all__ = [
+    "AtomColumn",
+    "BondColumn",
+    "CifToGraph",
+    "GraphTransformer",
+    "SmilesToGraph",
+]

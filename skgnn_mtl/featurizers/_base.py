@@ -7,6 +7,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable
 from numbers import Integral
+from os import PathLike, fspath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +43,10 @@ class GraphTransformer(  # type: ignore[call-arg]
     """
 
     _reads: ClassVar[str]
+    # Whether a path is a row like any other.
+    _accepts_paths: ClassVar[bool] = False
+    # Whether a node without an edge is something to warn of.
+    _warns_of_isolated_nodes: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict] = {
         "on_error": [StrOptions({"raise", "nan"})],
         "n_jobs": [None, Integral],
@@ -81,7 +86,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         """
         self._validate_params()
         self._featurize([])  # complains of parameters and missing packages
-        _rows(X)
+        _rows(X, paths=self._accepts_paths)
         validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = 1
         return self
@@ -108,12 +113,14 @@ class GraphTransformer(  # type: ignore[call-arg]
             If ``X`` is not a column of strings.
         """
         self._validate_params()
-        rows = _rows(X)
+        rows = _rows(X, paths=self._accepts_paths)
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
         graphs = GraphArray.concatenate(self._graphs_of_chunks(rows))
         if not graphs.valid.all():
             self._warn(rows, np.flatnonzero(~graphs.valid))
+        if self._warns_of_isolated_nodes:
+            _warn_of_isolated_nodes(graphs)
         return graphs
 
     def _graphs_of_chunks(self, rows: list) -> list[GraphArray]:
@@ -158,10 +165,12 @@ class GraphTransformer(  # type: ignore[call-arg]
         """
         if row is None:
             return f"X[{position}] is missing."
+        reason = self._explain(row)
         shown = f", of type {type(row).__name__},"
-        if isinstance(row, str):
+        if isinstance(row, (str, PathLike)):
+            row = fspath(row)
             shown = f" = {row[:_SHOWN_LETTERS]!r}{'...' * (len(row) > _SHOWN_LETTERS)}"
-        reason = self._explain(row).rstrip(".")
+        reason = reason.rstrip(".")
         return f"Could not read X[{position}]{shown} as {self._reads}: {reason}."
 
     def _warn(self, rows: list, invalid: np.ndarray) -> None:
@@ -216,13 +225,30 @@ class GraphTransformer(  # type: ignore[call-arg]
         return tags
 
 
-def _rows(X: Any) -> list:
-    rows = as_strings(X)
+def _rows(X: Any, *, paths: bool) -> list:
+    rows = as_strings(X, paths=paths)
     if not rows:
         raise ValueError(
             "X is empty: found 0 sample(s) while a minimum of 1 is required."
         )
     return rows
+
+
+def _warn_of_isolated_nodes(graphs: GraphArray) -> None:
+    first = np.cumsum(graphs.n_nodes) - graphs.n_nodes
+    target = graphs.edge_index[1] + np.repeat(first, graphs.n_edges)
+    alone = np.bincount(target, minlength=int(graphs.n_nodes.sum())) == 0
+    if not alone.any():
+        return
+    rows = np.unique(np.repeat(np.arange(len(graphs)), graphs.n_nodes)[alone])
+    listed = ", ".join(map(str, rows[:_SHOWN_ROWS]))
+    more = ", ..." if len(rows) > _SHOWN_ROWS else ""
+    warnings.warn(
+        f"{alone.sum()} atoms have no neighbour within the cutoff and stay without an "
+        f"edge: rows {listed}{more} of X. A larger cutoff would connect them.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _chunk_size(n_rows: int, n_jobs: int | None) -> tuple[int, int]:

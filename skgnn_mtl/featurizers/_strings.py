@@ -18,7 +18,7 @@ from skgnn_mtl.graphs import GraphArray
 _WANTED = "a list, a tuple, a one-dimensional array, a Series, or a table of one column"
 
 
-def as_strings(X: Any) -> list:
+def as_strings(X: Any, *, paths: bool = False) -> list:
     """Read any column of strings as a list, in order.
 
     Rows are counted by position, never by an index label.
@@ -28,6 +28,8 @@ def as_strings(X: Any) -> list:
     X : list, tuple, array, Series or one-column table of shape (n,) or (n, 1)
         Strings; ``None``, NaN, ``pd.NA`` and blank strings are missing. Objects such
         as RDKit molecules are rows like any other.
+    paths : bool, default=False
+        Whether paths are rows, too.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def as_strings(X: Any) -> list:
     >>> as_strings(np.array([["CCO"], [None]], dtype=object))
     ['CCO', None]
     """
-    return [_as_row(i, value) for i, value in enumerate(_entries(X))]
+    return [_as_row(i, value, paths) for i, value in enumerate(_entries(X))]
 
 
 def _entries(X: Any) -> Iterable:
@@ -81,7 +83,7 @@ def _refuse(X: Any) -> None:
     if not (hasattr(X, "__array__") or hasattr(X, "columns") or hasattr(X, "to_list")):
         raise TypeError(
             f"X must be {_WANTED}, but is {type(X).__name__}. "
-            "Wrap a single molecule in a list; make a list of an iterator."
+            "Wrap a single molecule or crystal in a list; make a list of an iterator."
         )
 
 
@@ -121,11 +123,11 @@ def _check_width(n_rows: int, n_columns: int) -> None:
         )
 
 
-def _as_row(i: int, value: Any) -> Any:
+def _as_row(i: int, value: Any, paths: bool) -> Any:
     if type(value) is str:
         return value if value and not value.isspace() else None
     if isinstance(value, str):
-        return _as_row(i, str(value))
+        return _as_row(i, str(value), paths)
     if _is_missing(value):
         return None
     if isinstance(value, (Number, np.generic)):
@@ -133,7 +135,7 @@ def _as_row(i: int, value: Any) -> Any:
             f"X must hold strings, but X[{i}] = {value!r} is a number "
             f"({type(value).__name__})."
         )
-    if isinstance(value, PathLike):
+    if isinstance(value, PathLike) and not paths:
         raise TypeError(
             f"X must hold strings, but X[{i}] = {str(value)!r} is a file path; read "
             "the file and pass its strings."

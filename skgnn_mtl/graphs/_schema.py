@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,14 @@ class GraphSchema:
         that the reverse of edge ``e`` is ``e ^ 1``.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the continuous columns and of everything computed from them.
+    node_table : tuple of tuple of float, default=()
+        If given, row k holds the features that code k of the first categorical node
+        column stands for; encoders then read these instead of a one-hot code.
+
+    Raises
+    ------
+    ValueError
+        If the table has another number of rows than the column has codes.
 
     Examples
     --------
@@ -39,6 +47,17 @@ class GraphSchema:
     graph_features: tuple[str, ...] = ()
     paired_edges: bool = False
     dtype: str = "float32"
+    node_table: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.node_table:
+            return
+        n_codes = self.node_columns[0][1] if self.node_columns else 0
+        if len(self.node_table) != n_codes or len(set(map(len, self.node_table))) > 1:
+            raise ValueError(
+                f"node_table must have one row of one length for each of the {n_codes} "
+                f"codes of the first node column, but has {len(self.node_table)} rows."
+            )
 
     def difference(self, other: GraphSchema) -> str:
         """Name the fields in which two schemas differ; '' if they are equal.
@@ -54,11 +73,17 @@ class GraphSchema:
             One clause a field, this schema's value first.
         """
         clauses = (
-            f"{f.name}: {getattr(self, f.name)!r} against {getattr(other, f.name)!r}"
+            f"{f.name}: {self._show(f.name)} against {other._show(f.name)}"
             for f in fields(self)
             if getattr(self, f.name) != getattr(other, f.name)
         )
         return "; ".join(clauses)
+
+    def _show(self, name: str) -> str:
+        if name == "node_table" and self.node_table:
+            # Thousands of numbers say less than their shape.
+            return f"a table {len(self.node_table)} x {len(self.node_table[0])}"
+        return repr(getattr(self, name))
 
     def to_dict(self) -> dict:
         """Give the schema as JSON-ready types.
@@ -89,6 +114,8 @@ class GraphSchema:
             restored[key] = tuple((name, int(size)) for name, size in values[key])
         for key in ("node_features", "edge_features", "graph_features"):
             restored[key] = tuple(values[key])
+        # Files of the first release have none.
+        restored["node_table"] = tuple(map(tuple, values.get("node_table", ())))
         return cls(**restored)
 
 

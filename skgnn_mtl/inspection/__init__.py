@@ -1,10 +1,14 @@
-"""Looking into fitted estimators: how tasks relate, and how training went."""
+"""Looking into fitted estimators: how tasks relate, what training did, how it went."""
 
+from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
+from ._spectrum_display import HessianSpectrumDisplay
 from ._task_history import TaskHistoryDisplay
 
 __all__ = [
     "GradientSimilarityDisplay",
+    "HessianSpectrumDisplay",
+    "SingleTaskComparisonDisplay",
     "TaskHistoryDisplay",
     "gradient_similarity",
 ]

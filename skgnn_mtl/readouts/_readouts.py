@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skgnn_mtl._activations import get_activation
 from skgnn_mtl.graphs import GraphBatch
 
 from ._base import Readout
@@ -35,7 +36,12 @@ class Sum(Readout):
 
 
 class Mean(Readout):
-    r"""Mean over nodes, :math:`z = \frac{1}{n} \sum_v h_v`.
+    r"""Mean over nodes, :math:`z = g(\frac{1}{n} \sum_v h_v)`.
+
+    Parameters
+    ----------
+    activation : str or None, default=None
+        Nonlinearity :math:`g`, "softplus" in CGCNN; None is the identity.
 
     Examples
     --------
@@ -44,9 +50,27 @@ class Mean(Readout):
     Mean()
     """
 
+    def __init__(self, activation=None) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def build(self, width: int) -> None:
+        """Check the activation; there is nothing to learn.
+
+        Parameters
+        ----------
+        width : int
+            Width of the node states.
+        """
+        if self.activation is not None:
+            get_activation(self.activation)
+
     def forward(self, states: Tensor, batch: GraphBatch) -> Tensor:
         """Reduce node states (n_nodes, width) to graph states (n_graphs, width)."""
-        return batch.membership.mean(states)
+        mean = batch.membership.mean(states)
+        return (
+            mean if self.activation is None else get_activation(self.activation)(mean)
+        )
 
 
 class Attention(Readout):

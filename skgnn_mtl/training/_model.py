@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from skgnn_mtl._activations import get_activation
 from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
@@ -28,6 +29,8 @@ class MultiTaskModel(nn.Module):
         Number of heads.
     hidden_dims : sequence of int
         Widths of the shared hidden layers between readout and heads.
+    activation : str
+        Nonlinearity behind each of these.
     auxiliary : sequence of AuxiliaryTask
         Unbuilt; they are built here.
     """
@@ -39,6 +42,7 @@ class MultiTaskModel(nn.Module):
         schema: GraphSchema,
         n_tasks: int,
         hidden_dims=(),
+        activation="relu",
         auxiliary: Sequence[AuxiliaryTask] = (),
     ) -> None:
         super().__init__()
@@ -46,10 +50,11 @@ class MultiTaskModel(nn.Module):
         readout.build(encoder.width)
         self.encoder, self.readout = encoder, readout
         self.hidden_dims = tuple(hidden_dims)
+        self.activation = activation
         widths = [encoder.width, *hidden_dims]
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(widths):
-            layers += [nn.Linear(wide, narrow), nn.ReLU()]
+            layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.Linear(widths[-1], n_tasks)
         for task in auxiliary:
@@ -76,3 +81,13 @@ class MultiTaskModel(nn.Module):
     def forward(self, batch: GraphBatch) -> Tensor:
         """Standardised predictions, shape (n_graphs, n_tasks)."""
         return self.heads(self.represent(batch))
+
+
+class _Activation(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        get_activation(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return get_activation(self.name)(x)

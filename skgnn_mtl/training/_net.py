@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,7 @@ def train(
     device: torch.device,
     generator: torch.Generator,
     optimizer_state: dict | None = None,
+    observer: Callable[[int], None] | None = None,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -91,6 +92,8 @@ def train(
         Source of the batch orders.
     optimizer_state : dict, optional
         State of the optimizers of an earlier training that this one continues.
+    observer : callable, optional
+        Called with the number of finished epochs, at the start and after each.
 
     Returns
     -------
@@ -100,6 +103,8 @@ def train(
     """
     recorder = _Recorder(list(task_names), watched)
     net = _net(model, step, train_set, valid_set, recorder, options, device, generator)
+    if observer is not None:
+        net.set_params(callbacks=[*net.callbacks, _Observed(observer)])
     net.initialize()
     kind = type(net.optimizer_).__name__
     if optimizer_state is not None and optimizer_state["kind"] == kind:
@@ -251,6 +256,19 @@ class _Progress(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         self._bar.close()
+
+
+class _Observed(Callback):
+    """Show the network to somebody before the training and after each epoch."""
+
+    def __init__(self, observer: Callable[[int], None]) -> None:
+        self.observer = observer
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.observer(0)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.observer(len(net.history))
 
 
 class _FiniteLoss(Callback):

@@ -32,9 +32,12 @@ class SolverReport:
 
     Examples
     --------
-    >>> from skgnn_mtl.weighting import SolverReport
-    >>> SolverReport(residual=1e-3, n_iter=20, converged=False).converged
-    False
+    >>> import torch
+    >>> from skgnn_mtl.weighting import NashMTL
+    >>> weighting = NashMTL()
+    >>> _ = weighting.task_weights(torch.eye(3))
+    >>> weighting.report.converged, weighting.report.residual < 1e-6
+    (True, True)
     """
 
     residual: float = 0.0

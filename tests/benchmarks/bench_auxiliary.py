@@ -2,8 +2,8 @@
 
 Usage: python tests/benchmarks/bench_auxiliary.py [--out docs/benchmarks/auxiliary.csv]
 
-SIDER, batch 32, Hu et al.'s published encoders with all five tasks; strategies alternate
-in one process, and a row is the median over rounds. Needs the data sets and weights of
+SIDER, batch 32, Hu et al.'s encoders with all five tasks; strategies alternate in one
+process, and a row is the median over rounds. Needs the data sets and weights of
 ``shared`` beside the repository.
 """
 
@@ -66,7 +66,7 @@ class Contestant:
     def __init__(self, name, weighting, auxiliary, data):
         torch.manual_seed(0)
         self.model = MultiTaskModel(
-            encoder(name), Mean(), HU2020, data.targets.shape[1], (), auxiliary
+            encoder(name), Mean(), HU2020, data.targets.shape[1], auxiliary=auxiliary
         ).train()
         n_tasks = data.targets.shape[1]
         n_entries = n_tasks + len(auxiliary)

@@ -355,6 +355,8 @@ def test_readouts_are_their_formulas():
     first = states[:5]
     torch.testing.assert_close(Sum(norm=10)(states, batch)[0], first.sum(0) / 10)
     torch.testing.assert_close(Mean()(states, batch)[0], first.mean(0))
+    softplus = Mean(activation="softplus")(states, batch)[0]
+    torch.testing.assert_close(softplus, torch.log1p(first.mean(0).exp()))
     attention = Attention(n_heads=2)
     attention.build(4)
     attention.double()
@@ -366,6 +368,11 @@ def test_readouts_are_their_formulas():
     torch.testing.assert_close(attention(states, batch)[0], expected)
 
 
+def test_an_unknown_activation_of_the_mean_is_refused():
+    with pytest.raises(ValueError, match="activation must be one of"):
+        Mean(activation="sine").build(4)
+
+
 def test_attention_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="n_heads=3 does not divide"):
         Attention(n_heads=3).build(8)
@@ -373,6 +380,7 @@ def test_attention_heads_must_divide_the_width():
 
 def test_parts_are_found_by_name_and_cloned():
     assert sorted(part_names(encoders, GraphEncoder)) == [
+        "cgcnn",
         "dmpnn",
         "gat",
         "gcn",

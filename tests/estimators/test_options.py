@@ -152,6 +152,18 @@ def test_hidden_layers_lie_before_the_heads(small, graphs, gaps, dims):
     assert model.predict(graphs).shape == (30, 3)
 
 
+@pytest.mark.parametrize("name", ["softplus", "tanh"])
+def test_the_activation_behind_hidden_layers(small, graphs, gaps, name, tmp_path):
+    model = small(head_hidden_dims=(8,), head_activation=name).fit(graphs, gaps)
+    linear, activation = model.module_.trunk
+    x = torch.linspace(-2, 2, 16)[None]
+    expected = getattr(torch.nn.functional, name)(linear(x))
+    torch.testing.assert_close(activation(linear(x)), expected)
+    model.save(tmp_path / "model")
+    loaded = type(model).load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(graphs), model.predict(graphs))
+
+
 @pytest.mark.parametrize("readout", ["mean", "sum", "attention", Attention(n_heads=4)])
 @pytest.mark.parametrize("encoder", ["gin", "gcn", "gat", "dmpnn"])
 def test_parts_by_name_and_by_instance(small, graphs, gaps, encoder, readout):

@@ -91,7 +91,10 @@ def test_empty_containers_have_no_rows():
         ({"C", "N"}, "must be a list.*but is set"),
         (None, "but is NoneType"),
         (5, "but is int"),
-        (Chem.MolFromSmiles("C"), "but is Mol. Wrap a single molecule in a list"),
+        (
+            Chem.MolFromSmiles("C"),
+            "but is Mol. Wrap a single molecule or crystal in a list",
+        ),
         ((row for row in ROWS), "but is generator.*make a list of an iterator"),
         (np.array("CCO"), "but is one str"),
         (sparse.csr_array(np.eye(2)), "sparse"),

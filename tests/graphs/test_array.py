@@ -265,3 +265,22 @@ def test_schema_survives_json_and_names_differences():
     assert "paired_edges: True against False" in SCHEMA.difference(
         GraphSchema("toy", SCHEMA.node_columns)
     )
+
+
+def test_a_node_table_is_kept_compared_and_named_by_its_shape():
+    schema = GraphSchema(
+        "t", node_columns=(("element", 2),), node_table=((0.0, 1.0), (2.0, 3.0))
+    )
+    assert GraphSchema.from_dict(schema.to_dict()) == schema
+    bare = GraphSchema("t", node_columns=(("element", 2),))
+    assert schema.difference(bare) == "node_table: a table 2 x 2 against ()"
+    old = bare.to_dict()
+    del old["node_table"]  # a file of the first release
+    assert GraphSchema.from_dict(old) == bare
+    assert "3.0" not in repr(schema)
+
+
+@pytest.mark.parametrize("table", [((1.0,),), ((1.0,), (1.0, 2.0))])
+def test_a_node_table_has_one_row_for_each_code(table):
+    with pytest.raises(ValueError, match="each of the 2 codes"):
+        GraphSchema("t", node_columns=(("element", 2),), node_table=table)

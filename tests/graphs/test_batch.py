@@ -84,8 +84,21 @@ def test_first_and_second_derivatives_are_exact():
         return sums * maps.sum(maps.softmax(maps.gather(x)))
 
     x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradcheck(function, x, check_batched_grad=True)
     assert torch.autograd.gradgradcheck(function, x)
+    tangent = torch.randn_like(x)
+    _, along = torch.func.jvp(function, (x.detach(),), (tangent,))
+    _, directly = torch.autograd.functional.jvp(function, x, tangent)
+    torch.testing.assert_close(along, directly)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_a_batch_of_matrices_is_mapped_at_once(incidence, dim):
+    maps, dense = incidence
+    y = torch.randn(7, 3, 5, dtype=dense.dtype).movedim(2, dim)
+    at_once = torch.func.vmap(maps.sum, in_dims=dim)(y)
+    one_by_one = torch.stack([maps.sum(part) for part in y.unbind(dim)])
+    torch.testing.assert_close(at_once, one_by_one)
 
 
 def test_nothing_to_sum_gives_zeros():

@@ -1,0 +1,342 @@
+"""A resumable study: does the curvature of a task say what multi-task training costs?
+
+    python examples/curvature_study.py qm8 FOLDER --data-home DATA --seeds 0 1 2
+
+Every run writes its rows to ``errors.csv`` and ``spectra.csv`` in FOLDER, and its
+spectra as npz beside them; runs that are there already are skipped, so the script can
+be stopped and started again. ``plot_curvature_qm8.py`` runs it small and draws what it
+found; the definitions are in ``docs/benchmarks/curvature.rst``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from sklearn.base import clone
+
+from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl.datasets import fetch_qm8, load_physchem
+from skgnn_mtl.encoders import GIN
+from skgnn_mtl.metrics import nan_mean_absolute_error
+from skgnn_mtl.weighting import Fixed
+
+
+@dataclass
+class Setting:
+    """Sizes of a study."""
+
+    n_train: int = 1600
+    n_test: int = 800
+    width: int = 64
+    n_layers: int = 4
+    max_epochs: int = 40
+    at: tuple[float, ...] = (0, 0.1, 0.25, 0.5, 1.0)
+    n_samples: int = 512
+    n_lanczos: int = 30
+    n_probes: int = 4
+    n_eigenvalues: int = 10
+
+
+SMALL = Setting(200, 60, 16, 2, 6, (0, 1.0), 64, 12, 3, 3)
+
+
+def load(name: str, setting: Setting, data_home=None):
+    """Graphs and labels, shuffled once: training rows, then test rows."""
+    if name == "qm8":
+        smiles, y = fetch_qm8(data_home=data_home, return_X_y=True)
+    else:
+        smiles, y = load_physchem(return_X_y=True)
+    n = setting.n_train + setting.n_test
+    rows = np.random.RandomState(0).permutation(len(smiles))[:n]
+    return SmilesToGraph().fit_transform(smiles.iloc[rows]), y.iloc[rows]
+
+
+class Study:
+    """All runs of all seeds; each is skipped if its rows are there."""
+
+    def __init__(self, X, y, folder, setting: Setting) -> None:
+        self.X, self.y, self.setting = X, y, setting
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    # -- storage ------------------------------------------------------------------
+
+    def table(self, name: str) -> pd.DataFrame:
+        path = self.folder / f"{name}.csv"
+        return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+    def done(self, run: str, seed: int) -> bool:
+        rows = self.table("errors")
+        return len(rows) > 0 and ((rows.run == run) & (rows.seed == seed)).any()
+
+    def append(self, name: str, rows: pd.DataFrame) -> None:
+        path = self.folder / f"{name}.csv"
+        rows.to_csv(path, mode="a", header=not path.is_file(), index=False)
+
+    # -- runs ---------------------------------------------------------------------
+
+    def estimator(self, seed: int, **changes) -> MultiTaskGNNRegressor:
+        s = self.setting
+        return MultiTaskGNNRegressor(
+            GIN(s.width, n_layers=s.n_layers, norm=None, activation="silu"),
+            lr=2e-3,
+            max_epochs=s.max_epochs,
+            device="cpu",
+            random_state=seed,
+            **changes,
+        )
+
+    def options(self, matrix: str, at=()) -> dict:
+        s = self.setting
+        return {
+            "matrix": matrix,
+            "n_samples": s.n_samples,
+            "n_lanczos": s.n_lanczos,
+            "n_probes": s.n_probes,
+            "n_eigenvalues": s.n_eigenvalues,
+            # The same graphs and probes in every run.
+            "random_state": 0,
+            **({"at": at} if at else {}),
+        }
+
+    def fit(self, estimator, y):
+        n = self.setting.n_train
+        return estimator.fit(self.X[:n], y.iloc[:n])
+
+    def record(self, run: str, seed: int, fitted, y, started: float) -> None:
+        """Write the test errors: the row that marks a run as done comes last."""
+        n = self.setting.n_train
+        predictions = np.reshape(fitted.predict(self.X[n:]), (len(y) - n, -1))
+        errors = nan_mean_absolute_error(
+            y.iloc[n:], predictions, multioutput="raw_values"
+        )
+        rows = {"run": run, "seed": seed, "task": list(y.columns), "mae": errors}
+        seconds = time.perf_counter() - started
+        self.append("errors", pd.DataFrame({**rows, "seconds": seconds}))
+
+    def record_spectrum(self, run: str, seed: int, spectrum, fraction: float) -> None:
+        name = f"{run}_{seed}_{spectrum.matrix}_{fraction}.npz".replace(" ", "_")
+        spectrum.save(self.folder / name.replace("/", "-"))
+        rows = spectrum.to_frame()
+        rows.insert(0, "fraction", fraction)
+        rows.insert(0, "matrix", spectrum.matrix)
+        rows.insert(0, "seed", seed)
+        rows.insert(0, "run", run)
+        self.append("spectra", rows)
+
+    def record_path(self, run: str, seed: int, path) -> None:
+        for spectrum in path:
+            fraction = spectrum.settings["epoch"] / self.setting.max_epochs
+            self.record_spectrum(run, seed, spectrum, fraction)
+
+    def run(self, seed: int) -> None:
+        """All runs of one seed."""
+        self.multi_task(seed)
+        self.single_tasks(seed)
+        self.controls(seed)
+        self.weightings(seed)
+
+    def multi_task(self, seed: int) -> None:
+        if self.done("multi-task", seed):
+            return
+        started = time.perf_counter()
+        path = []
+        for matrix in ("ggn", "hessian"):
+            # Two fits with one seed are the same training.
+            options = self.options(matrix, self.setting.at)
+            fitted = self.fit(self.estimator(seed, hessian_spectrum=options), self.y)
+            path += fitted.hessian_spectrum_path_
+        # Only now: a run that is cut leaves nothing behind.
+        self.record_path("multi-task", seed, path)
+        self.record("multi-task", seed, fitted, self.y, started)
+
+    def single_tasks(self, seed: int) -> None:
+        for task in self.y.columns:
+            run = f"single: {task}"
+            if self.done(run, seed):
+                continue
+            started = time.perf_counter()
+            options = self.options("ggn")
+            y = self.y[[task]]
+            fitted = self.fit(self.estimator(seed, hessian_spectrum=options), y)
+            self.record_spectrum(run, seed, fitted.hessian_spectrum_, 1.0)
+            self.record(run, seed, fitted, y, started)
+
+    def controls(self, seed: int) -> None:
+        """Labels without meaning, and one task with two heads; both retrained."""
+        rng = np.random.RandomState(seed)
+        shuffled = self.y.apply(lambda column: rng.permutation(column.to_numpy()))
+        first = self.y.columns[0]
+        twice = pd.concat([self.y, self.y[[first]].add_suffix(" again")], axis=1)
+        for run, y in (("shuffled labels", shuffled), ("a task twice", twice)):
+            if self.done(run, seed):
+                continue
+            started = time.perf_counter()
+            options = self.options("ggn", self.setting.at)
+            fitted = self.fit(self.estimator(seed, hessian_spectrum=options), y)
+            self.record_path(run, seed, fitted.hessian_spectrum_path_)
+            self.record(run, seed, fitted, y, started)
+
+    def weightings(self, seed: int) -> None:
+        """Static weights from the curvature of the multi-task run, and other rules."""
+        spectra = self.table("spectra")
+        mine = (spectra.run == "multi-task") & (spectra.seed == seed)
+        last = spectra[mine & (spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
+        last = last.set_index("task").loc[list(self.y.columns)]
+        rules = {
+            "weights: uncertainty": "uncertainty",
+            "weights: scale-invariant": "scaleinvariant",
+            "weights: 1 / trace": Fixed(
+                (1 / last["trace"]).to_numpy(), rescale="mean1"
+            ),
+            "weights: 1 / head^2": Fixed(
+                (1 / last["head_norm"] ** 2).to_numpy(), rescale="mean1"
+            ),
+        }
+        for run, rule in rules.items():
+            if self.done(run, seed):
+                continue
+            started = time.perf_counter()
+            fitted = self.fit(clone(self.estimator(seed, task_weighting=rule)), self.y)
+            self.record(run, seed, fitted, self.y, started)
+
+
+# -- what the rows say ------------------------------------------------------------
+
+STATISTICS = {
+    "largest eigenvalue": lambda rows: rows["lambda_max"],
+    "trace": lambda rows: rows["trace"],
+    "trace / head^2": lambda rows: rows["trace"] / rows["head_norm"] ** 2,
+}
+
+
+def error_changes(errors: pd.DataFrame) -> pd.DataFrame:
+    """(multi - single) / single of each seed and task: above 0, sharing costs."""
+    single = errors[errors.run.str.startswith("single: ")]
+    single = single.set_index(["seed", "task"])["mae"]
+    multi = errors[errors.run == "multi-task"].set_index(["seed", "task"])["mae"]
+    return ((multi - single) / single).rename("change").unstack("seed")
+
+
+def dispersion(spectra: pd.DataFrame) -> pd.DataFrame:
+    """Log-spread over tasks of each statistic, mean and deviation over seeds."""
+    ggn = spectra[spectra.matrix == "ggn"]
+    ggn = ggn[~ggn.run.str.startswith("single")]
+    rows = []
+    for (run, fraction, seed), part in ggn.groupby(["run", "fraction", "seed"]):
+        part = part[~part.task.str.endswith(" again")]
+        for name, statistic in STATISTICS.items():
+            spread = np.log10(statistic(part)).std(ddof=1)
+            rows.append((run, fraction, seed, name, spread))
+    columns = ["run", "fraction", "seed", "statistic", "log_spread"]
+    table = pd.DataFrame(rows, columns=columns)
+    groups = table.groupby(["statistic", "run", "fraction"])["log_spread"]
+    return groups.agg(["mean", "std", "count"])
+
+
+def duplicate_noise(spectra: pd.DataFrame, fraction=1.0) -> pd.DataFrame:
+    """|log10 ratio| between two heads of one task, beside the log-spread over tasks."""
+    part = spectra[(spectra.run == "a task twice") & (spectra.fraction == fraction)]
+    rows = []
+    for seed, one in part.groupby("seed"):
+        again = one[one.task.str.endswith(" again")]
+        name = again.task.iloc[0].removesuffix(" again")
+        first = one[one.task == name]
+        for label, statistic in STATISTICS.items():
+            ratio = float(statistic(again).iloc[0] / statistic(first).iloc[0])
+            rows.append((label, seed, abs(np.log10(ratio))))
+    table = pd.DataFrame(rows, columns=["statistic", "seed", "difference"])
+    return table.groupby("statistic")["difference"].agg(["mean", "max", "count"])
+
+
+def correlations(spectra, errors, groups=None, n_permutations=5000) -> pd.DataFrame:
+    """Spearman correlation over tasks of curvature and error change.
+
+    Seeds are averaged before. The p-value permutes tasks within ``groups`` (a task's
+    label each), since tasks of one group are no independent draws.
+    """
+    change = error_changes(errors).mean(axis=1)
+    mine = spectra[(spectra.run == "multi-task") & (spectra.fraction == 1.0)]
+    mine = mine[mine.matrix == "ggn"]
+    groups = pd.Series("all", change.index) if groups is None else groups[change.index]
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, statistic in STATISTICS.items():
+        logs = np.log10(statistic(mine)).groupby(mine.task).mean()[change.index]
+        for form, values in (
+            ("log m", logs),
+            ("|log m - median|", (logs - logs.median()).abs()),
+        ):
+            rho, p_free = spearmanr(values, change)
+            # Spearman's correlation is Pearson's of the ranks.
+            ranks, order = values.rank(), change.rank().to_numpy()
+            null = [
+                np.corrcoef(_within(ranks, groups, rng), order)[0, 1]
+                for _ in range(n_permutations)
+            ]
+            p = (1 + np.sum(np.abs(null) >= abs(rho) - 1e-12)) / (1 + n_permutations)
+            rows.append((name, form, rho, p, p_free))
+    columns = ["statistic", "form", "rho", "p_within_groups", "p_free"]
+    return pd.DataFrame(rows, columns=columns).set_index(["statistic", "form"])
+
+
+def _within(values: pd.Series, groups: pd.Series, rng) -> np.ndarray:
+    mixed = values.to_numpy().copy()
+    for group in groups.unique():
+        members = np.flatnonzero(groups.to_numpy() == group)
+        mixed[members] = rng.permutation(mixed[members])
+    return mixed
+
+
+def weighting_table(errors: pd.DataFrame) -> pd.DataFrame:
+    """Mean relative error change against single-task models of each rule, percent."""
+    single = errors[errors.run.str.startswith("single: ")]
+    single = single.set_index(["seed", "task"])["mae"]
+    rows = errors[errors.run.str.startswith(("multi-task", "weights"))]
+    rows = rows.assign(
+        change=[
+            100 * (mae / single.get((seed, task), np.nan) - 1)
+            for seed, task, mae in zip(rows.seed, rows.task, rows.mae, strict=True)
+        ]
+    )
+    by_seed = rows.groupby(["run", "seed"])["change"].mean()
+    return by_seed.groupby("run").agg(["mean", "std", "count"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", choices=["qm8", "physchem"])
+    parser.add_argument("folder")
+    parser.add_argument("--data-home")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    sizes = "n_train n_test width max_epochs n_samples n_lanczos"
+    for name in sizes.split():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=getattr(Setting, name)
+        )
+    parser.add_argument("--at", type=float, nargs="+", default=list(Setting.at))
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = vars(parser.parse_args())
+    torch.set_num_threads(arguments.pop("threads"))
+    data, folder = arguments.pop("data"), arguments.pop("folder")
+    home, seeds = arguments.pop("data_home"), arguments.pop("seeds")
+    setting = Setting(**{**arguments, "at": tuple(arguments["at"])})
+    X, y = load(data, setting, home)
+    study = Study(X, y, folder, setting)
+    for seed in seeds:
+        study.run(seed)
+        print(f"seed {seed} done", flush=True)
+    print(dispersion(study.table("spectra")).to_string())
+    print(correlations(study.table("spectra"), study.table("errors")).to_string())
+    print(weighting_table(study.table("errors")).to_string())
+
+
+if __name__ == "__main__":
+    main()

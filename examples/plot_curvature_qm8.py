@@ -1,0 +1,243 @@
+"""
+How differently curved are the losses of the tasks?
+===================================================
+
+A network that predicts several properties at once often predicts some of them worse
+than a network of its own would. One explanation is that the losses of the properties
+are so differently curved in the shared parameters that no learning rate suits all
+(A. New et al., arXiv 2208.01684). This script looks: it trains, computes the spectrum
+of each task's loss on the way, and holds curvature against what sharing costs each
+task. It runs small, on molecules that the package ships, in about a minute;
+
+    python examples/plot_curvature_qm8.py FOLDER
+
+draws the full study from a folder that ``curvature_study.py`` has filled, and the
+page "Curvature" of the documentation shows what QM8 has to say.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+# %%
+# The runs
+# --------
+# ``curvature_study.py`` trains one multi-task network, one single-task network for each
+# property, and two controls: labels that mean nothing, and one property with two heads.
+# Every estimator is an ordinary ``MultiTaskGNNRegressor``;
+# ``hessian_spectrum={"at": (0, 0.5, 1)}`` is all it takes to get spectra along the
+# training.
+from curvature_study import (
+    SMALL,
+    STATISTICS,
+    Study,
+    correlations,
+    dispersion,
+    duplicate_noise,
+    error_changes,
+    load,
+    weighting_table,
+)
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from skgnn_mtl.curvature import HessianSpectrum
+from skgnn_mtl.inspection import HessianSpectrumDisplay
+
+
+def small_study(folder):
+    """Run one seed on shipped molecules."""
+    X, y = load("physchem", SMALL)
+    Study(X, y, folder, SMALL).run(seed=0)
+
+
+# %%
+# Spectra of one network
+# ----------------------
+# Densities show a bulk at zero and a few large eigenvalues; bars compare the tasks;
+# the course along the training shows when differences arise.
+
+
+def draw_spectra(folder, seed=0):
+    """Save the pictures of the multi-task network of one seed."""
+    folder = Path(folder)
+    for matrix in ("hessian", "ggn"):
+        files = sorted(
+            folder.glob(f"multi-task_{seed}_{matrix}_*.npz"),
+            key=lambda path: float(path.stem.rsplit("_", 1)[1]),
+        )
+        path = [HessianSpectrum.load(file) for file in files]
+        for kind in ("density", "eigenvalues", "trace", "pairs"):
+            save(HessianSpectrumDisplay.from_spectrum(path[-1], kind=kind).figure_,
+                 folder / f"{matrix}_{kind}.png")  # fmt: skip
+        display = HessianSpectrumDisplay.from_spectrum(path, kind="history")
+        save(display.figure_, folder / f"{matrix}_history.png")
+
+
+def save(figure, path):
+    """Write a figure and forget it."""
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+# %%
+# Do the tasks differ more than they would by chance?
+# ---------------------------------------------------
+# The spread of the logarithms of a statistic over the tasks, along the training. What
+# is left when labels mean nothing is no property of the tasks; the difference between
+# two heads of one task is the noise.
+
+
+def draw_dispersion(folder):
+    """Draw the spread over tasks beside its nulls; return the table."""
+    spectra = pd.read_csv(Path(folder) / "spectra.csv")
+    table = dispersion(spectra)
+    figure, axes = plt.subplots(
+        1, len(STATISTICS), figsize=(11, 3.6), sharey=True, layout="constrained"
+    )
+    styles = {"multi-task": ("#0072B2", "o"), "shuffled labels": ("#D55E00", "s")}
+    for ax, name in zip(axes, STATISTICS, strict=True):
+        for run, (colour, marker) in styles.items():
+            rows = table.loc[name].loc[run]
+            ax.errorbar(
+                rows.index,
+                rows["mean"],
+                yerr=rows["std"].fillna(0),
+                color=colour,
+                marker=marker,
+                capsize=3,
+                label={"multi-task": "true labels"}.get(run, run),
+            )
+        fractions = sorted(spectra[spectra.run == "a task twice"].fraction.unique())
+        noise = [
+            duplicate_noise(spectra, f).loc[name, "mean"] / np.sqrt(2)
+            for f in fractions
+        ]
+        ax.plot(fractions, noise, "k^--", markersize=5, label="one task, two heads")
+        ax.set_title(f"{name} (Gauss-Newton)", fontsize=10)
+        ax.set_xlabel("fraction of the training")
+        ax.set_ylim(0, None)
+        ax.grid(color="0.92")
+    axes[0].set_ylabel("spread over tasks of log10")
+    axes[0].legend(fontsize=8, frameon=False)
+    save(figure, Path(folder) / "dispersion.png")
+    return table
+
+
+# %%
+# Does curvature go with what sharing costs?
+# ------------------------------------------
+# Each point is a task: its curvature in the shared parameters, and the change of its
+# test error from a single-task network to the shared one.
+
+
+def draw_costs(folder):
+    """Draw error change against curvature; return changes and correlations."""
+    spectra = pd.read_csv(Path(folder) / "spectra.csv")
+    errors = pd.read_csv(Path(folder) / "errors.csv")
+    changes = 100 * error_changes(errors)
+    # Levels of theory of one quantity are no independent tasks.
+    groups = pd.Series({task: task.split("-")[0] for task in changes.index})
+    if groups.is_unique:
+        groups = None
+    table = correlations(spectra, errors, groups)
+    last = spectra[
+        (spectra.run == "multi-task")
+        & (spectra.fraction == 1.0)
+        & (spectra.matrix == "ggn")
+    ]
+    figure, axes = plt.subplots(
+        1, len(STATISTICS), figsize=(11, 3.8), sharey=True, layout="constrained"
+    )
+    colours = plt.get_cmap("tab10")
+    kinds = changes.index if groups is None else list(dict.fromkeys(groups))
+    for ax, (name, statistic) in zip(axes, STATISTICS.items(), strict=True):
+        values = statistic(last).groupby(last.task)
+        for task in changes.index:
+            kind = task if groups is None else groups[task]
+            m, c = values.get_group(task), changes.loc[task]
+            ax.errorbar(
+                m.mean(),
+                c.mean(),
+                xerr=m.std(ddof=1) if len(m) > 1 else None,
+                yerr=c.std(ddof=1) if len(c) > 1 else None,
+                fmt="o",
+                color=colours(list(kinds).index(kind) % 10),
+                label=kind,
+                elinewidth=0.8,
+            )
+        rho, p = table.loc[(name, "log m"), ["rho", "p_within_groups"]]
+        ax.set_title(f"rank correlation {rho:+.2f}, p = {p:.2f}", fontsize=10)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel(f"{name} (Gauss-Newton, log)")
+        ax.axhline(0, color="0.3", linewidth=0.8)
+        ax.grid(color="0.92")
+    axes[0].set_ylabel("change of the error by sharing, %\n(above 0: sharing costs)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        once.values(), once, loc="outside right upper", fontsize=8, frameon=False
+    )
+    save(figure, Path(folder) / "costs.png")
+    return changes, table
+
+
+# %%
+# And does weighting by curvature help?
+# -------------------------------------
+# Mean over tasks of the error change against single-task networks, for several rules.
+
+
+def draw_weightings(folder):
+    """Draw the rules; return the table."""
+    table = weighting_table(pd.read_csv(Path(folder) / "errors.csv"))
+    table = table.sort_values("mean")
+    names = [
+        n.removeprefix("weights: ").replace("multi-task", "equal") for n in table.index
+    ]
+    figure, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
+    ax.barh(
+        names, table["mean"], xerr=table["std"].fillna(0), color="#0072B2", alpha=0.75
+    )
+    ax.axvline(0, color="0.3", linewidth=0.8)
+    ax.invert_yaxis()
+    ax.set_xlabel(
+        "mean change of the error against single-task networks, %\n"
+        "(smaller is better; bars: standard deviation over seeds)"
+    )
+    save(figure, Path(folder) / "weightings.png")
+    return table
+
+
+def main(folder=None):
+    """Draw everything from a folder, or from a small study."""
+    with tempfile.TemporaryDirectory() as temporary:
+        if folder is None:
+            folder = temporary
+            small_study(folder)
+        draw_spectra(folder)
+        spread = draw_dispersion(folder)
+        changes, table = draw_costs(folder)
+        rules = draw_weightings(folder)
+    print("\nSpread over tasks of log10:")
+    print(spread.round(3).to_string())
+    print("\nChange of the error by sharing, %:")
+    print(changes.assign(mean=changes.mean(axis=1)).round(1).to_string())
+    print("\nRank correlation with curvature:")
+    print(table.round(3).to_string())
+    print("\nRules:")
+    print(rules.round(2).to_string())
+    return spread, changes, table, rules
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

@@ -1,0 +1,445 @@
+"""From a problem to the spectra of its tasks: one call of the public functions."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ._lanczos import KrylovUnion, lanczos
+from ._operator import TaskGaussNewton, TaskHessian, TaskProblem, _memory
+from ._pairs import (
+    cross_curvature,
+    gradient_cosine,
+    hessian_cosine,
+    label_overlap,
+    share_in,
+    subspace_overlap,
+)
+from ._spectrum import HessianSpectrum
+from ._trace import hutchpp, make_probes, nystrom, wide_standard_error, xtrace
+
+_MATRICES = ("hessian", "ggn")
+_TRACES = ("deflated", "hutchinson", "hutch++", "xtrace")
+_METHODS = ("lanczos", "nystrom")
+# What one probe of Hutch++ and XTrace needs at least to mean anything.
+_TRACE_PROBES = 20
+
+
+@dataclass
+class Options:
+    """The parameters of :func:`hessian_spectrum` that no estimator is needed for."""
+
+    matrix: str
+    method: str
+    n_eigenvalues: int
+    n_lanczos: int
+    n_probes: int
+    trace: str
+    chunk: int | str
+    pairwise: bool
+    keep_vectors: bool
+    tol: float
+    max_seconds: float | None
+    seed: int
+    verbose: int
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("matrix", _MATRICES),
+            ("trace", _TRACES),
+            ("method", _METHODS),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}.")
+        for name in ("n_eigenvalues", "n_lanczos", "n_probes"):
+            count = getattr(self, name)
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {count!r}.")
+        if self.method == "nystrom" and self.matrix != "ggn":
+            raise ValueError(
+                "method='nystrom' needs a semi-definite matrix: set matrix='ggn', or "
+                "use method='lanczos'."
+            )
+
+
+@dataclass
+class _Result:
+    """What one task yields; the names are those of HessianSpectrum."""
+
+    scalars: dict[str, Any]
+    vectors: Tensor  # (k, P)
+    along_gradients: Tensor  # (P, t or 1)
+    probe_products: Tensor  # (v, P)
+
+
+class Computation:
+    """The state of one call: probes, counters and the tasks' results."""
+
+    def __init__(self, problem: TaskProblem, parameters, options: Options) -> None:
+        self.problem, self.parameters = problem, parameters
+        self.options = options
+        self.labels = problem.masses.sum(dim=0).numpy()
+        info = problem.info or {}
+        self.labelled = info.get("labelled")
+        self.n_labels = (
+            self.labels if self.labelled is None else self.labelled.sum(axis=0)
+        )
+        self.usable = np.flatnonzero(self.n_labels >= 2)
+        self.bar: tqdm | None = None
+
+    def spectrum(self) -> HessianSpectrum:
+        options, problem = self.options, self.problem
+        first = problem.block(self.parameters, 0)
+        self.size = first.n_parameters
+        first.check_deterministic()
+        self._warn_of_rare_tasks()
+        self._plan(first)
+        like = next(iter(first.parameters.values()))
+        generator = torch.Generator().manual_seed(options.seed)
+        draw = max(options.n_probes, 2 * _TRACE_PROBES)
+        probes = make_probes(self.size, draw, generator)
+        # XTrace and Hutch++ take the probes that Lanczos leaves.
+        self.probes = probes[:, : options.n_probes].to(like)
+        self.further = make_probes(self.size, 2 * _TRACE_PROBES, generator).to(like)
+        losses, gradients = self._gradients(first)
+        results: list[_Result | None] = [None] * problem.n_tasks
+        sketch = self._sketch(first) if options.method == "nystrom" else None
+        shared = self._operator(first, 0) if options.matrix == "ggn" else None
+        for task in self.usable:
+            start = time.perf_counter()
+            block = problem.block(self.parameters, int(task))
+            operator = self._reuse(shared, block, int(task))
+            result = self._task(operator, gradients, int(task), sketch)
+            result.scalars["seconds"] = time.perf_counter() - start
+            result.scalars["n_matvec"] = operator.n_matvec
+            results[task] = result
+        if self.bar is not None:
+            self.bar.close()
+        return self._assemble(results, losses, gradients)
+
+    # -- planning -----------------------------------------------------------------
+
+    def _warn_of_rare_tasks(self) -> None:
+        rare = [
+            name
+            for t, name in enumerate(self.problem.task_names)
+            if t not in self.usable
+        ]
+        if rare:
+            warnings.warn(
+                f"Tasks with fewer than two labels get NaN: {', '.join(rare)}.",
+                stacklevel=5,
+            )
+
+    def _plan(self, block: TaskProblem) -> None:
+        """Time one product; fit the work into ``max_seconds``; announce it."""
+        options = self.options
+        options.n_lanczos = min(options.n_lanczos, self.size)
+        if len(self.usable) == 0:
+            return
+        if options.max_seconds is None and not options.verbose:
+            self._check_memory()
+            return
+        operator = self._operator(block, int(self.usable[0]))
+        v = torch.ones(self.size, dtype=operator.dtype, device=operator.device)
+        seconds = [0.0, 0.0]
+        for k in range(2):
+            start = time.perf_counter()
+            operator.matvec(v)
+            seconds[k] = time.perf_counter() - start
+        operator.free()
+
+        def total() -> int:
+            extra = self.problem.n_tasks if options.pairwise else 1
+            if options.trace in ("hutch++", "xtrace"):
+                extra += 2 * _TRACE_PROBES
+            runs = 1 if options.method == "nystrom" else options.n_probes
+            return (options.n_lanczos * runs + extra) * len(self.usable)
+
+        wanted = (options.n_probes, options.n_lanczos)
+        limit = options.max_seconds
+        if limit is not None:
+            while total() * seconds[1] > limit and options.n_probes > 2:
+                options.n_probes -= 1
+            while total() * seconds[1] > limit and options.n_lanczos > 5:
+                options.n_lanczos -= 1
+            if wanted != (options.n_probes, options.n_lanczos):
+                warnings.warn(
+                    f"max_seconds={limit} lowers n_probes from {wanted[0]} to "
+                    f"{options.n_probes} and n_lanczos from {wanted[1]} to "
+                    f"{options.n_lanczos}: one product takes {seconds[1]:.2g} s.",
+                    stacklevel=5,
+                )
+        memory = self._check_memory()
+        if options.verbose:
+            tqdm.write(
+                f"hessian_spectrum: {total()} products with matrices of order "
+                f"{self.size:,}, about {total() * seconds[1]:.0f} s; vectors take "
+                f"about {memory / 1e9:.1f} GB."
+            )
+            self.bar = tqdm(total=total(), desc="spectrum", unit="product")
+
+    def _check_memory(self) -> float:
+        """Bytes of all vectors; warn if they are many."""
+        options, t = self.options, self.problem.n_tasks
+        # Lanczos vectors and their copy, and what outlives a task.
+        rows = 2 * options.n_probes * (options.n_lanczos + 1)
+        rows += t * (options.n_eigenvalues + options.n_probes + t)
+        like = next(iter(self.problem.parameters.values()))
+        memory = rows * self.size * like.dtype.itemsize
+        if like.device.type != "meta" and memory > 2 * _memory(like.device):
+            warnings.warn(
+                f"The vectors will take about {memory / 1e9:.1f} GB, more than half of "
+                "the memory. Lower n_lanczos, n_probes or n_eigenvalues, or set "
+                "pairwise=False.",
+                stacklevel=6,
+            )
+        return memory
+
+    # -- one task -----------------------------------------------------------------
+
+    def _operator(self, block: TaskProblem, task: int):
+        kinds = {"hessian": TaskHessian, "ggn": TaskGaussNewton}
+        return kinds[self.options.matrix](block, task, chunk=self.options.chunk)
+
+    def _reuse(self, shared, block: TaskProblem, task: int):
+        """Gauss-Newton operators share their graphs, if the parameters are the same."""
+        if shared is None or self.parameters == "task":
+            return self._operator(block, task)
+        return shared.for_task(task)
+
+    def _gradients(self, first: TaskProblem) -> tuple[Tensor, Tensor]:
+        if self.parameters != "task":
+            return first.gradients()
+        rows = [self.problem.block("task", t).gradients() for t in range(first.n_tasks)]
+        return rows[0][0], torch.stack([row[t] for t, (_, row) in enumerate(rows)])
+
+    def _sketch(self, block: TaskProblem) -> tuple[Tensor, Tensor]:
+        """Orthonormal vectors and the products of all tasks with them."""
+        operator = self._operator(block, int(self.usable[0]))
+        count = min(self.options.n_lanczos, self.size)
+        generator = torch.Generator().manual_seed(self.options.seed)
+        Omega = torch.randn(self.size, count, generator=generator, dtype=torch.float64)
+        Omega = torch.linalg.qr(Omega)[0].to(operator.device, operator.dtype)
+        return Omega, operator.matmat_all(Omega)
+
+    def _task(self, operator, gradients: Tensor, task: int, sketch) -> _Result:
+        options = self.options
+
+        def matmat(V: Tensor) -> Tensor:
+            if self.bar is not None:
+                self.bar.update(V.shape[1])
+            return operator.matmat(V)
+
+        if sketch is None:
+            result = self._lanczos(matmat)
+        else:
+            result = self._nystrom(sketch[0], sketch[1][task])
+        directions = gradients if options.pairwise else gradients[task : task + 1]
+        result.along_gradients = matmat(directions.T)
+        if options.trace in ("hutch++", "xtrace"):
+            result.scalars |= self._further_trace(matmat)
+        operator_free = options.matrix == "hessian" or self.parameters == "task"
+        if operator_free:
+            operator.free()
+        result.scalars["gradient_in_top"] = share_in(result.vectors, gradients[task])
+        return result
+
+    def _lanczos(self, matmat) -> _Result:
+        options = self.options
+        runs = lanczos(matmat, self.probes, options.n_lanczos)
+        union = KrylovUnion(runs)
+        top, low = union.largest(options.n_eigenvalues), union.smallest()
+        scale = max(abs(top.values[0]), abs(low.values[0]))
+        shape = (len(runs), options.n_lanczos)
+        nodes, weights = np.zeros(shape), np.zeros(shape)
+        for row, run in enumerate(runs):
+            values, squares = run.nodes()
+            nodes[row, : len(values)], weights[row, : len(values)] = values, squares
+        deflate = options.trace == "deflated"
+        trace = union.trace_samples(1, deflate=deflate)
+        square = union.trace_samples(2, deflate=deflate)
+        scalars = {
+            "eigenvalues": top.values,
+            "residuals": top.residuals,
+            "converged": top.residuals <= options.tol * scale,
+            "lambda_min": low.values[0],
+            "lambda_min_residual": low.residuals[0],
+            "ritz_values": nodes,
+            "ritz_weights": weights,
+            **_traces(trace, square),
+        }
+        return _Result(scalars, top.vectors, self.probes, union.start_products())
+
+    def _nystrom(self, Omega: Tensor, products: Tensor) -> _Result:
+        values, vectors = nystrom(products, Omega)
+        k = min(self.options.n_eigenvalues, len(values))
+        if self.bar is not None:
+            self.bar.update(Omega.shape[1])
+        # Each column of the sketch is uniform on the sphere.
+        forms = (Omega.double() * products.double()).sum(dim=0).cpu().numpy()
+        squares = products.double().square().sum(dim=0).cpu().numpy()
+        trace, square = self.size * forms, self.size * squares
+        scalars = {
+            "eigenvalues": values[:k],
+            "residuals": np.full(k, np.nan),
+            "converged": np.zeros(k, dtype=bool),
+            "lambda_min": np.nan,
+            "lambda_min_residual": np.nan,
+            "ritz_values": np.zeros((0, 0)),
+            "ritz_weights": np.zeros((0, 0)),
+            **_traces(trace, square),
+        }
+        return _Result(scalars, vectors[:, :k].T.contiguous(), Omega, products.T)
+
+    def _further_trace(self, matmat) -> dict[str, Any]:
+        count = min(_TRACE_PROBES, max(1, self.size // 2))
+        if self.options.trace == "xtrace":
+            estimate = xtrace(matmat, self.further[:, :count])
+        else:
+            estimate = hutchpp(matmat, self.further[:, : 2 * (count // 2)])
+        return {
+            "trace": estimate.value,
+            "trace_sem": estimate.sem,
+            "trace_samples": estimate.samples,
+        }
+
+    # -- the result ---------------------------------------------------------------
+
+    def _assemble(self, results, losses: Tensor, gradients: Tensor) -> HessianSpectrum:
+        options, problem = self.options, self.problem
+        info = dict(problem.info or {})
+        t = problem.n_tasks
+        pairs = self._pairs(results, gradients)
+        curvature = np.full(t, np.nan)
+        squares = gradients.double().square().sum(dim=1).cpu().numpy()
+        for task, result in enumerate(results):
+            if result is not None and squares[task] > 0:
+                column = task if options.pairwise else 0
+                along = result.along_gradients[:, column].double()
+                curvature[task] = float(along @ gradients[task].double())
+                curvature[task] /= squares[task]
+        absent = np.isin(np.arange(t), self.usable, invert=True)
+        loss = losses.cpu().numpy().copy()
+        loss[absent] = np.nan
+        norm = np.sqrt(squares)
+        norm[absent] = np.nan
+        vectors = None
+        if options.keep_vectors:
+            vectors = self._stack([None if r is None else r.vectors for r in results])
+            vectors = vectors.astype(np.float32)
+        unconverged = [r for r in results if r and not r.scalars["converged"].all()]
+        if unconverged and options.method == "lanczos":
+            count = sum((~r.scalars["converged"]).sum() for r in unconverged)
+            warnings.warn(
+                f"{count} of {t * options.n_eigenvalues} eigenvalues have not "
+                f"converged to tol={options.tol} (see residuals); raise n_lanczos "
+                "or n_probes, or ask for fewer.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return HessianSpectrum(
+            task_names=tuple(problem.task_names),
+            n_labels=np.asarray(self.n_labels, dtype=np.int64),
+            loss=loss,
+            gradient_norm=norm,
+            head_norm=self._head_norm(),
+            gradient_curvature=curvature,
+            **{name: self._column(results, name) for name in _COLUMNS},
+            **pairs,
+            matrix=options.matrix,
+            parameters=self.parameters
+            if isinstance(self.parameters, str)
+            else getattr(self.parameters, "__name__", "custom"),
+            n_parameters=self.size,
+            n_samples=int(info.get("n_samples", self.labels.max())),
+            target_scale=np.asarray(info.get("target_scale", np.ones(t)), np.float64),
+            settings={**asdict(options), **info.get("settings", {})},
+            versions={name: version(name) for name in ("skgnn_mtl", "torch", "numpy")},
+            eigenvectors=vectors,
+        )
+
+    def _column(self, results, name: str) -> np.ndarray:
+        return self._stack([None if r is None else r.scalars[name] for r in results])
+
+    def _stack(self, parts: list) -> np.ndarray:
+        """Stack arrays, or NaN for a task without any."""
+        arrays = [
+            p.double().cpu().numpy() if isinstance(p, Tensor) else p for p in parts
+        ]
+        known = [np.asarray(p) for p in arrays if p is not None]
+        if not known:
+            return np.full(len(parts), np.nan)
+        shape = tuple(
+            max(sizes) for sizes in zip(*(p.shape for p in known), strict=True)
+        )
+        boolean = known[0].dtype == bool
+        full = np.full((len(parts), *shape), False if boolean else np.nan)
+        for row, part in enumerate(arrays):
+            if part is not None:
+                where: Any = (row, *map(slice, np.shape(part)))
+                full[where] = part
+        return full
+
+    def _pairs(self, results, gradients: Tensor) -> dict[str, np.ndarray]:
+        t = self.problem.n_tasks
+        nothing = np.full((t, t), np.nan)
+        overlap = nothing if self.labelled is None else label_overlap(self.labelled)
+        if not self.options.pairwise or not any(results):
+            names = ("gradient_cosine", "subspace_overlap", "cross_curvature")
+            blank = dict.fromkeys((*names, "hessian_cosine"), nothing)
+            return {**blank, "label_overlap": overlap}
+        zeros = torch.zeros_like(next(r for r in results if r).probe_products)
+        products = [zeros if r is None else r.probe_products for r in results]
+        along = [None if r is None else r.along_gradients for r in results]
+        return {
+            "gradient_cosine": gradient_cosine(gradients),
+            "label_overlap": overlap,
+            "subspace_overlap": subspace_overlap(
+                [None if r is None else r.vectors for r in results]
+            ),
+            "cross_curvature": cross_curvature(gradients, along),
+            "hessian_cosine": hessian_cosine(torch.stack(products)),
+        }
+
+    def _head_norm(self) -> np.ndarray:
+        """Norms of the heads' matrices; biases move no curvature of the body."""
+        norms = np.full(self.problem.n_tasks, np.nan)
+        for task, names in enumerate(self.problem.heads):
+            known = [n for n in names if n in self.problem.parameters]
+            weights = [
+                self.problem.parameters[n] for n in known if not n.endswith(".bias")
+            ]
+            if weights:
+                squares = [float(w.detach().double().square().sum()) for w in weights]
+                norms[task] = np.sqrt(sum(squares))
+        return norms
+
+
+def _traces(trace: np.ndarray, square: np.ndarray) -> dict[str, Any]:
+    """Means of samples of the traces of a matrix and of its square."""
+    return {
+        "trace": trace.mean(),
+        "trace_sem": wide_standard_error(trace),
+        "trace_samples": trace,
+        "frobenius_sq": square.mean(),
+        "frobenius_sem": wide_standard_error(square),
+    }
+
+
+_COLUMNS = (
+    "eigenvalues", "residuals", "converged", "lambda_min", "lambda_min_residual",
+    "trace", "trace_sem", "trace_samples", "frobenius_sq", "frobenius_sem",
+    "ritz_values", "ritz_weights", "gradient_in_top", "n_matvec", "seconds",
+)  # fmt: skip

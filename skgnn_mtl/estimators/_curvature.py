@@ -1,0 +1,236 @@
+"""What an estimator hands out so that curvature never has to know it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import fields, replace
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import InvalidParameterError
+from torch import Tensor
+from torch.nn import functional as F
+
+from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
+from skgnn_mtl.graphs import GraphArray, GraphBatch
+from skgnn_mtl.training import MultiTaskModel, task_losses
+
+_OPTIONS = {
+    name: parameter.default
+    for name, parameter in signature(hessian_spectrum).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+}
+
+
+def check_options(hessian_spectrum, name: str, loss) -> tuple[dict, tuple[float, ...]]:
+    """Read the estimators' parameter ``hessian_spectrum``.
+
+    Parameters
+    ----------
+    hessian_spectrum : bool or dict
+        Options of :func:`~skgnn_mtl.curvature.hessian_spectrum`, and ``at``.
+    name : str
+        Class of the estimator, for the message.
+    loss : str or callable
+        Its loss: better to refuse a matrix now than after the training.
+
+    Returns
+    -------
+    options : dict
+        Options without ``at``.
+    at : tuple of float
+        Fractions of the training at which to compute a spectrum.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a key is unknown, a fraction out of range, or the matrix zero.
+    """
+    options = {} if isinstance(hessian_spectrum, (bool, np.bool_)) else hessian_spectrum
+    unknown = sorted(set(options) - set(_OPTIONS) - {"at"})
+    if unknown:
+        raise InvalidParameterError(
+            f"The 'hessian_spectrum' parameter of {name} has unknown keys {unknown}; "
+            f"known are 'at' and {sorted(_OPTIONS)}."
+        )
+    if options.get("matrix") == "ggn" and loss == "absolute_error":
+        raise InvalidParameterError(
+            f"{name}: hessian_spectrum={{'matrix': 'ggn'}} needs a loss with a second "
+            "derivative, which loss='absolute_error' has not. Use matrix='hessian'."
+        )
+    at = tuple(options.get("at", ()))
+    if not all(0 <= fraction <= 1 for fraction in at):
+        raise InvalidParameterError(
+            f"hessian_spectrum['at'] must hold fractions of max_epochs in [0, 1], got "
+            f"{options['at']!r}."
+        )
+    return {key: value for key, value in options.items() if key != "at"}, at
+
+
+class SpectrumRecorder:
+    """Take spectra at some epochs of a training.
+
+    Parameters
+    ----------
+    compute : callable
+        Makes a spectrum of the network as it is now.
+    at : tuple of float
+        Fractions of ``max_epochs``.
+    max_epochs : int
+        Length of the training.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[], HessianSpectrum | dict[str, HessianSpectrum]],
+        at: tuple[float, ...],
+        max_epochs: int,
+    ) -> None:
+        self.compute = compute
+        self.epochs = {round(fraction * max_epochs) for fraction in at}
+        self.path: list[HessianSpectrum | dict[str, HessianSpectrum]] = []
+
+    def __call__(self, epoch: int) -> None:
+        """Take a spectrum if this number of finished epochs asks for one."""
+        if epoch not in self.epochs:
+            return
+        spectra = self.compute()
+        if isinstance(spectra, dict):
+            marked = {k: s.with_settings(epoch=epoch) for k, s in spectra.items()}
+            self.path.append(marked)
+        else:
+            self.path.append(spectra.with_settings(epoch=epoch))
+
+
+def curvature_problem(
+    estimator,
+    graphs: GraphArray,
+    table: np.ndarray,
+    *,
+    choose: Callable[[np.ndarray], np.ndarray],
+    batch_size: int,
+    dtype: str | None,
+) -> TaskProblem:
+    """Hand out functions, parameters and batches of a fitted estimator.
+
+    They belong to a copy of the network, in evaluation mode: nothing that happens to
+    them can touch the estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    graphs : GraphArray of shape (n,)
+        Graphs of the schema of fit.
+    table : ndarray of shape (n, t)
+        Labels, NaN where missing.
+    choose : callable
+        Maps (n, t) bool, where there is a label, to the rows to use.
+    batch_size : int
+        Graphs in a batch.
+    dtype : str or None
+        Precision of the copy.
+
+    Returns
+    -------
+    problem : TaskProblem
+        The heads' rows are parameters of their own, one for each task.
+
+    Raises
+    ------
+    ValueError
+        If ``dtype`` is no floating type or no row has a label.
+    """
+    dtype = estimator.schema_.dtype if dtype is None else str(dtype)
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    labelled = ~np.isnan(table) & graphs.valid[:, None]
+    if not labelled.any():
+        raise ValueError("No valid graph of X has a label.")
+    rows = np.asarray(choose(labelled))
+    model = copy.deepcopy(estimator.module_).eval().to(getattr(torch, dtype))
+    model.requires_grad_(True)
+    model.auxiliary = torch.nn.ModuleList()  # no task of y depends on their heads
+    device = estimator._device()
+    model.to(device)
+    heads, outputs = _split_heads(model, estimator.task_names_)
+    weights = labelled[rows].astype(dtype)
+    weights = estimator._weigh_classes(table[rows], weights).astype(dtype)
+    targets = np.nan_to_num(estimator._encode_targets(table[rows])) * (weights > 0)
+    parts = [
+        slice(start, start + batch_size) for start in range(0, len(rows), batch_size)
+    ]
+    batches = [
+        (
+            _cast(graphs.batch(rows[part]), dtype).to(device),
+            torch.from_numpy(targets[part].astype(dtype)).to(device),
+            torch.from_numpy(weights[part]).to(device),
+        )
+        for part in parts
+    ]
+    loss = estimator._elementwise_loss()
+    body = {n: p for n, p in model.named_parameters() if not n.startswith("heads.")}
+    return TaskProblem(
+        outputs=lambda batch: outputs(batch[0]),
+        losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
+        parameters={**body, **{n: p for head in heads for n, p in head.items()}},
+        batches=batches,
+        masses=torch.stack([batch[2].double().sum(dim=0).cpu() for batch in batches]),
+        task_names=tuple(estimator.task_names_),
+        heads=tuple(tuple(head) for head in heads),
+        info=_info(estimator, labelled[rows], dtype),
+    )
+
+
+def _split_heads(model: MultiTaskModel, names) -> tuple[list[dict[str, Tensor]], Any]:
+    """Rows of the linear heads as leaves of their own, and the outputs through them."""
+    heads = [
+        {
+            f"heads.{name}.weight": weight.detach().clone().requires_grad_(),
+            f"heads.{name}.bias": bias.detach().clone().requires_grad_(),
+        }
+        for name, weight, bias in zip(
+            names, model.heads.weight, model.heads.bias, strict=True
+        )
+    ]
+
+    def outputs(graphs: GraphBatch) -> Tensor:
+        weights, biases = zip(*(head.values() for head in heads), strict=True)
+        z = model.represent(graphs)
+        return F.linear(z, torch.stack(weights), torch.stack(biases))
+
+    return heads, outputs
+
+
+def _cast(batch: GraphBatch, dtype: str) -> GraphBatch:
+    """Give a batch whose continuous columns have another precision."""
+    wanted = getattr(torch, dtype)
+    columns: dict[str, Any] = {
+        item.name: value.to(wanted)
+        for item in fields(batch)
+        if isinstance(value := getattr(batch, item.name), Tensor)
+        and value.is_floating_point()
+    }
+    return replace(batch, **columns)
+
+
+def _info(estimator, labelled: np.ndarray, dtype: str) -> dict[str, Any]:
+    encoder = estimator.module_.encoder
+    return {
+        "labelled": labelled,
+        "n_samples": len(labelled),
+        "target_scale": getattr(
+            estimator, "target_scale_", np.ones(len(estimator.task_names_))
+        ),
+        "settings": {
+            "dtype": dtype,
+            "encoder": type(encoder).__name__,
+            # Kinks have no second derivative: a reader has to know the activation.
+            "activation": getattr(encoder, "activation", None),
+            "hidden_layers": len(estimator.module_.hidden_dims),
+            "loss": estimator.loss if isinstance(estimator.loss, str) else "callable",
+        },
+    }

@@ -1,0 +1,275 @@
+"""CIF files and other descriptions of crystals to graphs."""
+
+from __future__ import annotations
+
+import zlib
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skgnn_mtl.graphs import GraphArray, GraphSchema
+
+from ._base import GraphTransformer
+from ._cif_reader import Crystal, UnreadableCrystal, gemmi, read_crystal
+from ._elements import Table, default_table, read_table
+from ._neighbors import Neighbors, find_neighbors
+
+
+class CifToGraph(GraphTransformer):
+    """Crystals as graphs: one node a site of the unit cell, edges to near neighbours.
+
+    A directed edge runs from each neighbour to its centre and carries their distance in
+    Å; edges are sorted by centre, then by distance. An image of an atom in another cell
+    is a neighbour like any other. Nothing is repaired: cells stay as they are given,
+    symmetry is applied as the file states it.
+
+    Parameters
+    ----------
+    cutoff : float, default=8.0
+        Largest distance of a neighbour, in Å. An atom that has none within it keeps its
+        node without an edge, with one warning a call.
+    max_neighbors : int or None, default=12
+        Number of nearest neighbours of an atom; None takes all within the cutoff.
+    ties : {"shell", "cut"}, default="shell"
+        What happens at the last neighbour. "shell" keeps all that are as near as the
+        last one, to 1e-3 Å, so that the graph does not depend on the order of the
+        atoms, nor on the choice of the cell. "cut" keeps exactly ``max_neighbors``, in
+        the order of distance, atomic number and displacement; published CGCNN weights
+        need it.
+    disorder : {"raise", "majority", "mix"}, default="raise"
+        Sites of partial occupancy are unreadable, or the most abundant element (which
+        may be the vacancy) takes the site, or the rows of the element table are
+        averaged, weighted with the occupancies.
+    symmetrize : bool, default=False
+        Add the reverse of each edge that lacks it: "a is near b" is no symmetric
+        relation if neighbours are counted.
+    element_table : path-like or None, default=None
+        Features of the elements: a JSON object of atomic number -> list of numbers, or
+        our own table (see Notes). An element without a row is unreadable.
+    block : str or None, default=None
+        Name of the data block to read. By default a file must have exactly one with
+        sites; others are ignored.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the distances, and of the network that is trained on them.
+    on_error : {"raise", "nan"}, default="raise"
+        What to do with a row that is missing or unreadable: raise at the first one, or
+        keep it as an empty graph marked invalid, with one warning.
+    n_jobs : int, default=None
+        Number of processes, as everywhere in scikit-learn; -1 uses all cores.
+    verbose : int or bool, default=0
+        If true, show a progress bar.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        1, the column of structures.
+    feature_names_in_ : ndarray of shape (1,)
+        Name of that column, if ``fit`` saw a table.
+
+    See Also
+    --------
+    skgnn_mtl.encoders.CGCNN : A network for such graphs.
+    skgnn_mtl.model_selection.composition_groups : Groups for cross-validation.
+
+    Notes
+    -----
+    A row is CIF text, a path (or a string without line break, which is read as one), a
+    pymatgen ``Structure`` or ASE ``Atoms``. gemmi reads CIF; pymatgen reads what gemmi
+    refuses and disordered structures. Operations listed in a file outrank the name of
+    its space group. D and T are hydrogen, ions are elements. Unreadable are: several
+    blocks with sites, unknown species, missing coordinates, cells or symmetry, sites
+    closer than 0.5 Å, and cells whose search would list more than 10 million pairs.
+
+    The node code is the atomic number; ``schema.node_table`` holds one row of features
+    for each. Our own table has group, period, block, electronegativity, covalent
+    radius, valence electrons, ionisation energy, electron affinity and molar volume of
+    the elements 1 to 103 (``data/elements.csv``, sources in ``data/make_elements.py``).
+
+    References
+    ----------
+    .. [1] T. Xie, J. C. Grossman, "Crystal Graph Convolutional Neural Networks for an
+       Accurate and Interpretable Prediction of Material Properties", Phys. Rev. Lett.
+       120, 145301 (2018).
+
+    Examples
+    --------
+    >>> from skgnn_mtl import CifToGraph
+    >>> cesium_chloride = '''data_CsCl
+    ... _cell_length_a 4.12
+    ... _cell_length_b 4.12
+    ... _cell_length_c 4.12
+    ... _cell_angle_alpha 90
+    ... _cell_angle_beta 90
+    ... _cell_angle_gamma 90
+    ... loop_
+    ... _atom_site_label
+    ... _atom_site_type_symbol
+    ... _atom_site_fract_x
+    ... _atom_site_fract_y
+    ... _atom_site_fract_z
+    ... Cs1 Cs+ 0 0 0
+    ... Cl1 Cl- 0.5 0.5 0.5
+    ... '''
+    >>> X = CifToGraph().transform([cesium_chloride])
+    >>> X  # eight neighbours at 3.57 Å and six at 4.12 Å
+    GraphArray(1 graphs, 2 nodes, 28 edges, 'crystal cutoff=8.0 max_neighbors=12 shell')
+    >>> X.ids[0], X.node_codes.ravel()
+    ('CsCl', array([55, 17], dtype=uint8))
+    """
+
+    _reads: ClassVar[str] = "crystal"
+    _accepts_paths: ClassVar[bool] = True
+    _warns_of_isolated_nodes: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict] = {
+        **GraphTransformer._parameter_constraints,
+        "cutoff": [Interval(Real, 0, None, closed="neither")],
+        "max_neighbors": [None, Interval(Integral, 1, None, closed="left")],
+        "ties": [StrOptions({"shell", "cut"})],
+        "disorder": [StrOptions({"raise", "majority", "mix"})],
+        "symmetrize": ["boolean"],
+        "element_table": [None, str, PathLike],
+        "block": [None, str],
+        "dtype": [StrOptions({"float32", "float64"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        cutoff=8.0,
+        max_neighbors=12,
+        ties="shell",
+        disorder="raise",
+        symmetrize=False,
+        element_table=None,
+        block=None,
+        dtype="float32",
+        on_error="raise",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.cutoff = cutoff
+        self.max_neighbors = max_neighbors
+        self.ties = ties
+        self.disorder = disorder
+        self.symmetrize = symmetrize
+        self.element_table = element_table
+        self.block = block
+        self.dtype = dtype
+        self.on_error = on_error
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def transform_schema(self) -> GraphSchema:
+        """Tell the columns of the graphs that ``transform`` makes.
+
+        Returns
+        -------
+        schema : GraphSchema
+            Depends on the parameters only.
+        """
+        self._validate_params()
+        return self._schema(self._table()[0])
+
+    def _featurize(self, rows: list) -> GraphArray:
+        gemmi()  # complains if it is missing
+        table, known = self._table()
+        graphs = [self._graph_or_none(row, known) for row in rows]
+        read = [graph for graph in graphs if graph is not None]
+        n_nodes = [0 if g is None else len(g[0].numbers) for g in graphs]
+        n_edges = [0 if g is None else len(g[1].source) for g in graphs]
+        nodes = _node_columns([crystal for crystal, _ in read], table, self.disorder)
+        ends = [np.stack([near.source, near.target]) for _, near in read]
+        return GraphArray(
+            self._schema(table),
+            n_nodes=n_nodes,
+            n_edges=n_edges,
+            **nodes,
+            edge_index=np.concatenate([np.empty((2, 0), dtype=int), *ends], axis=1),
+            edge_features=np.concatenate(
+                [np.empty(0), *(near.distance for _, near in read)]
+            )[:, None],
+            ids=["" if g is None else _identifier(g[0].name) for g in graphs],
+            valid=[g is not None for g in graphs],
+        )
+
+    def _explain(self, row: Any) -> str:
+        try:
+            self._graph(row, self._table()[1])
+        except ValueError as error:
+            return str(error)
+        raise AssertionError("a readable row has no defect")
+
+    def _graph_or_none(self, row: Any, known) -> tuple[Crystal, Neighbors] | None:
+        if row is None:
+            return None
+        try:
+            return self._graph(row, known)
+        except ValueError:
+            return None
+
+    def _graph(self, row: Any, known: frozenset[int]) -> tuple[Crystal, Neighbors]:
+        crystal = read_crystal(row, disorder=self.disorder, block=self.block)
+        _check_elements(crystal, known)
+        near = find_neighbors(
+            crystal.lattice,
+            crystal.positions,
+            crystal.numbers,
+            periodic=crystal.periodic,
+            cutoff=float(self.cutoff),
+            max_neighbors=self.max_neighbors,
+            ties=self.ties,
+            symmetrize=self.symmetrize,
+        )
+        return crystal, near
+
+    def _table(self) -> tuple[Table, frozenset[int]]:
+        if self.element_table is None:
+            table = default_table()
+            return table, frozenset(range(1, len(table)))
+        return read_table(self.element_table)
+
+    def _schema(self, table: Table) -> GraphSchema:
+        # All that changes the columns: graphs made otherwise must not be mixed.
+        name = f"crystal cutoff={float(self.cutoff)} max_neighbors={self.max_neighbors}"
+        name += f" {self.ties}" + " symmetrized" * self.symmetrize
+        nodes: dict[str, Any] = {
+            "node_columns": (("element", len(table)),),
+            "node_table": table,
+        }
+        if self.disorder == "mix":
+            # The rows are in the graphs; a number stands for the table they are from.
+            name += f" mix of table {zlib.crc32(repr(table).encode()):08x}"
+            names = tuple(f"element_{k}" for k in range(len(table[0])))
+            nodes = {"node_features": names}
+        return GraphSchema(name, edge_features=("distance",), dtype=self.dtype, **nodes)
+
+
+def _identifier(name: str) -> str:
+    # Half of a surrogate pair may be in a broken name.
+    return name.encode(errors="replace").decode()
+
+
+def _check_elements(crystal: Crystal, known: frozenset[int]) -> None:
+    sites = crystal.species or [{int(z): 1.0} for z in crystal.numbers]
+    unknown = sorted({z for site in sites for z in site} - known)
+    if unknown:
+        symbols = ", ".join(gemmi().Element(z).name for z in unknown)
+        raise UnreadableCrystal(f"the element table has no row for {symbols}")
+
+
+def _node_columns(crystals: list[Crystal], table: Table, disorder: str) -> dict:
+    """Atomic numbers as codes, or the rows of the table themselves, mixed."""
+    numbers = [crystal.numbers for crystal in crystals]
+    codes = np.concatenate([np.empty(0, dtype=np.int64), *numbers])
+    if disorder != "mix":
+        return {"node_codes": codes[:, None]}
+    rows = np.array(table)
+    features = rows[codes]
+    starts = np.cumsum([0, *map(len, numbers)])
+    for start, crystal in zip(starts, crystals, strict=False):
+        for k, site in enumerate(crystal.species or ()):
+            features[start + k] = sum(part * rows[z] for z, part in site.items())
+    return {"node_features": features}

@@ -1,0 +1,204 @@
+"""Who is near whom in a crystal: periodic neighbour lists, cut at whole shells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# Distances (Å) closer than this are one distance; crystals are given to fewer digits.
+TIE = 1e-3
+# No two atoms of a real structure are this near (Å).
+OVERLAP = 0.5
+# Images and pairs that a search may list; a cell that needs more is no crystal.
+BUDGET = 10_000_000
+# Cells whose images outnumber this are reduced before the search.
+_MANY_IMAGES = 2_000
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Directed edges from neighbour to centre, sorted by centre, then distance.
+
+    Parameters
+    ----------
+    source, target : ndarray of int of shape (n_edges,)
+        The neighbour, and the atom whose neighbour it is.
+    distance : ndarray of float64 of shape (n_edges,)
+        In Å.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    distance: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """All pairs within a radius: centre, other atom, its cell, and the distance."""
+
+    center: np.ndarray
+    other: np.ndarray
+    cell: np.ndarray
+    distance: np.ndarray
+
+    def __getitem__(self, rows) -> _Pairs:
+        parts = (self.center, self.other, self.cell, self.distance)
+        return _Pairs(*(part[rows] for part in parts))
+
+
+def find_neighbors(
+    lattice: np.ndarray,
+    positions: np.ndarray,
+    numbers: np.ndarray,
+    *,
+    periodic: tuple[bool, ...],
+    cutoff: float,
+    max_neighbors: int | None,
+    ties: str,
+    symmetrize: bool,
+) -> Neighbors:
+    """List the nearest neighbours of each atom of a crystal.
+
+    Parameters
+    ----------
+    lattice : ndarray of float64 of shape (3, 3)
+        Rows are the lattice vectors, in Å.
+    positions : ndarray of float64 of shape (n_atoms, 3)
+        Cartesian coordinates, in Å.
+    numbers : ndarray of int of shape (n_atoms,)
+        Atomic numbers; they only order ties.
+    periodic : tuple of three bool
+        Directions in which the lattice repeats.
+    cutoff : float
+        Largest distance, in Å.
+    max_neighbors : int or None
+        Neighbours of an atom; None keeps all within the cutoff.
+    ties : {"shell", "cut"}
+        Whether the last shell is kept whole, or cut at ``max_neighbors``.
+    symmetrize : bool
+        Whether the reverse of each edge is an edge.
+
+    Returns
+    -------
+    neighbors : Neighbors
+        An atom without a neighbour within the cutoff has no edge.
+
+    Raises
+    ------
+    ValueError
+        If atoms overlap, or if the cell is so thin that the search would not end.
+    """
+    lattice = _shorten(lattice, periodic, len(positions), cutoff)
+    radius = cutoff
+    if max_neighbors is not None and all(periodic):
+        # A sphere with 2.5 times the atoms wanted; most of a wide search is thrown away
+        density = len(positions) / abs(np.linalg.det(lattice))
+        radius = (3 * 2.5 * max_neighbors / (4 * math.pi * density)) ** (1 / 3)
+    while True:
+        radius = min(radius, cutoff)
+        pairs = _search(lattice, positions, periodic, radius + TIE)
+        _check_overlap(pairs)
+        if radius == cutoff or _enough(pairs, len(positions), max_neighbors, radius):
+            break
+        radius *= 1.5
+    chosen = _choose(pairs, positions, lattice, numbers, max_neighbors, ties)
+    if symmetrize:
+        chosen = _with_reverses(chosen)
+    return Neighbors(chosen.other, chosen.center, chosen.distance)
+
+
+def _shorten(lattice, periodic, n_atoms: int, cutoff: float) -> np.ndarray:
+    """Describe the same lattice by short vectors if the given ones are too flat."""
+    if not all(periodic) or _n_images(lattice, cutoff) <= _MANY_IMAGES:
+        return lattice
+    from pymatgen.core import Lattice
+
+    shorter = np.ascontiguousarray(Lattice(lattice).get_lll_reduced_lattice().matrix)
+    volume = abs(np.linalg.det(shorter))
+    n_pairs = n_atoms * n_atoms * 4 / 3 * math.pi * cutoff**3 / volume
+    if max(n_atoms * _n_images(shorter, cutoff), n_pairs) > BUDGET:
+        raise ValueError(
+            f"the cell is so thin or so dense (volume {volume:.3g} Å^3, {n_atoms} "
+            f"atoms) that a search within {cutoff:g} Å would list more than "
+            f"{BUDGET:.0e} pairs"
+        )
+    return shorter
+
+
+def _n_images(lattice: np.ndarray, cutoff: float) -> float:
+    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    return float(np.prod(2 * np.ceil(cutoff / heights) + 1))
+
+
+def _search(lattice, positions, periodic, radius: float) -> _Pairs:
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    center, other, cell, distance = find_points_in_spheres(
+        positions,
+        positions,
+        r=radius,
+        pbc=np.array(periodic, dtype=np.int64),
+        lattice=lattice,
+        tol=1e-8,
+    )
+    # An atom is not its own neighbour, but its image in another cell is.
+    itself = (center == other) & (distance < 1e-8) & ~cell.any(axis=1)
+    return _Pairs(center, other, cell, distance)[~itself]
+
+
+def _check_overlap(pairs: _Pairs) -> None:
+    if pairs.distance.size and pairs.distance.min() < OVERLAP:
+        k = int(pairs.distance.argmin())
+        raise ValueError(
+            f"overlapping sites: sites {pairs.center[k]} and {pairs.other[k]} are "
+            f"{pairs.distance[k]:.3f} Å apart"
+        )
+
+
+def _enough(pairs: _Pairs, n_atoms: int, wanted: int | None, radius: float) -> bool:
+    """Whether each atom has its neighbours, and their ties, well within the radius."""
+    inside = pairs.center[pairs.distance <= radius - 2 * TIE]
+    counts = np.bincount(inside, minlength=n_atoms)
+    return wanted is None or bool((counts >= wanted).all())
+
+
+def _choose(pairs, positions, lattice, numbers, k: int | None, ties: str) -> _Pairs:
+    """Sort by centre and distance, and keep the nearest k or their whole shell."""
+    if ties == "cut":
+        # The order must not depend on that of the atoms, nor on rounding.
+        shift = positions[pairs.other] - positions[pairs.center]
+        shift = np.round(shift + pairs.cell @ lattice, 3)
+        distance = np.round(pairs.distance, 3)
+        keys = (*shift.T[::-1], numbers[pairs.other], distance, pairs.center)
+    else:
+        keys = (pairs.distance, pairs.center)
+    pairs = pairs[np.lexsort(keys)]
+    if k is None:
+        return pairs
+    counts = np.bincount(pairs.center, minlength=len(positions))
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(pairs.center)) - starts[pairs.center]
+    if ties == "cut":
+        return pairs[rank < k]
+    last = np.full(len(positions), np.inf)
+    full = counts >= k
+    last[full] = pairs.distance[starts[full] + k - 1]
+    return pairs[pairs.distance <= last[pairs.center] + TIE]
+
+
+def _with_reverses(pairs: _Pairs) -> _Pairs:
+    """Add the reverse of each pair that lacks it."""
+    both = np.column_stack(
+        [
+            np.concatenate([pairs.center, pairs.other]),
+            np.concatenate([pairs.other, pairs.center]),
+            np.concatenate([pairs.cell, -pairs.cell]),
+        ]
+    )
+    _, first = np.unique(both.astype(np.int64), axis=0, return_index=True)
+    distance = np.concatenate([pairs.distance, pairs.distance])[first]
+    center, other, cell = both[first, 0], both[first, 1], both[first, 2:]
+    order = np.lexsort((distance, center))
+    return _Pairs(center, other, cell, distance)[order]

@@ -1,0 +1,130 @@
+"""fit(hessian_spectrum=...) in scikit-learn's machinery."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl.curvature import hessian_spectrum
+
+OPTIONS = {"n_lanczos": 12, "n_eigenvalues": 2, "tol": 0.5}
+
+
+def test_fit_ends_with_the_spectrum_of_the_training_rows(small, graphs, gaps):
+    model = small(hessian_spectrum=OPTIONS).fit(graphs, gaps)
+    s = model.hessian_spectrum_
+    assert s.task_names == tuple(model.task_names_)
+    assert s.n_samples == len(graphs)
+    assert list(s.n_labels) == list((~np.isnan(gaps)).sum(axis=0))
+    later = hessian_spectrum(
+        model, graphs, gaps, random_state=s.settings["seed"], **OPTIONS
+    )
+    np.testing.assert_allclose(later.loss, s.loss)
+    np.testing.assert_allclose(later.gradient_norm, s.gradient_norm)
+
+
+def test_the_spectrum_does_not_change_the_training(small, graphs, gaps, same_weights):
+    plain = small().fit(graphs, gaps)
+    with_path = small(hessian_spectrum={**OPTIONS, "at": (0, 0.4, 1)})
+    assert same_weights(with_path.fit(graphs, gaps), plain)
+
+
+def test_true_takes_the_defaults(small, graphs, table):
+    model = small(hessian_spectrum=True).fit(graphs, table[:, 0])
+    assert model.hessian_spectrum_.eigenvalues.shape == (1, 10)
+
+
+def test_the_path_is_taken_at_the_asked_epochs(small, graphs, gaps):
+    model = small(hessian_spectrum={**OPTIONS, "at": (0, 0.5, 1)}, max_epochs=4)
+    path = model.fit(graphs, gaps).hessian_spectrum_path_
+    assert [s.settings["epoch"] for s in path] == [0, 2, 4]
+    assert path[0].loss.mean() > path[-1].loss.mean()
+    # The last one is at the parameters that predict uses.
+    np.testing.assert_allclose(path[-1].loss, model.hessian_spectrum_.loss)
+    assert (
+        path[-1].eigenvalues[:, 0] == model.hessian_spectrum_.eigenvalues[:, 0]
+    ).all()
+
+
+def test_with_early_stopping_it_belongs_to_the_best_epoch(small, graphs, table):
+    model = small(
+        hessian_spectrum=OPTIONS, early_stopping=True, n_iter_no_change=2, max_epochs=9
+    ).fit(graphs, table)
+    assert model.hessian_spectrum_.n_samples < len(graphs)  # training rows alone
+
+
+@pytest.mark.parametrize("name", ["hessian_spectrum_", "hessian_spectrum_path_"])
+def test_without_it_the_attribute_says_how(small, graphs, table, name):
+    model = small().fit(graphs, table)
+    assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match="fit it with hessian_spectrum="):
+        getattr(model, name)
+    with pytest.raises(AttributeError, match="has no attribute 'spectrum_'"):
+        _ = model.spectrum_
+
+
+def test_a_later_fit_forgets_it(small, graphs, table):
+    model = small(hessian_spectrum=OPTIONS).fit(graphs, table)
+    model.set_params(hessian_spectrum=False).fit(graphs, table)
+    assert not hasattr(model, "hessian_spectrum_")
+    model.set_params(hessian_spectrum=OPTIONS).fit(graphs, table)
+    model.partial_fit(graphs, table)
+    assert not hasattr(model, "hessian_spectrum_")
+
+
+def test_pipeline_search_clone_and_pickle(small, smiles, gaps):
+    pipe = make_pipeline(SmilesToGraph(), small(hessian_spectrum=OPTIONS))
+    search = GridSearchCV(
+        pipe, {"multitaskgnnregressor__lr": [1e-3, 1e-2]}, cv=2, n_jobs=2
+    ).fit(smiles, gaps)
+    best = search.best_estimator_[-1]
+    again = pickle.loads(pickle.dumps(best))
+    np.testing.assert_equal(
+        again.hessian_spectrum_.eigenvalues, best.hessian_spectrum_.eigenvalues
+    )
+    assert clone(best).hessian_spectrum == OPTIONS
+    # A fitted pipeline is read as a whole.
+    s = hessian_spectrum(
+        search.best_estimator_, smiles, gaps, random_state=0, **OPTIONS
+    )
+    assert s.n_samples == len(smiles)
+
+
+def test_save_and_load_keep_it(small, graphs, gaps, tmp_path):
+    model = small(hessian_spectrum={**OPTIONS, "at": (0, 1)}).fit(graphs, gaps)
+    model.save(tmp_path / "model.pt")
+    again = MultiTaskGNNRegressor.load(tmp_path / "model.pt")
+    assert repr(again.hessian_spectrum_) == repr(model.hessian_spectrum_)
+    assert len(again.hessian_spectrum_path_) == 2
+    np.testing.assert_equal(
+        again.hessian_spectrum_.ritz_values, model.hessian_spectrum_.ritz_values
+    )
+
+
+def test_a_dict_of_blocks(small, graphs, gaps):
+    blocks = {
+        "first layer": lambda name: "layers.0" in name,
+        "body": "shared",
+    }
+    model = small(hessian_spectrum={**OPTIONS, "parameters": blocks, "at": (1,)})
+    model.fit(graphs, gaps)
+    assert set(model.hessian_spectrum_) == set(blocks)
+    assert model.hessian_spectrum_path_[0]["body"].settings["epoch"] == 3
+
+
+def test_a_numeric_table_is_read_too(small):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.column_stack([X[:, 0], X[:, 1] ** 2])
+    model = small(hessian_spectrum=OPTIONS).fit(X, y)
+    assert model.hessian_spectrum_.settings["dtype"] == "float64"
+
+
+def test_absolute_error_refuses_the_gauss_newton_matrix(small, graphs, table):
+    model = small(hessian_spectrum={"matrix": "ggn"}, loss="absolute_error")
+    with pytest.raises(ValueError, match="matrix='hessian'"):
+        model.fit(graphs, table)
+    assert not hasattr(model, "module_")

@@ -1,0 +1,128 @@
+"""Multi-task against single-task models: pairing, budget, arithmetic."""
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl.encoders import GIN
+from skgnn_mtl.metrics import delta_m
+from skgnn_mtl.model_selection import SingleTaskComparison, compare_with_single_task
+from skgnn_mtl.weighting import Fixed
+
+
+class Constant(RegressorMixin, BaseEstimator):
+    """Predicts each task's mean, plus 1 when it has several tasks; tells its fits."""
+
+    fits: ClassVar[list] = []
+
+    def __init__(self, random_state=None, task_weighting=None, target_tasks=None):
+        self.random_state = random_state
+        self.task_weighting = task_weighting
+        self.target_tasks = target_tasks
+
+    def fit(self, X, y):
+        several = y.shape[1] > 1
+        self.mean_ = np.nanmean(y, axis=0) + several
+        Constant.fits.append((len(X), y, self.random_state, self.task_weighting))
+        return self
+
+    def predict(self, X):
+        return np.tile(self.mean_, (len(X), 1))
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = pd.DataFrame({"a": X[:, 0], "b": 100 * X[:, 1], "c": X[:, 2] ** 2})
+    y.iloc[::3, 1] = np.nan
+    return X, y
+
+
+def test_folds_seeds_and_labels_are_paired(data):
+    X, y = data
+    Constant.fits.clear()
+    cv = KFold(3, shuffle=True, random_state=0)
+    estimator = Constant(task_weighting="anything", target_tasks="a")
+    comparison = compare_with_single_task(estimator, X, y, cv=cv, random_states=(3, 7))
+    errors = comparison.errors
+    assert len(errors) == 3 * 3 * 2 * 2
+    assert len(Constant.fits) == 2 * 3 * (1 + 3)
+    single = [fit for fit in Constant.fits if fit[1].shape[1] == 1]
+    assert all(fit[1].notna().all().all() for fit in single)
+    assert {fit[3] for fit in single} == {"equal"}
+    assert {fit[2] for fit in Constant.fits} == {3, 7}
+    sizes = errors.groupby("task")["n_test"].sum()
+    assert sizes["b"] == 40 * 4
+    # The same labels on both sides of a pair.
+    both = errors.pivot_table(index=["task", "fold", "seed"], columns="model")
+    for name in ("n_train", "n_test"):
+        assert (both[name]["multi-task"] == both[name]["single-task"]).all()
+
+
+def test_errors_and_their_summary(data):
+    X, y = data
+    comparison = compare_with_single_task(Constant(), X, y, cv=4, metric="rmse")
+    first = comparison.errors.query("task == 'b' and fold == 0")
+    train, test = next(KFold(4).split(X))
+    truth = y["b"].to_numpy()[test]
+    mean = np.nanmean(y["b"].to_numpy()[train])
+    rmse = np.sqrt(np.nanmean((truth - mean) ** 2))
+    single = first.loc[first["model"] == "single-task", "error"].item()
+    np.testing.assert_allclose(single, rmse)
+    table = comparison.summary()
+    assert list(table.index) == ["a", "b", "c"]
+    assert (table["pairs"] == 4).all()
+    np.testing.assert_allclose(
+        comparison.delta_m, delta_m(table["multi-task"], table["single-task"])
+    )
+    change = comparison.paired().query("task == 'a'")["change"]
+    plain = change.std(ddof=1) / 2
+    wide = change.std(ddof=1) * np.sqrt(1 / 4 + 15 / 45)
+    np.testing.assert_allclose(table.loc["a", "standard_error"], wide)
+    assert wide > plain
+    assert table.loc["a", "wins"] == (change < 0).mean()
+
+
+def test_a_fold_without_a_test_label_is_left_out(data):
+    X, y = data
+    y = y.copy()
+    y.iloc[:20, 2] = np.nan
+    comparison = compare_with_single_task(Constant(), X, y, cv=KFold(3))
+    assert comparison.summary().loc["c", "pairs"] == 2
+    assert np.isfinite(comparison.delta_m)
+
+
+def test_the_real_estimator_in_a_pipeline(data):
+    X, y = data
+    model = make_pipeline(
+        StandardScaler(),
+        MultiTaskGNNRegressor(
+            GIN(width=8, n_layers=1, norm=None),
+            task_weighting=Fixed([1, 2, 3]),
+            target_tasks=[1],
+            max_epochs=2,
+        ),
+    )
+    first = compare_with_single_task(model, X, y.to_numpy(), cv=2)
+    again = compare_with_single_task(model, X, y.to_numpy(), cv=2, n_jobs=2)
+    assert isinstance(first, SingleTaskComparison)
+    pd.testing.assert_frame_equal(
+        first.errors.drop(columns="seconds"), again.errors.drop(columns="seconds")
+    )
+    assert list(first.errors["task"].unique()) == ["task_0", "task_1", "task_2"]
+
+
+def test_bad_input_is_refused(data):
+    X, y = data
+    with pytest.raises(ValueError, match="nothing to compare"):
+        compare_with_single_task(Constant(), X, y["a"])
+    with pytest.raises(ValueError, match="metric must be"):
+        compare_with_single_task(Constant(), X, y, metric="r2")
