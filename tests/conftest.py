@@ -20,3 +20,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder shared/data with the real data sets is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Folder of published weights, which are not part of the project."""
+    folder = SHARED / "weights"
+    if not folder.is_dir():
+        pytest.skip("the folder shared/weights with published weights is absent")
+    return folder

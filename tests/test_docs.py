@@ -28,7 +28,7 @@ MEMBERS = sorted(
     key=lambda member: member.__qualname__,
 )
 # Made by estimators, for those who write encoders and weightings.
-WITHOUT_EXAMPLE = {"GraphBatch", "GraphDataset", "GraphLoader"}
+WITHOUT_EXAMPLE = {"GraphBatch", "GraphDataset", "GraphLoader", "PlainPass"}
 
 
 def blocks(path: Path) -> list[tuple[int, str]]:

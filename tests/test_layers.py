@@ -20,6 +20,7 @@ LAYERS = {
     "encoders": 1,
     "readouts": 1,
     "weighting": 1,
+    "auxiliary": 1,
     "training": 2,
     "curvature": 2,
     "estimators": 3,
@@ -29,13 +30,18 @@ LAYERS = {
 # Who may know a package; a name without a slash stands for the whole folder.
 ALLOWED = {
     "skorch": {"training/_net.py"},
-    "rdkit": {"featurizers", "model_selection/_scaffold.py"},
+    "rdkit": {
+        "auxiliary/_chemistry.py",
+        "featurizers",
+        "model_selection/_scaffold.py",
+    },
     "gemmi": {"featurizers/_cif_reader.py"},
     "spglib": {"featurizers/_cif_reader.py"},
     "pymatgen": {"featurizers/_cif_reader.py", "featurizers/_neighbors.py"},
     "torch": {
         "_activations.py",
         "_component.py",
+        "auxiliary",
         "graphs",
         "encoders",
         "readouts",

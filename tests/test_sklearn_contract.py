@@ -1,8 +1,9 @@
 """scikit-learn's own checks on the real estimators, without expected failures."""
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import DMPNN, GIN
 
 # Full batches and no batch normalisation: the checks ask that an integer weight equals
@@ -23,4 +24,23 @@ SETTINGS = {"batch_size": 1000, "max_epochs": 60, "lr": 1e-2, "device": "cpu"}
     ]
 )
 def test_regressor(estimator, check):
+    check(estimator)
+
+
+# Two of the checks leave a single class to train on.
+@pytest.mark.filterwarnings("ignore:.*labels of one class only:UserWarning")
+@parametrize_with_checks(
+    [
+        MultiTaskGNNClassifier(GIN(width=32, n_layers=1, norm=None), **SETTINGS),
+        MultiTaskGNNClassifier(
+            DMPNN(width=32),
+            readout="attention",
+            head_hidden_dims=(16,),
+            class_weight="balanced",
+            task_weighting="upgrad",
+            **SETTINGS,
+        ),
+    ]
+)
+def test_classifier(estimator, check):
     check(estimator)

@@ -6,5 +6,16 @@ from ._dmpnn import DMPNN
 from ._gat import GAT
 from ._gcn import GCN
 from ._gin import GIN
+from ._graph_sage import GraphSAGE
+from ._pretrained import Pretrained
 
-__all__ = ["CGCNN", "DMPNN", "GAT", "GCN", "GIN", "GraphEncoder"]
+__all__ = [
+    "CGCNN",
+    "DMPNN",
+    "GAT",
+    "GCN",
+    "GIN",
+    "GraphEncoder",
+    "GraphSAGE",
+    "Pretrained",
+]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skgnn_mtl._activations import get_activation as get_activation
 from skgnn_mtl._component import Component
-from skgnn_mtl.graphs import GraphBatch, GraphSchema
+from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphSchema
 
 
 class GraphEncoder(Component, ABC):
@@ -25,9 +27,15 @@ class GraphEncoder(Component, ABC):
     ----------
     width : int
         Width of the node states; a constructor argument of every encoder.
+    schema : GraphSchema or None
+        What ``build`` was given; None before.
+    lr_scale : float
+        Factor on the learning rate of the encoder's parameters.
     """
 
     width: int
+    schema: GraphSchema | None = None
+    lr_scale: float = 1.0
 
     @abstractmethod
     def build(self, schema: GraphSchema) -> None:
@@ -53,6 +61,98 @@ class GraphEncoder(Component, ABC):
         states : Tensor of shape (n_nodes, width)
             One row a node.
         """
+
+    @property
+    def core(self) -> GraphEncoder:
+        """The encoder that computes: itself, or what a wrapper holds."""
+        return self
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Give the parts in the order of computation, the embedding of nodes first.
+
+        Returns
+        -------
+        stages : list of list of Module
+            Empty for an encoder that cannot be frozen layer by layer.
+        """
+        return []
+
+    def embed(
+        self,
+        X: GraphArray,
+        readout: str | Callable[[Tensor, GraphBatch], Tensor] = "mean",
+        *,
+        batch_size: int = 256,
+    ) -> np.ndarray:
+        """Embed graphs with a built encoder, in evaluation mode.
+
+        Parameters
+        ----------
+        X : GraphArray of shape (n_graphs,)
+            Graphs of the schema that the encoder was built for.
+        readout : {"mean", "sum"} or callable, default="mean"
+            Makes one vector a graph; a callable maps (states, batch), as a built
+            :class:`~skgnn_mtl.readouts.Readout` does.
+        batch_size : int, default=256
+            Graphs at a time.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_graphs, width)
+            One row a graph, NaN for an invalid one.
+
+        Raises
+        ------
+        ValueError
+            If the encoder is not built, or was built for other columns.
+        """
+        self._check_schema(X.schema)
+        reduce = (
+            _READOUTS.get(readout, readout) if isinstance(readout, str) else readout
+        )
+        if not callable(reduce):
+            raise ValueError(
+                f"readout must be one of {sorted(_READOUTS)} or a callable, "
+                f"got {readout!r}."
+            )
+        rows, training = np.flatnonzero(X.valid), self.training
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        self.eval()
+        try:
+            with torch.inference_mode():
+                parts = []
+                # An empty selection still tells the width of the result.
+                for start in range(0, max(len(rows), 1), batch_size):
+                    batch = X.batch(rows[start : start + batch_size]).to(device)
+                    parts.append(reduce(self(batch), batch).cpu())
+        finally:
+            self.train(training)
+        values = torch.cat(parts).numpy()
+        result = np.full((len(X), values.shape[1]), np.nan, dtype=values.dtype)
+        result[rows] = values
+        return result
+
+    def _check_schema(self, schema: GraphSchema) -> None:
+        """Refuse graphs that the weights are not made for."""
+        name = type(self).__name__
+        if self.schema is None:
+            raise ValueError(
+                f"{name} has no weights yet: load it with from_checkpoint, or take the "
+                "encoder of a fitted estimator."
+            )
+        if schema != self.schema:
+            raise ValueError(
+                f"The weights of {name} belong to graphs of schema "
+                f"{self.schema.name!r}, but these have "
+                f"{self.schema.difference(schema)} (weights against graphs). Featurize "
+                f'with SmilesToGraph(features="{self.schema.name}").'
+            )
+
+
+_READOUTS: dict[str, Callable[[Tensor, GraphBatch], Tensor]] = {
+    "mean": lambda states, batch: batch.membership.mean(states),
+    "sum": lambda states, batch: batch.membership.sum(states),
+}
 
 
 class Columns(nn.Module):
@@ -107,13 +207,20 @@ class Columns(nn.Module):
             parts.append(features)
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
-    def linear(self, width: int, *, bias: bool = True) -> nn.Module:
-        """Make a linear layer on the expansion, scaled for its sparse rows."""
-        layer = nn.Linear(self.width, width, bias=bias) if self.width else Zero(width)
+    def linear(self, width: int, *, bias: bool = True, spare: int = 0) -> nn.Module:
+        """Make a linear layer on the expansion, scaled for its sparse rows.
+
+        ``spare`` further columns, whose weights start at zero, stand behind it.
+        """
+        n_columns = self.width + spare
+        if not n_columns:
+            return Zero(width)
+        layer = nn.Linear(n_columns, width, bias=bias)
         bound = max(self.n_active, 1) ** -0.5
         with torch.no_grad():
             for parameter in layer.parameters():
                 parameter.uniform_(-bound, bound)
+            layer.weight[:, self.width :] = 0.0
         return layer
 
 

@@ -116,6 +116,7 @@ class CGCNN(GraphEncoder):
             Meaning of the columns of the graphs to come.
         """
         check_width(self)
+        self.schema = schema
         get_activation(self.activation)
         if self.aggregation not in ("mean", "sum"):
             raise ValueError(

@@ -88,6 +88,7 @@ class DMPNN(GraphEncoder):
                 "choose another encoder, for instance GIN."
             )
         check_width(self)
+        self.schema = schema
         get_activation(self.activation)
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skgnn_mtl.graphs import GraphBatch, Incidence
 
-from ._base import Columns
-from ._stack import LayerStack
+from ._checkpoint import Published
+from ._stack import EdgeColumns, LayerStack
 
 
 class GAT(LayerStack):
@@ -21,7 +23,9 @@ class GAT(LayerStack):
 
         m_{uv} = W h_u + b + e_{uv}, \quad
         s_{uv} = \mathrm{LeakyReLU}_{0.2}(a_1^T (W h_v + b) + a_2^T m_{uv}), \quad
-        h_v' = \sum_u \mathrm{softmax}_u(s_{uv})\, m_{uv},
+        h_v' = \sum_u \frac{e^{s_{uv} - M_v}}
+        {\sum_{u'} e^{s_{u'v} - M_v} + 10^{-16}}\, m_{uv}, \quad
+        M_v = \max(0, \max_u s_{uv}),
 
     and the heads, each of full width, are averaged.
 
@@ -40,6 +44,11 @@ class GAT(LayerStack):
     dropout : float, default=0.0
         Probability that a component of a node state is dropped.
 
+    Notes
+    -----
+    Where all scores of a node are very negative its weights do not sum to one: so did
+    the library of 2019 that the published weights were trained with.
+
     References
     ----------
     .. [1] P. Velickovic et al., "Graph Attention Networks", ICLR 2018.
@@ -52,6 +61,21 @@ class GAT(LayerStack):
     >>> GAT(n_heads=4)
     GAT(n_heads=4)
     """
+
+    _published: ClassVar[Published] = Published(
+        names={
+            "linear.weight": "weight_linear.weight",
+            "linear.bias": "weight_linear.bias",
+            "bias": "bias",
+        },
+        shapes=lambda width: {
+            "weight_linear.weight": (2 * width, width),
+            "weight_linear.bias": (2 * width,),
+            "att": (1, 2, 2 * width),
+            "bias": (width,),
+        },
+        n_heads=2,
+    )
 
     def __init__(
         self,
@@ -71,33 +95,32 @@ class GAT(LayerStack):
         self.activation = activation
         self.dropout = dropout
 
-    def _make_layer(self, edges: Columns) -> nn.Module:
+    def _make_layer(self, edges: EdgeColumns) -> nn.Module:
         return _GATLayer(self.width, self.n_heads, edges)
 
 
 class _GATLayer(nn.Module):
-    def __init__(self, width: int, n_heads: int, edges: Columns) -> None:
+    def __init__(self, width: int, n_heads: int, edges: EdgeColumns) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.linear = nn.Linear(width, n_heads * width)
-        self.edge_embedding = edges.linear(n_heads * width, bias=False)
-        self.loop = nn.Parameter(torch.zeros(n_heads * width))
+        self.edge_embedding = edges.embedding(n_heads * width)
         self.att_target = nn.Parameter(torch.empty(n_heads, width))
         self.att_message = nn.Parameter(torch.empty(n_heads, width))
         nn.init.xavier_uniform_(self.att_target)
         nn.init.xavier_uniform_(self.att_message)
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def forward(self, h: Tensor, edge_rows: Tensor, batch: GraphBatch) -> Tensor:
-        x = self.linear(h)
+    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
+        x, bonds = self.linear(h), self.edge_embedding(rows)
         messages = torch.cat(
-            [batch.source.gather(x) + self.edge_embedding(edge_rows), x + self.loop]
+            [batch.source.gather(x) + bonds, x + self.edge_embedding(loop)]
         )
         nodes = torch.arange(batch.n_nodes, device=h.device)
         target = Incidence(torch.cat([batch.target.owner, nodes]), batch.n_nodes)
         scores = target.gather(self._project(x, self.att_target))
         scores = scores + self._project(messages, self.att_message)
-        alpha = target.softmax(F.leaky_relu(scores, 0.2))
+        alpha = _attention(F.leaky_relu(scores, 0.2), target)
         weighted = alpha[:, :, None] * self._by_head(messages)
         out = self._by_head(target.sum(weighted.flatten(1)))
         return out.mean(dim=1) + self.bias
@@ -107,3 +130,13 @@ class _GATLayer(nn.Module):
 
     def _project(self, x: Tensor, vectors: Tensor) -> Tensor:
         return (self._by_head(x) * vectors).sum(dim=-1)
+
+
+def _attention(scores: Tensor, target: Incidence) -> Tensor:
+    """Softmax over the edges that arrive at a node, with the floor of the docstring."""
+    largest = scores.new_zeros(target.n_owners, scores.shape[1])
+    index = target.owner[:, None].expand_as(scores)
+    # The shift cancels in the ratio, so its gradient is zero.
+    largest = largest.scatter_reduce(0, index, scores.detach(), "amax")
+    weights = torch.exp(scores - largest[target.owner])
+    return weights / (target.gather(target.sum(weights)) + 1e-16)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphBatch
 
-from ._base import Columns
-from ._stack import LayerStack
+from ._checkpoint import Published
+from ._stack import EdgeColumns, LayerStack
+
+# The tensors of GCN and of GraphSAGE.
+LINEAR = Published(
+    names={"linear.weight": "linear.weight", "linear.bias": "linear.bias"},
+    shapes=lambda width: {"linear.weight": (width, width), "linear.bias": (width,)},
+)
 
 
 class GCN(LayerStack):
@@ -17,7 +25,8 @@ class GCN(LayerStack):
 
         h_v' = \sum_{u \in N(v) \cup v} \frac{W h_u + b + e_{uv}}{\sqrt{d_u d_v}},
 
-    where :math:`d_v` is the number of neighbours of v plus one, for the self-loop.
+    where :math:`d_v` is the number of neighbours of v plus one, for the self-loop,
+    which has an embedding of its own.
 
     Parameters
     ----------
@@ -46,6 +55,8 @@ class GCN(LayerStack):
     GCN(n_layers=3)
     """
 
+    _published: ClassVar[Published] = LINEAR
+
     def __init__(
         self, width=300, *, n_layers=5, norm="batch", activation="relu", dropout=0.0
     ) -> None:
@@ -56,23 +67,20 @@ class GCN(LayerStack):
         self.activation = activation
         self.dropout = dropout
 
-    def _make_layer(self, edges: Columns) -> nn.Module:
+    def _make_layer(self, edges: EdgeColumns) -> nn.Module:
         return _GCNLayer(self.width, edges)
 
 
 class _GCNLayer(nn.Module):
-    def __init__(self, width: int, edges: Columns) -> None:
+    def __init__(self, width: int, edges: EdgeColumns) -> None:
         super().__init__()
-        self.edge_embedding = edges.linear(width, bias=False)
+        self.edge_embedding = edges.embedding(width)
         self.linear = nn.Linear(width, width)
-        self.loop = nn.Parameter(self.linear.bias.detach().clone().zero_())
 
-    def forward(self, h: Tensor, edge_rows: Tensor, batch: GraphBatch) -> Tensor:
+    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
         # d^(-1/2) is applied on either side of the sum over neighbours.
         scale = (batch.target.counts + 1).to(h.dtype).rsqrt()[:, None]
         x = scale * self.linear(h)
-        bonds = self.edge_embedding(
-            batch.target.sum(batch.source.gather(scale) * edge_rows)
-        )
-        neighbours = batch.target.sum(batch.source.gather(x))
-        return scale * (neighbours + bonds + x + scale * self.loop)
+        bonds = batch.target.sum(batch.source.gather(scale) * rows) + scale * loop
+        neighbours = batch.target.transfer(x, batch.source)
+        return scale * (neighbours + x + self.edge_embedding(bonds))

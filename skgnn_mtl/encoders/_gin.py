@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphBatch
 
-from ._base import Columns, get_activation
-from ._stack import LayerStack
+from ._base import get_activation
+from ._checkpoint import Published
+from ._stack import EdgeColumns, LayerStack
 
 
 class GIN(LayerStack):
@@ -48,6 +51,20 @@ class GIN(LayerStack):
     GIN(norm=None, width=64)
     """
 
+    _published: ClassVar[Published] = Published(
+        names={
+            f"{ours}.{kind}": f"mlp.{theirs}.{kind}"
+            for ours, theirs in (("expand", 0), ("contract", 2))
+            for kind in ("weight", "bias")
+        },
+        shapes=lambda width: {
+            "mlp.0.weight": (2 * width, width),
+            "mlp.0.bias": (2 * width,),
+            "mlp.2.weight": (width, 2 * width),
+            "mlp.2.bias": (width,),
+        },
+    )
+
     def __init__(
         self, width=300, *, n_layers=5, norm="batch", activation="relu", dropout=0.0
     ) -> None:
@@ -58,21 +75,20 @@ class GIN(LayerStack):
         self.activation = activation
         self.dropout = dropout
 
-    def _make_layer(self, edges: Columns) -> nn.Module:
+    def _make_layer(self, edges: EdgeColumns) -> nn.Module:
         return _GINLayer(self.width, edges, self.activation)
 
 
 class _GINLayer(nn.Module):
-    def __init__(self, width: int, edges: Columns, activation: str) -> None:
+    def __init__(self, width: int, edges: EdgeColumns, activation: str) -> None:
         super().__init__()
-        self.edge_embedding = edges.linear(width, bias=False)
-        # The embedding of the self-loop is one constant, absorbed in this bias.
+        self.edge_embedding = edges.embedding(width)
         self.expand = nn.Linear(width, 2 * width)
         self.contract = nn.Linear(2 * width, width)
         self.activation = get_activation(activation)
 
-    def forward(self, h: Tensor, edge_rows: Tensor, batch: GraphBatch) -> Tensor:
+    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
         # Embedding is linear: embed the summed rows of a node, not those of each edge.
-        bonds = self.edge_embedding(batch.target.sum(edge_rows))
-        m = batch.target.sum(batch.source.gather(h)) + h + bonds
+        bonds = self.edge_embedding(batch.target.sum(rows) + loop)
+        m = batch.target.transfer(h, batch.source) + h + bonds
         return self.contract(self.activation(self.expand(m)))

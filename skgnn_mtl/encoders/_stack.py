@@ -1,14 +1,53 @@
-"""The frame that GIN, GCN and GAT share: embed, then normalised layers."""
+"""The frame that GIN, GCN, GraphSAGE and GAT share: embed, then normalised layers."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from skgnn_mtl.graphs import GraphBatch, GraphSchema
+from skgnn_mtl.graphs import HU2020, HU2020_SELF_LOOP, GraphBatch, GraphSchema
 
 from ._base import Columns, GraphEncoder, check_width, get_activation, make_norm
+from ._checkpoint import Published, read_checkpoint
+
+
+class EdgeColumns(nn.Module):
+    """Rows of the edges' columns, and one row for the loop of a node to itself.
+
+    The graphs of Hu et al. (2020) have codes of their own for the loop; in all others
+    a spare column tells it from the edges.
+
+    Parameters
+    ----------
+    schema : GraphSchema
+        Meaning of the columns.
+    """
+
+    loop: Tensor
+
+    def __init__(self, schema: GraphSchema) -> None:
+        super().__init__()
+        self.columns = Columns(schema.edge_columns, schema.edge_features)
+        self.spare = int(schema != HU2020)
+        loop = torch.zeros(self.columns.width + self.spare)
+        if self.spare:
+            loop[-1] = 1.0
+        else:
+            loop[torch.tensor(HU2020_SELF_LOOP) + self.columns.offsets] = 1.0
+        self.register_buffer("loop", loop, persistent=False)
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """Rows of the edges, (n_edges, width of the loop's row)."""
+        rows = self.columns(batch.edge_codes, batch.edge_features)
+        return F.pad(rows, (0, self.spare)) if self.spare else rows
+
+    def embedding(self, width: int) -> nn.Module:
+        """Make the linear map that embeds rows of edges and of the loop."""
+        return self.columns.linear(width, bias=False, spare=self.spare)
 
 
 class LayerStack(GraphEncoder):
@@ -22,10 +61,12 @@ class LayerStack(GraphEncoder):
     norm: str | None
     activation: str
     dropout: float
+    # What the published files call the tensors of a layer.
+    _published: ClassVar[Published]
 
     @abstractmethod
-    def _make_layer(self, edges: Columns) -> nn.Module:
-        """Make one layer, a map (h, edge rows, batch) -> (n_nodes, width)."""
+    def _make_layer(self, edges: EdgeColumns) -> nn.Module:
+        """Make one layer, a map (h, edge rows, loop row, batch) -> (n_nodes, width)."""
 
     def build(self, schema: GraphSchema) -> None:
         """Make the learnable tensors.
@@ -37,11 +78,12 @@ class LayerStack(GraphEncoder):
         """
         check_width(self)
         get_activation(self.activation)
+        self.schema = schema
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table
         )
-        self.edges = Columns(schema.edge_columns, schema.edge_features)
-        self.embedding = self.nodes.linear(self.width)
+        self.edges = EdgeColumns(schema)
+        self.embedding = self.nodes.linear(self.width, bias=False)
         self.layers = nn.ModuleList(
             self._make_layer(self.edges) for _ in range(self.n_layers)
         )
@@ -63,10 +105,85 @@ class LayerStack(GraphEncoder):
         states : Tensor of shape (n_nodes, width)
             One row a node.
         """
+        h = self.embed_nodes(batch)
+        return self.propagate(h, batch)
+
+    def embed_nodes(self, batch: GraphBatch) -> Tensor:
+        """Embed the columns of the nodes.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        embedded : Tensor of shape (n_nodes, width)
+            What the first layer receives.
+        """
+        return self.embedding(self.nodes(batch.node_codes, batch.node_features))
+
+    def propagate(self, embedded: Tensor, batch: GraphBatch) -> Tensor:
+        """Run the layers on embedded nodes.
+
+        Parameters
+        ----------
+        embedded : Tensor of shape (n_nodes, width)
+            What :meth:`embed_nodes` gives.
+        batch : GraphBatch
+            The graphs.
+
+        Returns
+        -------
+        states : Tensor of shape (n_nodes, width)
+            One row a node.
+        """
         activation = get_activation(self.activation)
-        h = self.embedding(self.nodes(batch.node_codes, batch.node_features))
-        edge_rows = self.edges(batch.edge_codes, batch.edge_features)
+        h, rows, loop = embedded, self.edges(batch), self.edges.loop
         for k, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            h = norm(layer(h, edge_rows, batch))
+            h = norm(layer(h, rows, loop, batch))
             h = self.drop(h if k == self.n_layers - 1 else activation(h))
         return h
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Give the embedding, then each layer with its normalisation.
+
+        Returns
+        -------
+        stages : list of list of Module
+            ``1 + n_layers`` entries.
+        """
+        pairs = zip(self.layers, self.norms, strict=True)
+        return [[self.embedding], *(list(pair) for pair in pairs)]
+
+    @classmethod
+    def from_checkpoint(cls, path, *, dropout: float = 0.0) -> Self:
+        """Read weights published by Hu et al. (2020), without executing anything.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file of github.com/snap-stanford/pretrain-gnns, or one with the same
+            tensors, bare or under the key "model".
+        dropout : float, default=0.0
+            Probability that a component of a node state is dropped in training; the
+            files do not store it.
+
+        Returns
+        -------
+        encoder : encoder of this class
+            Built for graphs of ``SmilesToGraph(features="hu2020")``, in evaluation
+            mode. Its sizes are those of the file.
+
+        Raises
+        ------
+        ValueError
+            If a tensor is missing, unknown or of the wrong shape, or if the file
+            belongs to another architecture.
+        """
+        sizes, tensors = read_checkpoint(path, cls.__name__, cls._published)
+        encoder = cls(**sizes)
+        encoder.dropout = dropout
+        encoder.build(HU2020)
+        encoder.load_state_dict(tensors)
+        return encoder.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -20,7 +20,6 @@ from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     InvalidParameterError,
-    Options,
     StrOptions,
 )
 from sklearn.utils.validation import (
@@ -30,26 +29,28 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._activations import ACTIVATIONS
 from skgnn_mtl._component import resolve_part
+from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
 from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
-from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
-    LOSSES,
     OPTIMIZERS,
     SCHEDULES,
+    Loss,
     MultiTaskModel,
     TrainingOptions,
     TrainingStep,
+    recalibrate,
     train,
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
 from ._curvature import SpectrumRecorder, check_options, curvature_problem
-from ._inputs import check_labels, read_graphs, read_targets, split_validation
+from ._inputs import check_labels, read_graphs, split_validation
 from ._io import read, write
 
 _MAX_SEED = 2**31 - 1
@@ -69,8 +70,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         "head_activation": [StrOptions(set(ACTIVATIONS))],
         "task_weighting": [str, TaskWeighting, callable],
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
-        "auxiliary_tasks": [Options(tuple, {()})],
-        "loss": [StrOptions(set(LOSSES)), callable],
+        "auxiliary_tasks": [list, tuple],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -100,7 +100,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
 
     # -- fitting ------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, groups, *, resume: bool, partial: bool) -> None:
+    def _fit(
+        self, X, y, sample_weight, groups, *, resume: bool, partial: bool, classes=None
+    ) -> None:
         """Train; with ``resume`` go on from the fitted state.
 
         A fit that fails leaves the estimator as it was. Only a training that breaks
@@ -108,7 +110,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         """
         before = dict(self.__dict__)
         try:
-            interrupted = self._fit_rows(X, y, sample_weight, groups, resume, partial)
+            interrupted = self._fit_rows(
+                X, y, sample_weight, groups, resume, partial, classes
+            )
         except BaseException:
             if "module_" not in self.__dict__:
                 before.pop("module_", None)
@@ -120,10 +124,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 "fit was interrupted; the estimator keeps the state reached so far."
             )
 
-    def _fit_rows(self, X, y, sample_weight, groups, resume, partial) -> bool:
+    def _fit_rows(self, X, y, sample_weight, groups, resume, partial, classes) -> bool:
         self._check_parameters()
         graphs = read_graphs(self, X, reset=not resume)
-        values, names = read_targets(self, graphs, y)
+        values, names = self._read_labels(graphs, y, sample_weight, resume, classes)
         weights = self._label_weights(graphs, values, sample_weight)
         if resume:
             self._check_same_tasks(values, names)
@@ -138,6 +142,11 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         labelled = (weights > 0).any(axis=1)
         if not labelled.any():
             raise ValueError("No row of X has a label: there is nothing to fit.")
+        if len(self.auxiliary_tasks):
+            # Graphs without labels can be learned from, too.
+            labelled = graphs.valid & (
+                weights.any(axis=1) | np.isnan(table).all(axis=1)
+            )
         watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
             rows, valid_rows = np.flatnonzero(labelled), None
@@ -148,12 +157,18 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             if not resume:
                 self._learn_targets(table[rows], weights[rows])
                 self._build()
+                if getattr(self.module_.encoder, "recalibrate", False):
+                    recalibrate(self.module_.encoder, graphs[rows], self._device())
             targets = self._encode_targets(table)
+            weights = self._weigh_classes(table, weights)
             train_set, valid_set = (
                 None
                 if part is None
-                else GraphDataset(graphs[part], targets[part], weights[part])
-                for part in (rows, valid_rows)
+                else GraphDataset(graphs[part], targets[part], weights[part], columns)
+                for part, columns in (
+                    (rows, self._auxiliary_columns(graphs[rows])),
+                    (valid_rows, ()),
+                )
             )
             self._forget_spectra()
             spectra = self._spectrum_recorder(graphs[rows], values[rows], seed, partial)
@@ -172,6 +187,36 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                     self.hessian_spectrum_path_ = spectra.path
             return interrupted
 
+    def _auxiliary_columns(self, graphs: GraphArray) -> list[np.ndarray]:
+        """Let the auxiliary tasks look at the training graphs, once."""
+        return [task.prepare(graphs) for task in self.module_.tasks()]
+
+    @abstractmethod
+    def _read_labels(
+        self, graphs: GraphArray, y, sample_weight, resume: bool, classes
+    ) -> tuple[np.ndarray, list[str]]:
+        """Read y as numbers in its own shape, NaN where unlabelled, and task names."""
+
+    @abstractmethod
+    def _as_given(self, table: np.ndarray) -> np.ndarray:
+        """Turn what was read (n, t) into labels as users write them."""
+
+    @abstractmethod
+    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
+        """Learn from the labels (n, t) of the training rows and their weights."""
+
+    @abstractmethod
+    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
+        """Bring labels (n, t) to what the network is to give."""
+
+    @abstractmethod
+    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Weights (n, t) of the labels in the losses."""
+
+    @abstractmethod
+    def _elementwise_loss(self) -> Loss:
+        """Give the loss of one output and one target."""
+
     def _check_parameters(self) -> None:
         """Check what scikit-learn's constraints cannot express, too."""
         self._validate_params()
@@ -187,7 +232,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 f"The 'validation' parameter of {name} must be a float in (0, 1) or a "
                 f"splitter. Got {self.validation!r} instead."
             )
-        check_options(self.hessian_spectrum, name, self.loss)
+        check_options(self.hessian_spectrum, name, getattr(self, "loss", None))
         try:
             absent = self._requested_device() != self._device()
         except RuntimeError as error:
@@ -279,7 +324,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 step,
                 train_set,
                 valid_set,
-                task_names=self.task_names_,
+                task_names=self.task_names_ + self.auxiliary_names_,
                 watched=watched,
                 options=self._options(partial=partial),
                 device=self._device(),
@@ -296,13 +341,15 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         return result.interrupted
 
     def _step(self, targets: np.ndarray, seed: int) -> TrainingStep:
+        all_targets = self.target_tasks is None and not self.auxiliary_names_
         return TrainingStep(
             self.task_weighting_,
-            LOSSES.get(self.loss) or self.loss,
-            self.n_tasks_,
-            # Of its own, so that all weightings see the same batches.
+            self._elementwise_loss(),
+            self.n_tasks_ + len(self.auxiliary_names_),
+            # Of their own, so that all weightings see the same batches and masks.
             generator=torch.Generator().manual_seed(seed ^ 0x5EED),
-            targets=None if self.target_tasks is None else targets.tolist(),
+            draws=torch.Generator().manual_seed(seed ^ 0xA11),
+            targets=None if all_targets else targets.tolist(),
         )
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:
@@ -313,7 +360,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self.history_ = earlier + result.history
         self.best_epoch_ = len(earlier) + result.best_epoch
         last = self.history_[-1]["task_weights"] if self.history_ else {}
-        weights = np.array([last.get(name, 1.0) for name in self.task_names_])
+        names = self.task_names_ + self.auxiliary_names_
+        weights = np.array([last.get(name, 1.0) for name in names])
         # Gradient methods may give negative weights: keep their signs.
         self.task_weights_ = weights / (abs(weights.mean()) or 1.0)
         self.__dict__.pop("_optimizer_state", None)
@@ -329,12 +377,19 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
 
     def _build(self) -> None:
         """Make the module and the weighting from clones of the parts."""
+        encoder = self.encoder
+        if isinstance(encoder, GraphEncoder) and not isinstance(encoder, Pretrained):
+            _refuse_weights(encoder)
         self._assemble(
-            resolve_part(self.encoder, encoders, GraphEncoder, "encoder"),
+            resolve_part(encoder, encoders, GraphEncoder, "encoder"),
             resolve_part(self.readout, readouts, Readout, "readout"),
             tuple(self.head_hidden_dims),
             self._resolve_weighting(),
             self.head_activation,
+            [
+                resolve_part(task, auxiliary, AuxiliaryTask, "auxiliary_tasks")
+                for task in self.auxiliary_tasks
+            ],
         )
 
     def _resolve_weighting(self) -> TaskWeighting:
@@ -344,11 +399,31 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
     def _assemble(
-        self, encoder, readout, hidden_dims, task_weighting, head_activation="relu"
+        self,
+        encoder,
+        readout,
+        hidden_dims,
+        task_weighting,
+        head_activation="relu",
+        auxiliary_tasks=(),
     ) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
+        names = self.auxiliary_names_ = auxiliary_names(auxiliary_tasks)
+        if set(names) & set(self.task_names_):
+            raise ValueError(
+                f"A column of y has the name of an auxiliary task: {names} beside "
+                f"{self.task_names_}. Rename the column."
+            )
         task_weighting.check_settings()
-        task_weighting.build(self.n_tasks_, self.task_names_)
+        if names and getattr(task_weighting, "gradients", None) == "representation":
+            raise ValueError(
+                "gradients='representation' cannot see auxiliary tasks, which read "
+                f"other things than the vector of a graph: {task_weighting!r}. Use "
+                "gradients='parameters'."
+            )
+        task_weighting.build(
+            self.n_tasks_ + len(names), self.task_names_ + self.auxiliary_names_
+        )
         model = MultiTaskModel(
             encoder,
             readout,
@@ -356,6 +431,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             self.n_tasks_,
             hidden_dims,
             head_activation,
+            auxiliary_tasks,
         )
         device = self._device()
         self.task_weighting_ = task_weighting.to(device)
@@ -421,10 +497,13 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         if partial or self.hessian_spectrum is False:
             return None
         name = type(self).__name__
-        options, at = check_options(self.hessian_spectrum, name, self.loss)
+        options, at = check_options(
+            self.hessian_spectrum, name, getattr(self, "loss", None)
+        )
         options = {"random_state": seed, "verbose": self.verbose, **options}
         # The targets' table keeps its names.
-        table = pd.DataFrame(values.reshape(len(values), -1), columns=self.task_names_)
+        given = self._as_given(values.reshape(len(values), -1))
+        table = pd.DataFrame(given, columns=self.task_names_)
 
         def compute() -> HessianSpectrum:
             return hessian_spectrum(self, graphs, table, **options)
@@ -435,7 +514,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         """Hand out functions, parameters, batches and names of the fitted network."""
         check_is_fitted(self)
         graphs = read_graphs(self, X, reset=False)
-        values, names = read_targets(self, graphs, y)
+        values, names = self._read_labels(graphs, y, None, True, None)
         table = values.reshape(len(values), -1)
         unnamed = [f"task_{t}" for t in range(self.n_tasks_)]
         if names not in (self.task_names_, unnamed):
@@ -545,6 +624,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 "hidden_dims": self.module_.hidden_dims,
                 "head_activation": self.module_.activation,
                 "task_weighting": self.task_weighting_,
+                "auxiliary_tasks": list(self.module_.auxiliary),
             },
             "fitted": {
                 name: value
@@ -589,6 +669,14 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         estimator.module_.eval()
         estimator.task_weighting_.load_state_dict(tensors["task_weighting"])
         return estimator
+
+
+def _refuse_weights(encoder: GraphEncoder) -> None:
+    if encoder.schema is not None:
+        raise ValueError(
+            f"encoder={encoder!r} has weights, which a fit would not use: pass "
+            "Pretrained(encoder) to start from them, clone(encoder) to start anew."
+        )
 
 
 def _on_accelerator(module: torch.nn.Module) -> bool:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
 from skgnn_mtl.graphs import GraphArray, GraphBatch
-from skgnn_mtl.training import LOSSES, MultiTaskModel, task_losses
+from skgnn_mtl.training import MultiTaskModel, task_losses
 
 _OPTIONS = {
     name: parameter.default
@@ -153,11 +153,13 @@ def curvature_problem(
     rows = np.asarray(choose(labelled))
     model = copy.deepcopy(estimator.module_).eval().to(getattr(torch, dtype))
     model.requires_grad_(True)
+    model.auxiliary = torch.nn.ModuleList()  # no task of y depends on their heads
     device = estimator._device()
     model.to(device)
     heads, outputs = _split_heads(model, estimator.task_names_)
     weights = labelled[rows].astype(dtype)
-    targets = np.nan_to_num(estimator._encode_targets(table[rows])) * weights
+    weights = estimator._weigh_classes(table[rows], weights).astype(dtype)
+    targets = np.nan_to_num(estimator._encode_targets(table[rows])) * (weights > 0)
     parts = [
         slice(start, start + batch_size) for start in range(0, len(rows), batch_size)
     ]
@@ -169,7 +171,7 @@ def curvature_problem(
         )
         for part in parts
     ]
-    loss = LOSSES.get(estimator.loss) or estimator.loss
+    loss = estimator._elementwise_loss()
     body = {n: p for n, p in model.named_parameters() if not n.startswith("heads.")}
     return TaskProblem(
         outputs=lambda batch: outputs(batch[0]),

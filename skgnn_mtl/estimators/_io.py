@@ -12,14 +12,19 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skgnn_mtl import encoders, readouts, weighting
+from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._component import Component, part_names
 from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.graphs import GraphSchema
 
 _FORMAT = "skgnn_mtl.estimator"
 # Only classes of these rooms are ever made from a file.
-_FAMILIES = {"encoders": encoders, "readouts": readouts, "weighting": weighting}
+_FAMILIES = {
+    "auxiliary": auxiliary,
+    "encoders": encoders,
+    "readouts": readouts,
+    "weighting": weighting,
+}
 
 
 def write(path, *, kind: str, values: dict, tensors: dict) -> None:
@@ -41,13 +46,15 @@ def write(path, *, kind: str, values: dict, tensors: dict) -> None:
     ValueError
         If a value cannot be expressed.
     """
+    sources: list[dict] = []
     header = {
         "format": _FORMAT,
         "kind": kind,
         "version": version("skgnn_mtl"),
-        "values": encode(values, kind),
+        "values": encode(values, kind, sources),
     }
-    torch.save({"header": json.dumps(header), "tensors": tensors}, path)
+    content = {"header": json.dumps(header), "tensors": tensors, "sources": sources}
+    torch.save(content, path)
 
 
 def read(path, *, kind: str) -> tuple[dict, dict]:
@@ -81,10 +88,10 @@ def read(path, *, kind: str) -> tuple[dict, dict]:
             raise ValueError(f"{path} is not a saved {kind}.") from error
     if not known or found != kind:
         raise ValueError(f"{path} holds a {found}, not a {kind}.")
-    return decode(header["values"]), content["tensors"]
+    return decode(header["values"], content["sources"]), content["tensors"]
 
 
-def encode(value: Any, where: str) -> Any:
+def encode(value: Any, where: str, sources: list[dict]) -> Any:
     """Express a value in JSON.
 
     Parameters
@@ -93,6 +100,8 @@ def encode(value: Any, where: str) -> Any:
         Numbers, strings, arrays, containers, schemas, and parts of this package.
     where : str
         Where the value stands, for the message.
+    sources : list of dict
+        Receives the weights of pretrained encoders.
 
     Returns
     -------
@@ -109,12 +118,13 @@ def encode(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):
-        return [encode(item, where) for item in value]
+        return [encode(item, where, sources) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [encode(item, where) for item in value]}
+        return {"tuple": [encode(item, where, sources) for item in value]}
     if isinstance(value, dict):
         pairs = [
-            [encode(k, where), encode(v, f"{where}.{k}")] for k, v in value.items()
+            [encode(k, where, sources), encode(v, f"{where}.{k}", sources)]
+            for k, v in value.items()
         ]
         return {"dict": pairs}
     if isinstance(value, np.ndarray):
@@ -130,34 +140,43 @@ def encode(value: Any, where: str) -> Any:
     if isinstance(value, Component) and _family(value):
         parameters = BaseEstimator.get_params(value, deep=False)
         name = f"{_family(value)}.{type(value).__name__}"
-        return {"part": name, "parameters": encode(parameters, f"{where}.{name}")}
+        expressed = encode(parameters, f"{where}.{name}", sources)
+        source = _source(value)
+        if source is None:
+            return {"part": name, "parameters": expressed}
+        sources.append(source.state_dict())
+        schema = encode(source.schema, where, sources)
+        known = {"schema": schema, "weights": len(sources) - 1}
+        return {"part": name, "parameters": expressed, "source": known}
     raise ValueError(
         f"save() keeps numbers, strings and the parts of skgnn_mtl, but {where} is "
         f"{value!r}. Set it to another value first, or pickle the estimator."
     )
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, sources: list[dict]) -> Any:
     """Give back what :func:`encode` expressed.
 
     Parameters
     ----------
     value : object
         Parsed JSON.
+    sources : list of dict
+        Weights of pretrained encoders.
 
     Returns
     -------
     original : object
-        Parts come back unbuilt.
+        Parts come back unbuilt, but for the sources of pretrained encoders.
     """
     if isinstance(value, list):
-        return [decode(item) for item in value]
+        return [decode(item, sources) for item in value]
     if not isinstance(value, dict):
         return value
     if "tuple" in value:
-        return tuple(decode(item) for item in value["tuple"])
+        return tuple(decode(item, sources) for item in value["tuple"])
     if "dict" in value:
-        return {decode(k): decode(v) for k, v in value["dict"]}
+        return {decode(k, sources): decode(v, sources) for k, v in value["dict"]}
     if "array" in value:
         dtype = np.dtype(value["dtype"])
         return np.array(value["array"], dtype=object if dtype.hasobject else dtype)
@@ -169,7 +188,18 @@ def decode(value: Any) -> Any:
     members = part_names(_FAMILIES[family], Component) if family in _FAMILIES else {}
     if name.lower() not in members:
         raise ValueError(f"The file names a part that is unknown: {value['part']}.")
-    return members[name.lower()](**decode(value["parameters"]))
+    part = members[name.lower()](**decode(value["parameters"], sources))
+    source = _source(part) if "source" in value else None
+    if source is not None:
+        source.build(decode(value["source"]["schema"], sources))
+        source.load_state_dict(sources[value["source"]["weights"]])
+        source.eval()
+    return part
+
+
+def _source(part: Component) -> encoders.GraphEncoder | None:
+    """Find the encoder whose weights are a parameter of a part."""
+    return part.encoder if isinstance(part, encoders.Pretrained) else None
 
 
 def _family(part: Component) -> str | None:

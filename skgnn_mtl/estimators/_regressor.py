@@ -7,11 +7,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl.metrics import nan_r2_score
+from skgnn_mtl.training import LOSSES, Loss
 
 from ._base import BaseMultiTaskGNN
 from ._cgcnn import read_checkpoint
+from ._inputs import read_targets
 
 
 class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
@@ -24,8 +27,9 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
     Parameters
     ----------
     encoder : str or GraphEncoder, default="gin"
-        Makes node states: "gin", "gcn", "gat", "dmpnn", "cgcnn" (for crystals), or an
-        instance such as ``DMPNN(width=600)``, which is cloned.
+        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
+        crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
+        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="mean"
         Makes one vector a graph: "mean", "sum", "attention", or an instance.
     head_hidden_dims : tuple of int, default=()
@@ -43,8 +47,11 @@ default="relu"
         Names or positions of the tasks that count in early stopping and in the
         "plateau" schedule, and that "gcs", "gns" and "anchoredpcgrad" help with the
         other tasks; None stands for all.
-    auxiliary_tasks : tuple, default=()
-        Self-supervised tasks to train along; no other value is accepted yet.
+    auxiliary_tasks : sequence of str or AuxiliaryTask, default=()
+        Tasks to train along, which need no labels: names of classes of
+        ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
+        instances. They are entries of the losses behind the columns of ``y``; graphs
+        without any label take part in them.
     loss : {"squared_error", "absolute_error", "huber"} or callable, default=\
 "squared_error"
         Loss of one label, of standardised targets; a callable maps outputs and
@@ -125,8 +132,10 @@ callable, default="cosine"
         Columns of the graphs seen in fit.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
         What the targets were standardised with, in units of ``y``.
-    task_weights_ : ndarray of shape (n_tasks,)
+    task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
         Weights of the last epoch, divided by their mean.
+    auxiliary_names_ : list of str
+        Names of the auxiliary tasks, as in ``history_``.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
     hessian_spectrum_ : HessianSpectrum or dict
@@ -164,6 +173,7 @@ callable, default="cosine"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultiTaskGNN._parameter_constraints,
+        "loss": [StrOptions(set(LOSSES)), callable],
         "normalize_targets": ["boolean"],
     }
 
@@ -394,6 +404,18 @@ callable, default="cosine"
         estimator.module_.load_state_dict(checkpoint.tensors)
         estimator.module_.eval()
         return estimator
+
+    def _read_labels(self, graphs, y, sample_weight, resume, classes):
+        return read_targets(self, graphs, y)
+
+    def _as_given(self, table: np.ndarray) -> np.ndarray:
+        return table
+
+    def _elementwise_loss(self) -> Loss:
+        return LOSSES.get(self.loss) or self.loss
+
+    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return weights
 
     def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
         """Learn mean and scale of each task over its labelled, weighted rows."""

@@ -4,6 +4,9 @@ from ._array import GraphArray
 from ._batch import GraphBatch
 from ._dataset import GraphDataset, GraphLoader
 from ._incidence import Incidence
+from ._schema import HU2020 as HU2020
+from ._schema import HU2020_MASKED_ATOM as HU2020_MASKED_ATOM
+from ._schema import HU2020_SELF_LOOP as HU2020_SELF_LOOP
 from ._schema import GraphSchema
 from ._unfolding import Classes, edge_classes
 

@@ -90,6 +90,53 @@ class GraphBatch:
         }
         return replace(self, **moved)
 
+    def with_node_codes(self, node_codes: Tensor) -> GraphBatch:
+        """Give the same graphs with other categorical columns of the nodes.
+
+        Parameters
+        ----------
+        node_codes : Tensor of shape (n_nodes, n_columns)
+            The columns.
+
+        Returns
+        -------
+        batch : GraphBatch
+            A new batch that shares all else.
+        """
+        batch = replace(self, node_codes=node_codes)
+        # The incidences do not depend on columns, and have been sorted already.
+        known = ("source", "target", "membership")
+        vars(batch).update({k: v for k, v in vars(self).items() if k in known})
+        return batch
+
+    def induced(self, kept: Tensor) -> tuple[GraphBatch, Tensor]:
+        """Keep some nodes and the edges between them.
+
+        Parameters
+        ----------
+        kept : Tensor of bool of shape (n_nodes,)
+            Which nodes.
+
+        Returns
+        -------
+        batch : GraphBatch
+            As many graphs, of which some may be empty.
+        position : Tensor of int64 of shape (n_nodes,)
+            Number of each kept node in the new batch.
+        """
+        edges = kept[self.edge_index].all(dim=0)
+        position = kept.cumsum(0) - 1
+        batch = replace(
+            self,
+            node_codes=self.node_codes[kept],
+            node_features=self.node_features[kept],
+            graph_of_node=self.graph_of_node[kept],
+            edge_codes=self.edge_codes[edges],
+            edge_features=self.edge_features[edges],
+            edge_index=position[self.edge_index[:, edges]],
+        )
+        return batch, position
+
     def __len__(self) -> int:
         return self.n_graphs
 

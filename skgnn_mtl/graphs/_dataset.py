@@ -24,14 +24,17 @@ class GraphDataset(torch.utils.data.Dataset):
         Labels; the value of an unlabelled entry is never read.
     weights : ndarray of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
+    columns : sequence of ndarray of shape (n_graphs, n_columns), default=()
+        What auxiliary tasks know about each graph.
     """
 
-    def __init__(self, graphs: GraphArray, targets, weights) -> None:
+    def __init__(self, graphs: GraphArray, targets, weights, columns=()) -> None:
         dtype = graphs.schema.dtype
         self.graphs = graphs
         # A zero in place of NaN keeps 0 * NaN out of the losses.
         self.targets = np.where(weights > 0, targets, 0.0).astype(dtype)
         self.weights = np.asarray(weights, dtype=dtype)
+        self.columns = [np.asarray(values, dtype=dtype) for values in columns]
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -39,10 +42,11 @@ class GraphDataset(torch.utils.data.Dataset):
     def __getitem__(self, i: int):
         return self.__getitems__([i])
 
-    def __getitems__(self, rows) -> tuple[GraphBatch, tuple[Tensor, Tensor]]:
-        """Gather a batch: its graphs, targets and weights."""
-        labels = torch.from_numpy(self.targets[rows])
-        return self.graphs.batch(rows), (labels, torch.from_numpy(self.weights[rows]))
+    def __getitems__(self, rows) -> tuple[GraphBatch, tuple[Tensor, ...]]:
+        """Gather a batch: its graphs, then targets, weights and columns."""
+        tables = (self.targets, self.weights, *self.columns)
+        labels = tuple(torch.from_numpy(table[rows]) for table in tables)
+        return self.graphs.batch(rows), labels
 
 
 class GraphLoader:
@@ -75,7 +79,7 @@ class GraphLoader:
     def __len__(self) -> int:
         return len(self._bounds()) - 1
 
-    def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, Tensor]]]:
+    def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, ...]]]:
         n = len(self.dataset)
         order = np.arange(n)
         if self.shuffle:

@@ -117,3 +117,15 @@ class GraphSchema:
         # Files of the first release have none.
         restored["node_table"] = tuple(map(tuple, values.get("node_table", ())))
         return cls(**restored)
+
+
+# Graphs of Hu et al. (2020), as their published weights expect them: the sizes are the
+# rows of the embeddings. Codes that no molecule has are set by the model.
+HU2020 = GraphSchema(
+    "hu2020",
+    node_columns=(("atomic_number", 120), ("chirality", 3)),
+    edge_columns=(("bond_type", 6), ("direction", 3)),
+    paired_edges=True,
+)
+HU2020_SELF_LOOP = (4, 0)
+HU2020_MASKED_ATOM = (119, 0)

@@ -8,12 +8,18 @@ largest unit is the only one that counts.
 from ._comparison import delta_m, mean_rank
 from ._scorers import (
     nan_r2_scorer,
+    nan_roc_auc_scorer,
     neg_nan_mean_absolute_error_scorer,
     neg_nan_root_mean_squared_error_scorer,
     per_task_scorers,
     task_scorer,
 )
-from ._scores import nan_mean_absolute_error, nan_r2_score, nan_root_mean_squared_error
+from ._scores import (
+    nan_mean_absolute_error,
+    nan_r2_score,
+    nan_roc_auc_score,
+    nan_root_mean_squared_error,
+)
 
 __all__ = [
     "delta_m",
@@ -21,6 +27,8 @@ __all__ = [
     "nan_mean_absolute_error",
     "nan_r2_score",
     "nan_r2_scorer",
+    "nan_roc_auc_score",
+    "nan_roc_auc_scorer",
     "nan_root_mean_squared_error",
     "neg_nan_mean_absolute_error_scorer",
     "neg_nan_root_mean_squared_error_scorer",

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import make_scorer
 
@@ -18,8 +19,10 @@ from sklearn.metrics._scorer import _BaseScorer
 
 from ._scores import (
     METRICS,
+    _as_codes,
     nan_mean_absolute_error,
     nan_r2_score,
+    nan_roc_auc_score,
     nan_root_mean_squared_error,
 )
 from ._tables import column_names, listed, read_scored
@@ -33,6 +36,28 @@ neg_nan_root_mean_squared_error_scorer = make_scorer(
 )
 
 
+class RocAucScorer(_BaseScorer):
+    """Scorer that asks for logits, or else for probabilities of the second class."""
+
+    def _score(
+        self, method_caller: Callable, estimator: Any, X: Any, y_true: Any, **kwargs
+    ) -> float:
+        return self._score_func(y_true, second_class(estimator, X), **kwargs)
+
+
+def second_class(estimator: Any, X: Any) -> np.ndarray:
+    """Scores of the second class of each task, (n,) or (n, t)."""
+    if hasattr(estimator, "decision_function"):
+        return estimator.decision_function(X)
+    found = estimator.predict_proba(X)
+    if isinstance(found, list):
+        return np.column_stack([task[:, -1] for task in found])
+    return found[:, -1]
+
+
+nan_roc_auc_scorer = RocAucScorer(nan_roc_auc_score, 1, {})
+
+
 def task_scorer(
     metric: str, task: int | str, *, task_names: Sequence[str] | None = None
 ) -> _BaseScorer:
@@ -40,7 +65,7 @@ def task_scorer(
 
     Parameters
     ----------
-    metric : {"r2", "mae", "rmse"}
+    metric : {"r2", "mae", "rmse", "roc_auc"}
         The score; "mae" and "rmse" are negated, so that more is better.
     task : int or str
         Position of the task among the columns of ``y``, or its name. A name is looked
@@ -99,7 +124,7 @@ def per_task_scorers(
     task_names : sequence of str
         Names of the columns of ``y``, for instance ``y.columns``. Where ``y`` is a
         DataFrame, a part of its columns is enough.
-    metric : {"mae", "rmse", "r2"}, default="mae"
+    metric : {"mae", "rmse", "r2", "roc_auc"}, default="mae"
         The score; the values of "mae" and "rmse" are negated errors, since
         scikit-learn maximises.
 
@@ -172,7 +197,10 @@ class TaskScorer(_BaseScorer):
     def _score(
         self, method_caller: Callable, estimator: Any, X: Any, y_true: Any, **kwargs
     ) -> float:
-        y_pred = method_caller(estimator, "predict", X)
+        if self._metric == "roc_auc":
+            y_true, y_pred = _as_codes(y_true), second_class(estimator, X)
+        else:
+            y_pred = method_caller(estimator, "predict", X)
         scored = read_scored(y_true, y_pred, kwargs.get("sample_weight"))
         k = self._position(y_true, estimator, len(scored.names))
         column = slice(k, k + 1)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import roc_auc_score
 
 from ._tables import Scored, listed, read_scored
 
@@ -194,6 +196,62 @@ def nan_root_mean_squared_error(
     return _averaged(METRICS["rmse"], y_true, y_pred, sample_weight, multioutput)
 
 
+def nan_roc_auc_score(
+    y_true, y_score, *, sample_weight=None, multioutput="uniform_average"
+) -> float | np.ndarray:
+    """Area under the ROC curve of each task on its labelled rows.
+
+    The probability that a row of the second class is scored above one of the first,
+    where the classes of a task are its two labels in sorted order.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels of any two values a task; NaN or None = unlabelled. The columns of a
+        DataFrame name the tasks.
+    y_score : array-like of the shape of `y_true`
+        Scores of the second class: logits or probabilities. A row that is NaN in every
+        task (an invalid graph) is left out, with a warning.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+    multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
+        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
+        mean.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_tasks,)
+        1 for a perfect order, 0.5 for a random one. An undefined task is NaN in the raw
+        values.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a score is infinite or missing in some tasks only, a task has
+        more than two labels, or no task is defined.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        Names the tasks without rows of both classes, which are left out of the mean.
+
+    See Also
+    --------
+    sklearn.metrics.roc_auc_score : The same for one task without NaN.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.metrics import nan_roc_auc_score
+    >>> nan = float("nan")
+    >>> y_true = [[0, 1], [1, nan], [0, 0], [1, 1]]
+    >>> y_score = [[0.1, 0.9], [0.8, 0.2], [0.9, 0.3], [0.7, 0.6]]
+    >>> nan_roc_auc_score(y_true, y_score, multioutput="raw_values")
+    array([0.5, 1. ])
+    """
+    codes = _as_codes(y_true)
+    return _averaged(METRICS["roc_auc"], codes, y_score, sample_weight, multioutput)
+
+
 class Metric(NamedTuple):
     """A score per task: its map, what it needs, and whether more of it is better.
 
@@ -236,6 +294,39 @@ def _rmse(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.sqrt(_weighted_mean((true - pred) ** 2, weight))
 
 
+def _roc_auc(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    values = np.full(true.shape[1], np.nan)
+    for task in range(true.shape[1]):
+        rows = weight[:, task] > 0
+        n_labels = len(np.unique(true[rows, task]))
+        if n_labels > 2:
+            raise ValueError(f"Column {task} has {n_labels} labels; two are wanted.")
+        if n_labels == 2:
+            values[task] = roc_auc_score(
+                true[rows, task] == true[rows, task].max(),
+                pred[rows, task],
+                sample_weight=weight[rows, task],
+            )
+    return values
+
+
+def _as_codes(y_true: Any) -> Any:
+    """Replace strings by their positions among the sorted labels of a column."""
+    table = np.asarray(y_true)
+    if table.dtype.kind not in "OUST" or table.ndim not in (1, 2):
+        return y_true
+    missing = pd.isna(table)
+    if not any(isinstance(value, str) for value in table[~missing]):
+        return y_true
+    codes = np.full(table.shape, np.nan)
+    for task in np.ndindex(table.shape[1:]):
+        rows = ~missing[:, *task]
+        labels = table[:, *task][rows].astype(str)
+        codes[rows, *task] = np.unique(labels, return_inverse=True)[1]
+    columns = getattr(y_true, "columns", None)
+    return codes if columns is None else pd.DataFrame(codes, columns=columns)
+
+
 def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Mean of each column (n, t) -> (t,); NaN where a column has no weight."""
     total = weight.sum(axis=0)
@@ -246,6 +337,7 @@ METRICS = {
     "r2": Metric(_r2, nan_r2_score, "two distinct labels", True),
     "mae": Metric(_mae, nan_mean_absolute_error, "a label", False),
     "rmse": Metric(_rmse, nan_root_mean_squared_error, "a label", False),
+    "roc_auc": Metric(_roc_auc, nan_roc_auc_score, "two distinct labels", True),
 }
 
 

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skgnn_mtl.auxiliary import PlainPass, auxiliary_losses
 from skgnn_mtl.graphs import GraphBatch, GraphDataset, GraphLoader
 
-from ._loss import Loss, task_losses
+from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
+from ._replay import frozen_statistics
+
+Seed = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,13 @@ class TaskPass:
         Input of the heads.
     outputs : Tensor of shape (n_graphs, n_tasks)
         Predictions, with their graph.
-    losses, mass : Tensor of shape (n_tasks,)
+    losses, mass : Tensor of shape (n_tasks + n_auxiliary,)
         Detached losses, and the summed label weights they are means over.
     slopes : Tensor of shape (n_graphs, n_tasks)
         Derivative of loss t with respect to output column t.
+    auxiliary : list of (Tensor or None)
+        Losses of auxiliary tasks, with their graph; None for an absent one. They count
+        as tasks behind the columns of the outputs.
     """
 
     representation: Tensor
@@ -41,6 +48,7 @@ class TaskPass:
     losses: Tensor
     mass: Tensor
     slopes: Tensor
+    auxiliary: Sequence[Tensor | None] = ()
 
     def column(self, task: int) -> Tensor:
         """Slopes of one task, zero in the other columns; shaped like the outputs."""
@@ -48,40 +56,109 @@ class TaskPass:
         cotangent[:, task] = self.slopes[:, task]
         return cotangent
 
+    def seed(self, task: int) -> Seed:
+        """Where the gradient of a task's loss begins."""
+        n_tasks = self.slopes.shape[1]
+        if task < n_tasks:
+            return self.outputs, self.column(task)
+        loss = self.auxiliary[task - n_tasks]
+        assert loss is not None, "an absent task has no gradient"
+        return loss, torch.ones_like(loss)
+
+    def seeds(self, weights: Tensor) -> list[Seed]:
+        """Where the gradient of a weighted sum of all losses begins.
+
+        Parameters
+        ----------
+        weights : Tensor of shape (n_tasks + n_auxiliary,)
+            Weights of all tasks.
+
+        Returns
+        -------
+        seeds : list of pairs of Tensors
+            Tensors, and their cotangents.
+        """
+        n_tasks = self.slopes.shape[1]
+        weights = weights.to(self.slopes)
+        return [
+            (self.outputs, self.slopes * weights[:n_tasks]),
+            *(
+                (loss, weight)
+                for loss, weight in zip(self.auxiliary, weights[n_tasks:], strict=True)
+                if loss is not None
+            ),
+        ]
+
 
 def task_pass(
-    model: MultiTaskModel, graphs: GraphBatch, labels: tuple[Tensor, Tensor], loss: Loss
+    model: MultiTaskModel,
+    graphs: GraphBatch,
+    labels: Labels,
+    loss: Loss,
+    draws: torch.Generator | None = None,
 ) -> TaskPass:
     """Run the network forward and find the slopes of the losses.
 
     Parameters
     ----------
     model : MultiTaskModel
-        Has ``represent`` and ``heads``.
+        The network.
     graphs : GraphBatch
         The batch.
-    labels : tuple of two Tensors of shape (n_graphs, n_tasks)
-        Targets, and weights of the labels.
+    labels : tuple of Tensors of shape (n_graphs, n_tasks)
+        Targets and weights of the labels; then the columns of auxiliary tasks.
     loss : callable
         Elementwise loss.
+    draws : torch.Generator, optional
+        Randomness of the auxiliary tasks, which are left out without it.
 
     Returns
     -------
     result : TaskPass
         Everything that gradients are made of.
     """
-    targets, weights = (part.to(graphs.device) for part in labels)
-    z = model.represent(graphs)
-    outputs = model.heads(z)
+    z, outputs, extra = forward_pass(model, graphs, labels, draws)
+    targets, weights = (part.to(graphs.device) for part in labels[:2])
     at = outputs.detach().requires_grad_()
     losses, mass = task_losses(at, targets, weights, loss)
     (slopes,) = torch.autograd.grad(losses.sum(), at)
-    return TaskPass(z, outputs, losses.detach(), mass, slopes)
+    counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
+    mass = torch.cat([mass, *(count[None] for count in counts)])
+    return TaskPass(z, outputs, with_auxiliary(losses, extra), mass, slopes, extra)
+
+
+def forward_pass(
+    model: MultiTaskModel,
+    graphs: GraphBatch,
+    labels: Labels,
+    draws: torch.Generator | None,
+) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+    """Run the network on a batch, and its auxiliary tasks if ``draws`` is given.
+
+    Returns the input of the heads, their outputs, and the losses of the auxiliary
+    tasks, whose passes leave the statistics of batch normalisation alone.
+    """
+    nodes = model.encoder(graphs)
+    vectors = model.readout(nodes, graphs)
+    z = model.trunk(vectors)
+    if draws is None or not len(model.auxiliary):
+        return z, model.heads(z), []
+    seen = PlainPass(model.encoder, graphs, nodes, vectors, draws)
+    with frozen_statistics(model):
+        extra = auxiliary_losses(model.tasks(), seen, labels[2:])
+    return z, model.heads(z), extra
+
+
+def with_auxiliary(losses: Tensor, extra: Sequence[Tensor | None]) -> Tensor:
+    """Append the losses of auxiliary tasks, 0 for absent ones; detached."""
+    zero = losses.new_zeros(1)
+    values = [zero if x is None else x.detach().to(losses)[None] for x in extra]
+    return torch.cat([losses.detach(), *values])
 
 
 def shared_parameters(model: MultiTaskModel) -> list[nn.Parameter]:
     """Trainable parameters in front of the heads, in the order of the model."""
-    own = {id(parameter) for parameter in model.heads.parameters()}
+    own = {id(parameter) for parameter in model.head_parameters()}
     return [p for p in model.parameters() if p.requires_grad and id(p) not in own]
 
 
@@ -102,6 +179,7 @@ def fill_jacobian(
     tasks: Tensor,
     parameters: Sequence[Tensor],
     chunk: int = 1,
+    pool: Tensor | None = None,
 ) -> None:
     """Write the gradients of some tasks' losses into rows.
 
@@ -112,34 +190,39 @@ def fill_jacobian(
     result : TaskPass
         The forward pass; its graph is kept.
     tasks : Tensor of int64 of shape (t,), on the CPU
-        Which tasks.
+        Which tasks, in order.
     parameters : sequence of Tensors
         What to differentiate by.
     chunk : int
         Tasks differentiated at a time. On a CPU one at a time is fastest; on an
         accelerator small networks are bound by the launch of kernels.
+    pool : Tensor of shape (n_tasks,), optional
+        Row 0 is the sum of the losses with these weights in place of ``tasks[0]``.
     """
     if not parameters:
         return
-    if chunk > 1:
-        for rows in torch.arange(len(tasks)).split(chunk):
-            _fill_rows(
-                jacobian[rows[0] : rows[-1] + 1], result, tasks[rows], parameters
-            )
-        return
-    for row, task in zip(jacobian, tasks.tolist(), strict=True):
-        grads = torch.autograd.grad(
-            result.outputs,
-            parameters,
-            result.column(task),
-            retain_graph=True,
-            materialize_grads=True,
-        )
+    seeds = [result.seed(task) for task in tasks.tolist()]
+    if pool is not None:
+        seeds[0] = (result.outputs, result.slopes * pool.to(result.slopes))
+    columns = [cotangent for tensor, cotangent in seeds if tensor is result.outputs]
+    n_done = len(columns) if chunk > 1 else 0
+    for start in range(0, n_done, chunk):
+        _fill_rows(jacobian, result, columns, slice(start, start + chunk), parameters)
+    for row, seed in zip(jacobian[n_done:], seeds[n_done:], strict=True):
+        grads = gradients([seed], parameters)
         torch.cat([grad.reshape(-1) for grad in grads], out=row)
 
 
-def _fill_rows(rows: Tensor, result: TaskPass, tasks: Tensor, parameters) -> None:
-    cotangents = torch.stack([result.column(task) for task in tasks.tolist()])
+def gradients(seeds: Sequence[Seed], parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Differentiate, and keep the graph; zeros where nothing depends."""
+    tensors, cotangents = zip(*seeds, strict=True)
+    return torch.autograd.grad(
+        tensors, parameters, cotangents, retain_graph=True, materialize_grads=True
+    )
+
+
+def _fill_rows(jacobian, result: TaskPass, columns, where: slice, parameters) -> None:
+    rows, cotangents = jacobian[: len(columns)][where], torch.stack(columns[where])
     grads = torch.autograd.grad(
         result.outputs,
         parameters,

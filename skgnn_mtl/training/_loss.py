@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+# Targets and weights, then what auxiliary tasks know of the graphs.
+Labels = tuple[Tensor, ...]
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -21,6 +23,11 @@ def _absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.huber_loss(outputs, targets, reduction="none")
+
+
+def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Logistic loss of logits, for labels 0 and 1."""
+    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
 
 
 # Elementwise: (outputs, standardised targets) -> losses of the same shape.

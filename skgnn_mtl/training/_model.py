@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from skgnn_mtl._activations import get_activation
+from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
@@ -29,6 +31,8 @@ class MultiTaskModel(nn.Module):
         Widths of the shared hidden layers between readout and heads.
     activation : str
         Nonlinearity behind each of these.
+    auxiliary : sequence of AuxiliaryTask
+        Unbuilt; they are built here.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class MultiTaskModel(nn.Module):
         n_tasks: int,
         hidden_dims=(),
         activation="relu",
+        auxiliary: Sequence[AuxiliaryTask] = (),
     ) -> None:
         super().__init__()
         encoder.build(schema)
@@ -52,6 +57,9 @@ class MultiTaskModel(nn.Module):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.Linear(widths[-1], n_tasks)
+        for task in auxiliary:
+            task.build(schema, encoder)
+        self.auxiliary = nn.ModuleList(auxiliary)
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Graph states behind the readout, shape (n_graphs, encoder.width)."""
@@ -60,6 +68,15 @@ class MultiTaskModel(nn.Module):
     def represent(self, batch: GraphBatch) -> Tensor:
         """Input of the heads, shape (n_graphs, width of the last shared layer)."""
         return self.trunk(self.embed(batch))
+
+    def tasks(self) -> list[AuxiliaryTask]:
+        """Auxiliary tasks, in order."""
+        return [part for part in self.auxiliary if isinstance(part, AuxiliaryTask)]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters that only single tasks have."""
+        own = [*self.heads.parameters(), *self.auxiliary.parameters()]
+        return [parameter for parameter in own if parameter.requires_grad]
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Standardised predictions, shape (n_graphs, n_tasks)."""

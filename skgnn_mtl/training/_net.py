@@ -81,7 +81,7 @@ def train(
     train_set, valid_set : GraphDataset
         What to train on and, if given, what to watch.
     task_names : sequence of str
-        Keys of the records.
+        Keys of the records; names of auxiliary tasks come last.
     watched : ndarray of int
         Tasks whose mean validation loss early stopping and "plateau" watch.
     options : TrainingOptions
@@ -181,7 +181,8 @@ class _Recorder(Callback):
 
     def on_epoch_begin(self, net, **kwargs):
         self._started = time.perf_counter()
-        self._lr = net.optimizer_.param_groups[0]["lr"]
+        # The last group holds the heads, whatever the encoder's own rate.
+        self._lr = net.optimizer_.param_groups[-1]["lr"]
         self._sums: dict[bool, list[StepRecord]] = {True: [], False: []}
 
     def on_batch_end(self, net, batch=None, training=False, record=None, **kwargs):
@@ -224,7 +225,9 @@ class _Recorder(Callback):
         }
 
     def _by_task(self, values: np.ndarray) -> dict[str, float]:
-        return dict(zip(self.task_names, values.tolist(), strict=True))
+        # Validation knows no auxiliary tasks, which stand behind the others.
+        names = self.task_names[: len(values)]
+        return dict(zip(names, values.tolist(), strict=True))
 
 
 def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
@@ -300,6 +303,7 @@ def _net(model, step, train_set, valid_set, recorder, options, device, generator
         optimizer=OPTIMIZERS.get(options.optimizer, options.optimizer),
         optimizer__lr=options.lr,
         optimizer__weight_decay=options.weight_decay,
+        **_encoder_group(model, options.lr),
         # One kernel for all tensors; the classes named by strings all have it.
         **(
             {"optimizer__fused": True}
@@ -317,6 +321,14 @@ def _net(model, step, train_set, valid_set, recorder, options, device, generator
         device=device,
         verbose=0,
     )
+
+
+def _encoder_group(model: MultiTaskModel, lr: float) -> dict[str, Any]:
+    """Give the encoder's parameters the learning rate that it asks for."""
+    scale = model.encoder.lr_scale
+    if scale == 1.0:
+        return {}
+    return {"optimizer__param_groups": [("encoder.*", {"lr": lr * scale})]}
 
 
 def _callbacks(

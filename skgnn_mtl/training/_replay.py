@@ -1,4 +1,4 @@
-"""A second forward pass on the same batch that leaves no trace."""
+"""Forward passes that leave no trace, or nothing but statistics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.graphs import GraphArray
 
 RandomState = tuple[Tensor, Tensor | None]
 
@@ -43,3 +46,35 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, (momentum, n_batches) in zip(layers, before, strict=True):
             layer.momentum, layer.num_batches_tracked = momentum, n_batches
+
+
+def recalibrate(
+    encoder: GraphEncoder, graphs: GraphArray, device: torch.device, batch_size=256
+) -> None:
+    """Estimate the statistics of an encoder's batch normalisation anew.
+
+    Parameters
+    ----------
+    encoder : GraphEncoder
+        Built; its weights stay as they are.
+    graphs : GraphArray
+        Graphs to average over.
+    device : torch.device
+        Where the encoder is.
+    batch_size : int
+        Graphs at a time.
+    """
+    kinds = nn.modules.batchnorm._BatchNorm
+    layers = [layer for layer in encoder.modules() if isinstance(layer, kinds)]
+    momenta = [layer.momentum for layer in layers]
+    encoder.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+        layer.train()
+    with torch.no_grad():
+        for start in range(0, len(graphs), batch_size):
+            rows = range(start, min(start + batch_size, len(graphs)))
+            encoder(graphs.batch(rows).to(device))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

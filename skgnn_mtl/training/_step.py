@@ -15,19 +15,19 @@ from skgnn_mtl.graphs import GraphBatch
 from skgnn_mtl.weighting import LossWeighting
 
 from ._adam import TaskAdam
-from ._jacobian import task_pass
-from ._loss import Loss, task_losses
+from ._jacobian import forward_pass, task_pass, with_auxiliary
+from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
 from ._replay import frozen_statistics, random_state, replayed
 from ._surgery import GradientSurgery
 
-Labels = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What happened in a step; tensors of shape (n_tasks,), detached.
+    """What happened in a step; tensors of shape (n_entries,), detached.
+
+    Entries are the tasks, and behind them the auxiliary tasks.
 
     Parameters
     ----------
@@ -56,11 +56,13 @@ class TrainingStep:
     loss : callable
         Elementwise loss.
     n_tasks : int
-        Number of tasks.
+        Number of entries: tasks, and auxiliary tasks behind them.
     generator : torch.Generator, optional
         Randomness of the weighting.
     targets : sequence of int, optional
         Positions of the target tasks; all if not given.
+    draws : torch.Generator, optional
+        Randomness of the auxiliary tasks; needed if there are any.
     chunk : int, optional
         Tasks differentiated at a time by gradient methods; one on the CPU, all on an
         accelerator unless its memory is too small.
@@ -74,10 +76,11 @@ class TrainingStep:
         *,
         generator: torch.Generator | None = None,
         targets: Sequence[int] | None = None,
+        draws: torch.Generator | None = None,
         chunk: int | None = None,
     ) -> None:
         self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
-        self.generator, self.targets = generator, targets
+        self.generator, self.targets, self.draws = generator, targets, draws
         if targets is None and n_tasks > 1 and hasattr(weighting, "pool"):
             warnings.warn(
                 f"task_weighting={weighting!r} tells target from auxiliary tasks, but "
@@ -101,8 +104,8 @@ class TrainingStep:
     def losses(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> tuple[Tensor, Tensor]:
-        """Losses and label weights of each task; tensors of shape (n_tasks,)."""
-        targets, weights = (part.to(graphs.device) for part in labels)
+        """Losses and label weights of the tasks of y; tensors of shape (n_tasks,)."""
+        targets, weights = (part.to(graphs.device) for part in labels[:2])
         return task_losses(model(graphs), targets, weights, self.loss)
 
     def backward(
@@ -125,22 +128,28 @@ class TrainingStep:
             Losses and weights.
         """
         self.begun = True
-        present = (labels[1] > 0).any(dim=0)
-        tasks = present.nonzero()[:, 0]
         if self.looks_back:
             self._random_state = random_state(graphs.device)
+            self._draws = self.draws.get_state() if self.draws else torch.empty(0)
+        result = task_pass(model, graphs, labels, self.loss, self.draws)
+        losses, mass = result.losses, result.mass
+        present = torch.cat(
+            [
+                (labels[1] > 0).any(dim=0),
+                torch.tensor([x is not None for x in result.auxiliary]).bool(),
+            ]
+        )
+        tasks = present.nonzero()[:, 0]
         if self._surgery is None:
-            losses, mass = self.losses(model, graphs, labels)
             weights = self._loss_weights(losses, mass, tasks)
-            losses.backward(weights)
+            tensors, cotangents = zip(*result.seeds(weights), strict=True)
+            torch.autograd.backward(tensors, cotangents)
         else:
-            result = task_pass(model, graphs, labels, self.loss)
-            losses, mass = result.losses, result.mass
             known = self._known(losses.cpu(), mass, tasks)
             found = self._surgery.apply(model, result, tasks, labels, known)
             self._adam.step(known["tasks"])
             weights = self._spread(found.to(losses), tasks)
-        return StepRecord(losses.detach(), mass, weights, present)
+        return StepRecord(losses, mass, weights, present)
 
     def _loss_weights(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> Tensor:
         if self.n_tasks == 1:
@@ -185,12 +194,20 @@ class TrainingStep:
 
     def after_step(self, model, graphs, labels, record: StepRecord) -> None:
         """Show the weighting what the optimizer's step did to the batch's losses."""
+        if self.draws is not None:  # the same masks again
+            now = self.draws.get_state()
+            self.draws.set_state(self._draws)
         with (
             replayed(self._random_state, graphs.device),
             frozen_statistics(model),
             torch.no_grad(),
         ):
-            after, _ = self.losses(model, graphs, labels)
+            _, outputs, extra = forward_pass(model, graphs, labels, self.draws)
+            targets, weights = (part.to(graphs.device) for part in labels[:2])
+            losses, _ = task_losses(outputs, targets, weights, self.loss)
+            after = with_auxiliary(losses, extra)
+        if self.draws is not None:
+            self.draws.set_state(now)
         tasks = record.present.nonzero()[:, 0].to(after.device)
         known = None if len(tasks) == self.n_tasks else tasks
         self.weighting.after_step(record.losses[tasks], after[tasks], known)

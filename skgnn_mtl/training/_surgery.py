@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skgnn_mtl.weighting import JacobianAggregation
+from skgnn_mtl.weighting import JacobianAggregation, wants
 
 from ._jacobian import (
     TaskPass,
     fill_jacobian,
     flat_size,
+    gradients,
     representation_gramian,
     shared_parameters,
     unflatten,
@@ -48,7 +49,10 @@ class GradientSurgery:
         self.weighting, self.monitor, self.chunk = weighting, monitor, chunk
         # Between two looks at the gradients the last weights of each task are used.
         self.age, self.weights = 0, torch.ones(n_tasks, dtype=torch.float64)
-        self._jacobian = self._direction = torch.empty(0)
+        self._jacobian, self._direction = torch.empty(0, 0), torch.empty(0)
+        # Rows of the last look and their tasks, for methods that judge it later.
+        self._looks_back = wants(weighting, "lookback")
+        self._spare, self._last = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
     def apply(
         self,
@@ -85,6 +89,9 @@ class GradientSurgery:
             weights = self._aggregate(J, known)
         elif self.age % weighting.update_every:
             weights = self.weights[tasks]
+        elif weighting.gradients == "parameters" and known["anchor"] is not None:
+            weights = self._look_from_target(result, tasks, shared, known)
+            J = self._jacobian
         elif weighting.gradients == "parameters":
             J = self._fill(result, tasks, shared)
             weights = self._weigh(J @ J.t(), tasks, known)
@@ -95,33 +102,82 @@ class GradientSurgery:
             G = self._representation_gramians(model, result, labels, tasks)
             weights = self._weigh(G, tasks, known)
         self.age += 1
-        slopes = torch.zeros_like(result.slopes)
-        slopes[:, tasks] = result.slopes[:, tasks] * weights.to(slopes)
+        spread = torch.zeros_like(self.weights)
+        spread[tasks] = weights.double()
         if J is None:
-            _backward(result, shared, slopes)
+            _backward(result, shared, spread)
         else:
             _assign(shared, unflatten(self._direction, shared))
         # A head follows its own loss: a weight would only be a learning rate.
         weighted = getattr(weighting, "weighted_heads", False)
-        heads = [p for p in model.heads.parameters() if p.requires_grad]
-        _backward(result, heads, slopes if weighted else result.slopes)
+        own = spread if weighted else torch.ones_like(spread)
+        _backward(result, model.head_parameters(), own)
         return weights
 
-    def _fill(self, result: TaskPass, tasks: Tensor, shared) -> Tensor:
+    def _look_from_target(self, result: TaskPass, tasks, shared, known) -> Tensor:
+        """Weigh with one row for all targets: each costs no pass of its own."""
+        anchor = known["anchor"].double()
+        aimed = anchor > 0.0
+        rows = torch.cat([tasks[aimed][:1], tasks[~aimed]])
+        pool = None
+        if bool(aimed.any()):
+            pool = torch.zeros(result.slopes.shape[1], dtype=torch.float64)
+            pool[tasks[aimed]] = anchor[aimed]
+        if self._looks_back:
+            self._jacobian, self._spare = self._spare, self._jacobian
+        J = self._fill(result, rows, shared, pool)
+        first = torch.zeros(len(rows), dtype=torch.float64)
+        first[: int(pool is not None)] = 1.0
+        losses = known["losses"].cpu().double()
+        pooled = torch.cat([(anchor @ losses)[None], losses[~aimed]])
+        found = self._weigh(
+            J @ J.t(),
+            None,
+            known
+            | {
+                "tasks": rows,
+                "anchor": first,
+                "losses": pooled[-len(rows) :],
+                "lookback": self._lookback(J, rows) if pool is not None else None,
+            },
+        )
+        torch.mv(J.t(), found.to(J), out=self._direction)
+        self._last = rows
+        weights = torch.zeros_like(anchor)
+        if pool is not None:
+            weights[aimed] = found[0] * anchor[aimed]
+        weights[~aimed] = found[-int((~aimed).sum()) :] if not aimed.all() else 0.0
+        self.weights[tasks] = weights
+        return weights
+
+    def _lookback(self, J: Tensor, rows: Tensor) -> Tensor | None:
+        """Products of the target's gradient with the rows of the last look.
+
+        The first row of each look is the target; NaN stands for other rows that the
+        last look did not have.
+        """
+        if not self._looks_back or not len(self._last):
+            return None
+        products = (self._spare[: len(self._last)] @ J[0]).cpu().double()
+        known = dict(zip(self._last[1:].tolist(), products[1:].tolist(), strict=True))
+        others = [known.get(task, float("nan")) for task in rows[1:].tolist()]
+        return torch.tensor([float(products[0]), *others], dtype=torch.float64)
+
+    def _fill(self, result: TaskPass, tasks: Tensor, shared, pool=None) -> Tensor:
         """Rows of the present tasks' gradients, in the buffer of the fit."""
-        z = result.outputs
-        shape = (z.shape[1], flat_size(shared))
-        if self._jacobian.shape != shape:
-            self._jacobian, self._direction = z.new_empty(shape), z.new_empty(shape[1])
+        z, size = result.outputs, flat_size(shared)
+        if len(self._jacobian) < len(tasks) or self._jacobian.shape[1] != size:
+            self._jacobian = z.new_empty(len(tasks), size)
+            self._direction = z.new_empty(size)
         J = self._jacobian[: len(tasks)]
         chunk = self.chunk or (1 if z.device.type == "cpu" else len(tasks))
         try:
-            fill_jacobian(J, result, tasks, shared, chunk)
+            fill_jacobian(J, result, tasks, shared, chunk, pool)
         except torch.OutOfMemoryError:
             if chunk == 1:
                 raise
             self.chunk = chunk // 2
-            return self._fill(result, tasks, shared)
+            return self._fill(result, tasks, shared, pool)
         return J
 
     def _representation_gramians(self, model, result, labels, tasks) -> Tensor:
@@ -139,10 +195,11 @@ class GradientSurgery:
             gramians.append(G * ratio * ratio[:, None])
         return torch.stack(gramians)
 
-    def _weigh(self, G: Tensor, tasks: Tensor, known: dict[str, Any]) -> Tensor:
+    def _weigh(self, G: Tensor, tasks: Tensor | None, known: dict[str, Any]) -> Tensor:
         G = _finite(G)
         weights = self.weighting.task_weights(G, **known).double()
-        self.weights[tasks] = weights
+        if tasks is not None:
+            self.weights[tasks] = weights
         self.monitor.see(G if G.ndim == 2 else G.sum(dim=0), self.weighting.report)
         return weights
 
@@ -166,19 +223,11 @@ def _finite(gramian: Tensor) -> Tensor:
     return G
 
 
-def _backward(result: TaskPass, parameters: list, slopes: Tensor) -> None:
-    if not parameters:
-        return
-    grads = torch.autograd.grad(
-        result.outputs,
-        parameters,
-        slopes,
-        retain_graph=True,
-        materialize_grads=True,
-    )
-    _assign(parameters, grads)
+def _backward(result: TaskPass, parameters: list, weights: Tensor) -> None:
+    if parameters:
+        _assign(parameters, gradients(result.seeds(weights), parameters))
 
 
-def _assign(parameters, gradients) -> None:
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+def _assign(parameters, found) -> None:
+    for parameter, gradient in zip(parameters, found, strict=True):
         parameter.grad = gradient

@@ -16,6 +16,7 @@ from ._base import (
     LossWeighting,
     TaskWeighting,
 )
+from ._base import wants as wants
 from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._db_mtl import DBMTL
@@ -37,6 +38,7 @@ from ._nash_mtl import NashMTL
 from ._ntk_mtl import NTKMTLSR
 from ._pcgrad import PCGrad
 from ._plug_in import as_task_weighting
+from ._rcgrad import RCGrad
 from ._rlw import RLW
 from ._scale_invariant import ScaleInvariant
 from ._solvers import SolverReport
@@ -71,6 +73,7 @@ __all__ = [  # noqa: RUF022
     "NTKMTLSR",
     "NashMTL",
     "PCGrad",
+    "RCGrad",
     "RLW",
     "STCH",
     "ScaleInvariant",

@@ -10,10 +10,12 @@ dilute the others.
 
 ``forward`` may name further keywords, and is handed what it names: ``losses`` (t,)
 detached, ``tasks`` (t,) the positions of the present tasks, ``generator`` the source of
-randomness of the fit, ``anchor`` (t,) the weights that pool the target tasks. Methods
-with a state keep it in buffers and parameters; two hooks are optional:
-``after_step(losses_before, losses_after, tasks)``, which costs one more forward pass,
-and ``end_epoch(mean_losses)``, where a task without a label has NaN.
+randomness of the fit, ``anchor`` (t,) the weights that pool the target tasks,
+``lookback`` (t,) the inner products of the target's gradient with the gradients of the
+last look, where there was one. Methods with a state keep it in buffers and parameters;
+two hooks are optional: ``after_step(losses_before, losses_after, tasks)``, which costs
+one more forward pass, and ``end_epoch(mean_losses)``, where a task without a label has
+NaN.
 """
 
 from __future__ import annotations
@@ -295,6 +297,11 @@ class JacobianAggregation(TaskWeighting):
 @lru_cache
 def _keywords(forward: Callable) -> frozenset[str]:
     return frozenset(list(inspect.signature(forward).parameters)[2:])
+
+
+def wants(weighting: TaskWeighting, name: str) -> bool:
+    """Whether a weighting's ``forward`` names a keyword."""
+    return name in _keywords(type(weighting).forward)
 
 
 def named(weighting: TaskWeighting, **known) -> dict:

@@ -7,11 +7,22 @@ from sklearn.base import clone
 
 from skgnn_mtl import encoders, readouts
 from skgnn_mtl._component import part_names, resolve_part
-from skgnn_mtl.encoders import DMPNN, GAT, GCN, GIN, GraphEncoder
+from skgnn_mtl.encoders import (
+    DMPNN,
+    GAT,
+    GCN,
+    GIN,
+    GraphEncoder,
+    GraphSAGE,
+    Pretrained,
+)
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 from skgnn_mtl.readouts import Attention, Mean, Readout, Sum
 
-ENCODERS = list(part_names(encoders, GraphEncoder).values())
+# Pretrained is another encoder's copy and has tests of its own.
+ENCODERS = [
+    cls for cls in part_names(encoders, GraphEncoder).values() if cls is not Pretrained
+]
 READOUTS = list(part_names(readouts, Readout).values())
 SCHEMA = GraphSchema(
     "toy",
@@ -187,16 +198,26 @@ def arrays(module):
     return {name: p.detach().numpy() for name, p in module.named_parameters()}
 
 
+def layer_arrays(p, layer):
+    """Tensors of a layer; the edge embedding's last column is the self-loop."""
+    q = {k.split(".", 2)[2]: v for k, v in p.items() if f"layers.{layer}." in k}
+    table = q.pop("edge_embedding.weight")
+    return q | {"edge": table[:, :-1], "loop": table[:, -1]}
+
+
 def test_gin_is_its_formula():
     X, encoder = make_graphs(), build(GIN, norm=None)
+    with torch.no_grad():
+        for layer in encoder.layers:
+            layer.edge_embedding.weight.normal_()
     p = arrays(encoder)
     x, e, (source, target) = dense(X, 0)
-    h = x @ p["embedding.weight"].T + p["embedding.bias"]
+    h = x @ p["embedding.weight"].T
     for layer in range(3):
-        q = {k.split(".", 2)[2]: v for k, v in p.items() if f"layers.{layer}." in k}
-        m = h.copy()
+        q = layer_arrays(p, layer)
+        m = h + q["loop"]
         for k in range(len(source)):
-            m[target[k]] += h[source[k]] + q["edge_embedding.weight"] @ e[k]
+            m[target[k]] += h[source[k]] + q["edge"] @ e[k]
         hidden = np.maximum(m @ q["expand.weight"].T + q["expand.bias"], 0)
         h = hidden @ q["contract.weight"].T + q["contract.bias"]
         h = np.maximum(h, 0) if layer < 2 else h
@@ -207,18 +228,39 @@ def test_gcn_is_its_formula():
     X, encoder = make_graphs(), build(GCN, norm=None)
     with torch.no_grad():
         for layer in encoder.layers:
-            layer.loop.normal_()
+            layer.edge_embedding.weight.normal_()
     p = arrays(encoder)
     x, e, (source, target) = dense(X, 0)
     degree = np.bincount(target, minlength=5) + 1.0
-    h = x @ p["embedding.weight"].T + p["embedding.bias"]
+    h = x @ p["embedding.weight"].T
     for layer in range(3):
-        q = {k.split(".", 2)[2]: v for k, v in p.items() if f"layers.{layer}." in k}
+        q = layer_arrays(p, layer)
         xs = h @ q["linear.weight"].T + q["linear.bias"]
         h = (xs + q["loop"]) / degree[:, None]
         for k, (u, v) in enumerate(zip(source, target, strict=True)):
-            message = xs[u] + q["edge_embedding.weight"] @ e[k]
+            message = xs[u] + q["edge"] @ e[k]
             h[v] += message / np.sqrt(degree[u] * degree[v])
+        h = np.maximum(h, 0) if layer < 2 else h
+    np.testing.assert_allclose(encoder(X.batch([0])).detach().numpy(), h, atol=1e-12)
+
+
+def test_graph_sage_is_its_formula():
+    X, encoder = make_graphs(), build(GraphSAGE, norm=None)
+    with torch.no_grad():
+        for layer in encoder.layers:
+            layer.edge_embedding.weight.normal_()
+    p = arrays(encoder)
+    x, e, (source, target) = dense(X, 0)
+    degree = np.bincount(target, minlength=5) + 1.0
+    h = x @ p["embedding.weight"].T
+    for layer in range(3):
+        q = layer_arrays(p, layer)
+        xs = h @ q["linear.weight"].T + q["linear.bias"]
+        a = xs + q["loop"]
+        for k, (u, v) in enumerate(zip(source, target, strict=True)):
+            a[v] += xs[u] + q["edge"] @ e[k]
+        a /= degree[:, None]
+        h = a / np.linalg.norm(a, axis=1, keepdims=True)
         h = np.maximum(h, 0) if layer < 2 else h
     np.testing.assert_allclose(encoder(X.batch([0])).detach().numpy(), h, atol=1e-12)
 
@@ -227,26 +269,26 @@ def test_gat_is_its_formula():
     X, encoder = make_graphs(), build(GAT, norm=None)
     with torch.no_grad():
         for layer in encoder.layers:
-            layer.loop.normal_()
+            layer.edge_embedding.weight.normal_()
             layer.bias.normal_()
     p = arrays(encoder)
     x, e, (source, target) = dense(X, 0)
-    h = x @ p["embedding.weight"].T + p["embedding.bias"]
+    h = x @ p["embedding.weight"].T
     for layer in range(3):
-        q = {k.split(".", 2)[2]: v for k, v in p.items() if f"layers.{layer}." in k}
+        q = layer_arrays(p, layer)
         xs = h @ q["linear.weight"].T + q["linear.bias"]
         out = np.zeros((5, 8))
         for v in range(5):
             messages = [xs[v] + q["loop"]] + [
-                xs[source[k]] + q["edge_embedding.weight"] @ e[k]
-                for k in np.flatnonzero(target == v)
+                xs[source[k]] + q["edge"] @ e[k] for k in np.flatnonzero(target == v)
             ]
             for head in range(2):
                 part = slice(8 * head, 8 * head + 8)
                 m = np.array(messages)[:, part]
                 s = q["att_target"][head] @ xs[v, part] + m @ q["att_message"][head]
                 s = np.where(s > 0, s, 0.2 * s)
-                weights = np.exp(s) / np.exp(s).sum()
+                shift = max(0.0, s.max())
+                weights = np.exp(s - shift) / (np.exp(s - shift).sum() + 1e-16)
                 out[v] += weights @ m / 2
         h = out + q["bias"]
         h = np.maximum(h, 0) if layer < 2 else h
@@ -343,6 +385,8 @@ def test_parts_are_found_by_name_and_cloned():
         "gat",
         "gcn",
         "gin",
+        "graphsage",
+        "pretrained",
     ]
     mine = GIN(width=5)
     part = resolve_part(mine, encoders, GraphEncoder, "encoder")
@@ -352,3 +396,25 @@ def test_parts_are_found_by_name_and_cloned():
         resolve_part("gni", encoders, GraphEncoder, "encoder")
     with pytest.raises(TypeError, match="encoder must be a string or an instance of"):
         resolve_part(3, encoders, GraphEncoder, "encoder")
+
+
+def test_embedding_is_the_readout_of_the_states_in_evaluation_mode(encoder):
+    X = make_graphs()
+    batch = X.batch([0, 1, 2, 3])
+    states = encoder(batch).detach()
+    encoder.train()
+    expected = torch.stack([part.mean(0) for part in states.split([5, 1, 3, 6])])
+    np.testing.assert_allclose(encoder.embed(X), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        encoder.embed(X, "sum", batch_size=2)[2], states[6:9].sum(0), atol=1e-12
+    )
+    np.testing.assert_allclose(encoder.embed(X, Mean()), expected, atol=1e-12)
+    assert encoder.training
+    assert encoder.embed(X[:0]).shape == (0, 8)
+    with pytest.raises(ValueError, match="readout must be one of"):
+        encoder.embed(X, "median")
+    with pytest.raises(ValueError, match="has no weights yet"):
+        clone(encoder).embed(X)
+    table = GraphArray.from_features(np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="belong to graphs of schema 'toy'"):
+        encoder.embed(table)

@@ -52,7 +52,7 @@ def test_the_first_fit_with_warm_start_is_a_plain_one(
 
 
 def test_two_warm_halves_learn_as_much_as_one_fit(small, graphs, table):
-    halves = small(warm_start=True, max_epochs=40, lr_schedule="constant")
+    halves = small(warm_start=True, max_epochs=15, lr=2e-3, lr_schedule="constant")
     first = halves.fit(graphs, table).history_[-1]["train_loss"]
     second = halves.fit(graphs, table).history_[-1]["train_loss"]
     assert second < 0.9 * first

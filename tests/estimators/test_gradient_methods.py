@@ -229,7 +229,7 @@ def test_a_solver_that_fails_is_warned_of_once_a_fit(small, graphs, frame):
     assert model.history_[-1]["solver"]["failures"] == 4
 
 
-def test_target_tasks_are_the_anchor(small, graphs, frame):
+def test_target_tasks_are_pooled_into_the_first_row(small, graphs, frame):
     seen = []
 
     class Anchored(GramianWeighting):
@@ -242,12 +242,14 @@ def test_target_tasks_are_the_anchor(small, graphs, frame):
             seen.append(anchor)
             return gramian.new_ones(len(gramian))
 
-    small(
+    model = small(
         task_weighting=Anchored(), target_tasks=["a", "c"], max_epochs=1, batch_size=100
     ).fit(graphs, frame)
     n = frame.notna().sum()
-    expected = np.array([n["a"], 0.0, n["c"]]) / (n["a"] + n["c"])
-    np.testing.assert_allclose(seen[0], expected, rtol=1e-6)
+    assert seen[0].tolist() == [1.0, 0.0]
+    shares = {name: n[name] / (n["a"] + n["c"]) for name in ("a", "c")}
+    found = model.history_[0]["task_weights"]
+    assert found == pytest.approx({"b": 1.0, **shares}, rel=1e-6)
 
 
 @pytest.mark.parametrize(

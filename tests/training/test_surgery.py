@@ -122,7 +122,7 @@ def test_a_chunk_that_does_not_fit_in_memory_is_halved(monkeypatch):
 
     asked = []
 
-    def fill(J, result, tasks, shared, chunk):
+    def fill(J, result, tasks, shared, chunk, pool):
         asked.append(chunk)
         if chunk > 1:
             raise torch.OutOfMemoryError

@@ -1,0 +1,25 @@
+"""Auxiliary tasks: losses that molecules and crystals give for free."""
+
+from ._atom_masking import AtomMasking
+from ._base import (
+    AuxiliaryTask,
+    PlainPass,
+)
+from ._base import auxiliary_losses as auxiliary_losses
+from ._base import auxiliary_names as auxiliary_names
+from ._context_prediction import ContextPrediction
+from ._descriptor_prediction import DescriptorPrediction
+from ._edge_prediction import EdgePrediction
+from ._infomax import Infomax
+from ._motif_prediction import MotifPrediction
+
+__all__ = [
+    "AtomMasking",
+    "AuxiliaryTask",
+    "ContextPrediction",
+    "DescriptorPrediction",
+    "EdgePrediction",
+    "Infomax",
+    "MotifPrediction",
+    "PlainPass",
+]

@@ -1,0 +1,168 @@
+"""Published weights of Hu et al. (2020): their names, shapes and meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skgnn_mtl.graphs import HU2020
+
+Tensors = dict[str, Tensor]
+_PREFIX = re.compile(r"^(model\.|molecule_model\.|gnn\.)+")
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the files call the tensors of a layer of one architecture.
+
+    Parameters
+    ----------
+    names : dict of str to str
+        Our name in ``layers.l`` to theirs in ``gnns.l``.
+    shapes : callable
+        Maps the width to their names and shapes.
+    n_heads : int
+        Rows of the tables of bonds, in units of the width.
+    unit_rows : bool
+        Whether the layer ends with rows of length one.
+    """
+
+    names: dict[str, str]
+    shapes: Callable[[int], dict[str, tuple[int, ...]]]
+    n_heads: int = 1
+    unit_rows: bool = False
+
+
+def read_checkpoint(
+    path, name: str, published: Published
+) -> tuple[dict[str, Any], Tensors]:
+    """Read a file and translate it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    name : str
+        Architecture that it must hold, for messages.
+    published : Published
+        Its tensors.
+
+    Returns
+    -------
+    sizes : dict
+        Constructor arguments: ``width``, ``n_layers``.
+    tensors : dict of str to Tensor
+        State of an encoder of this package.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold exactly these tensors, or another architecture's.
+    """
+    found = _load(path, name)
+    n_layers = len({key.split(".")[1] for key in found if key.startswith("gnns.")})
+    table = found.get("x_embedding1.weight")
+    width = table.shape[1] if table is not None and table.ndim == 2 else 300
+    _check(found, _expected(n_layers, width, published), path, name)
+    _check_rows(found, n_layers, published, path, name)
+    return {"width": width, "n_layers": n_layers}, _translate(
+        found, n_layers, width, published
+    )
+
+
+def _load(path, name: str) -> Tensors:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} holds no weights that are safe to read.") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        raise ValueError(f"{path} holds no dict of tensors, as {name} needs.")
+    return {_PREFIX.sub("", key): value for key, value in content.items()}
+
+
+def _expected(n_layers: int, width: int, published: Published) -> dict[str, tuple]:
+    """Shapes of all tensors of a file."""
+    (_, n_atoms), (_, n_chiral) = HU2020.node_columns
+    (_, n_types), (_, n_directions) = HU2020.edge_columns
+    shapes: dict[str, tuple] = {
+        "x_embedding1.weight": (n_atoms, width),
+        "x_embedding2.weight": (n_chiral, width),
+    }
+    for layer in range(n_layers):
+        gnn, norm = f"gnns.{layer}.", f"batch_norms.{layer}."
+        wide = published.n_heads * width
+        shapes[gnn + "edge_embedding1.weight"] = (n_types, wide)
+        shapes[gnn + "edge_embedding2.weight"] = (n_directions, wide)
+        shapes |= {gnn + k: shape for k, shape in published.shapes(width).items()}
+        shapes |= {norm + key: (width,) for key in _NORM}
+        shapes[norm + "num_batches_tracked"] = ()
+    return shapes
+
+
+def _check(found: Tensors, expected: dict[str, tuple], path, name: str) -> None:
+    problems = [f"missing {key}" for key in expected if key not in found]
+    problems += [f"unexpected {key}" for key in found if key not in expected]
+    problems += [
+        f"{key} of shape {tuple(found[key].shape)} in place of {shape}"
+        for key, shape in expected.items()
+        if key in found and tuple(found[key].shape) != shape
+    ]
+    if problems or "gnns.0.edge_embedding1.weight" not in expected:
+        shown = "; ".join(problems[:12]) or "no layer"
+        more = f"; and {len(problems) - 12} more" if len(problems) > 12 else ""
+        raise ValueError(f"{path} does not hold a published {name}: {shown}{more}.")
+
+
+def _check_rows(found, n_layers, published: Published, path, name) -> None:
+    """Tell GCN from GraphSAGE, whose files have equal keys and shapes.
+
+    Rows of length one have mean squares, as the running statistics see them, that sum
+    to one in every layer.
+    """
+    if "linear.weight" not in published.names.values():
+        return
+    squares = [
+        found[f"batch_norms.{k}.running_var"].double()
+        + found[f"batch_norms.{k}.running_mean"].double() ** 2
+        for k in range(n_layers)
+    ]
+    unit = all(abs(float(square.sum()) - 1.0) < 0.1 for square in squares)
+    if unit != published.unit_rows:
+        other = "GraphSAGE" if unit else "GCN"
+        raise ValueError(
+            f"{path} holds a {other}, by its running statistics, not a {name}; load it "
+            f"with {other}.from_checkpoint."
+        )
+
+
+def _translate(found: Tensors, n_layers: int, width: int, published: Published):
+    def table(prefix: str) -> Tensor:
+        parts = [found[f"{prefix}{k}.weight"] for k in (1, 2)]
+        return torch.cat(parts).t().contiguous()
+
+    tensors = {"embedding.weight": table("x_embedding")}
+    for k in range(n_layers):
+        own, gnn = f"layers.{k}.", f"gnns.{k}."
+        tensors[own + "edge_embedding.weight"] = table(gnn + "edge_embedding")
+        for ours, theirs in published.names.items():
+            tensors[own + ours] = found[gnn + theirs]
+        attention = found.get(gnn + "att")
+        if attention is not None:
+            target, message = attention[0].split(width, dim=1)
+            tensors[own + "att_target"] = target.contiguous()
+            tensors[own + "att_message"] = message.contiguous()
+        for key in (*_NORM, "num_batches_tracked"):
+            tensors[f"norms.{k}.{key}"] = found[f"batch_norms.{k}.{key}"]
+    return tensors

@@ -1,0 +1,194 @@
+"""An encoder that starts from the weights of another."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+
+from torch import Tensor, nn
+
+from skgnn_mtl.graphs import GraphBatch, GraphSchema
+
+from ._base import GraphEncoder
+
+
+class Pretrained(GraphEncoder):
+    """Encoder that starts from a copy of another one's weights.
+
+    The source is only read: it is kept by reference through ``clone`` and searches, and
+    each fit trains a copy.
+
+    Parameters
+    ----------
+    encoder : GraphEncoder
+        Source with weights, from ``from_checkpoint`` or from a fitted estimator.
+    freeze : bool or int, default=False
+        True keeps all weights, and computes in evaluation mode; a number n keeps the
+        embedding of the nodes and the first n layers, statistics included.
+    lr_scale : float, default=1.0
+        Factor on the learning rate of the copy's weights.
+    recalibrate : bool, default=False
+        Estimate the statistics of batch normalisation anew, in one pass over the
+        training graphs before the first step. For weights trained on other graphs
+        than molecules, such as those of context prediction.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if the source has no weights, if it was built for other columns,
+        or if it does not have as many layers as are to be frozen.
+
+    References
+    ----------
+    .. [1] W. Hu et al., "Strategies for Pre-training Graph Neural Networks",
+       ICLR 2020.
+
+    Examples
+    --------
+    >>> from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
+    >>> from skgnn_mtl.encoders import GIN, Pretrained
+    >>> X = SmilesToGraph().fit_transform(["CCO", "CCN", "CC", "CCCl"])
+    >>> first = MultiTaskGNNRegressor(GIN(width=8), max_epochs=1, random_state=0)
+    >>> source = first.fit(X, [46.1, 45.1, 30.1, 64.5]).module_.encoder
+    >>> second = MultiTaskGNNRegressor(Pretrained(source, freeze=True), max_epochs=1)
+    >>> second.fit(X, [0.1, 0.2, 0.3, 0.4]).predict(X).shape
+    (4,)
+    """
+
+    encoder: GraphEncoder
+    trained: GraphEncoder
+
+    def __init__(self, encoder, *, freeze=False, lr_scale=1.0, recalibrate=False):
+        super().__init__()
+        self.encoder = encoder
+        self.freeze = freeze
+        self.lr_scale = lr_scale
+        self.recalibrate = recalibrate
+
+    def __setattr__(self, name, value) -> None:
+        # As a submodule the source would be trained, moved and saved with the copy.
+        if name == "encoder":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __sklearn_clone__(self) -> Pretrained:
+        return Pretrained(
+            self.encoder,
+            freeze=self.freeze,
+            lr_scale=self.lr_scale,
+            recalibrate=self.recalibrate,
+        )
+
+    def set_params(self, **params) -> Pretrained:
+        """Set parameters of this part; those of the source are fixed.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        self : Pretrained
+            The part itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter of the source is named.
+        """
+        nested = [name for name in params if name.startswith("encoder__")]
+        if nested:
+            raise ValueError(
+                f"{nested[0]} cannot be set: the weights of a pretrained encoder "
+                "belong to its parameters. Pass another source as encoder."
+            )
+        return super().set_params(**params)
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        """Width of the node states."""
+        return self.encoder.width
+
+    @property
+    def core(self) -> GraphEncoder:
+        """The copy."""
+        return self.trained.core
+
+    def build(self, schema: GraphSchema) -> None:
+        """Copy the source.
+
+        Parameters
+        ----------
+        schema : GraphSchema
+            Meaning of the columns of the graphs to come.
+        """
+        if not isinstance(self.encoder, GraphEncoder):
+            raise ValueError(f"encoder must be a GraphEncoder, got {self.encoder!r}.")
+        if not isinstance(self.lr_scale, Real) or not self.lr_scale > 0:
+            raise ValueError(f"lr_scale must be a number > 0, got {self.lr_scale!r}.")
+        self.encoder._check_schema(schema)
+        self.schema = schema
+        self.trained = copy.deepcopy(self.encoder)
+        self.trained.requires_grad_()
+        for part in self._frozen():
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def _frozen(self) -> list[nn.Module]:
+        """Parts of the copy that are not trained."""
+        if isinstance(self.freeze, bool):
+            return [self.trained] if self.freeze else []
+        stages, n = self.trained.stages(), self.freeze
+        if not isinstance(n, Integral) or not 0 <= int(n) < len(stages):
+            raise ValueError(
+                f"freeze must be a bool or a number of layers, at most "
+                f"{max(len(stages) - 1, 0)} for this {type(self.encoder).__name__}, "
+                f"got {n!r}."
+            )
+        return [part for stage in stages[: int(n) + 1] for part in stage]
+
+    def train(self, mode: bool = True) -> Pretrained:
+        """Set the mode; frozen parts stay in evaluation mode.
+
+        Parameters
+        ----------
+        mode : bool, default=True
+            True for training.
+
+        Returns
+        -------
+        self : Pretrained
+            The part itself.
+        """
+        super().train(mode)
+        if self.schema is not None:
+            for part in self._frozen():
+                part.eval()
+        return self
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Give the stages of the copy.
+
+        Returns
+        -------
+        stages : list of list of Module
+            As the source gives them.
+        """
+        return self.trained.stages()
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """Compute the node states.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        states : Tensor of shape (n_nodes, width)
+            One row a node.
+        """
+        return self.trained(batch)

@@ -1,0 +1,548 @@
+"""The multi-task classifier."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin, MultiOutputMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+
+from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.metrics import nan_roc_auc_score
+from skgnn_mtl.training import Loss, logistic
+
+from ._base import BaseMultiTaskGNN
+from ._inputs import read_class_labels
+
+
+def _is_one_task(estimator) -> bool:
+    return getattr(estimator, "_one_dimensional", True)
+
+
+class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, BaseMultiTaskGNN):
+    """Multi-task graph neural network for binary classification.
+
+    The network of :class:`MultiTaskGNNRegressor`; a task has at most two classes, its
+    output is the logit of the second, its loss the mean logistic loss over its labelled
+    graphs. A task weighting combines the tasks.
+
+    Parameters
+    ----------
+    encoder : str or GraphEncoder, default="gin"
+        Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
+        crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
+        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
+    readout : str or Readout, default="mean"
+        Makes one vector a graph: "mean", "sum", "attention", or an instance.
+    head_hidden_dims : tuple of int, default=()
+        Widths of hidden layers between the readout and the heads. All tasks share
+        them; only the last linear map is a task's own.
+    head_activation : {"relu", "elu", "gelu", "silu", "softplus", "tanh"}, \
+default="relu"
+        Nonlinearity behind each of these layers.
+    task_weighting : str, TaskWeighting or callable, default="equal"
+        Combines the tasks: the name of a class of ``skgnn_mtl.weighting`` in lower
+        case ("famo", "nashmtl", "upgrad", ...), an instance such as
+        ``PCGrad(update_every=10)``, an object of TorchJD, or a function of the losses,
+        the Gramian or the Jacobian. With a single task all train alike.
+    target_tasks : None, str, int or list of these, default=None
+        Names or positions of the tasks that count in early stopping and in the
+        "plateau" schedule, and that "gcs", "gns" and "anchoredpcgrad" help with the
+        other tasks; None stands for all.
+    auxiliary_tasks : sequence of str or AuxiliaryTask, default=()
+        Tasks to train along, which need no labels: names of classes of
+        ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
+        instances. They are entries of the losses behind the columns of ``y``; graphs
+        without any label take part in them.
+    class_weight : None, "balanced", dict or list of these, default=None
+        Weights of the labels of each class: a dict from class to weight for a single
+        task, a list with one entry a task for several. "balanced" gives both classes of
+        a task the same total weight.
+    optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
+        A callable makes a torch optimizer from (params, lr=, weight_decay=).
+    lr : float, default=1e-3
+        Learning rate at its highest.
+    weight_decay : float, default=0.0
+        Weight decay of the optimizer.
+    lr_schedule : {"cosine", "warmup_cosine", "noam", "constant", "plateau"} or \
+callable, default="cosine"
+        Course of the learning rate over ``max_epochs``, step by step. "noam" rises
+        from a tenth over the first tenth and falls exponentially to a tenth, "plateau"
+        halves when the validation loss stalls. A callable maps the progress in [0, 1]
+        to a factor.
+    gradient_clip : float or None, default=None
+        Largest norm of the gradient.
+    batch_size : int, default=64
+        Graphs in a training step.
+    max_epochs : int, default=100
+        Passes over the training rows.
+    early_stopping : bool, default=False
+        Stop after ``n_iter_no_change`` epochs without a better validation loss, and
+        restore the weights of the best epoch.
+    validation : float or cross-validation splitter, default=0.1
+        Validation rows: a share, drawn (by ``groups`` where given) only if early
+        stopping or the "plateau" schedule needs it; or a splitter, whose first split
+        is always used.
+    n_iter_no_change : int, default=10
+        Patience of early stopping, in epochs.
+    hessian_spectrum : bool or dict, default=False
+        End ``fit`` with the curvature of each task's loss on the training rows, at the
+        parameters that ``predict`` uses. A dict holds options of
+        :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
+        ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
+    callbacks : list of skorch callbacks or None, default=None
+        They see the private training net, whose ``module_`` is the network.
+    device : str or torch.device, default="auto"
+        "auto" is CUDA where there is one, else the CPU.
+    n_threads : int or None, default=None
+        Threads of torch in fit and predict; None leaves torch's setting.
+    warm_start : bool, default=False
+        Let ``fit`` go on from the fitted network, with the target scales, tasks and
+        weighting it has.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random: weights, batch order, dropout, validation rows.
+    verbose : int, default=0
+        1 shows a progress bar over the epochs.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or a list of one a task
+        Classes in sorted order; a list for a two-dimensional ``y``.
+    class_weight_ : ndarray of shape (n_tasks, 2)
+        Weight of each class of each task.
+    module_ : torch.nn.Module
+        The trained network, in evaluation mode.
+    task_weighting_ : TaskWeighting
+        The weighting with its state.
+    history_ : list of dict
+        One record an epoch, as :class:`MultiTaskGNNRegressor` keeps it.
+    task_names_ : list of str
+        Column names of ``y``, or task_0, task_1, ...
+    n_tasks_ : int
+        Number of tasks.
+    n_features_in_ : int
+        1 for graphs, else the number of columns of X.
+    feature_names_in_ : ndarray of str
+        Column names of a numeric X that has them.
+    schema_ : GraphSchema
+        Columns of the graphs seen in fit.
+    task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
+        Weights of the last epoch, divided by their mean.
+    auxiliary_names_ : list of str
+        Names of the auxiliary tasks, as in ``history_``.
+    best_epoch_ : int
+        Epoch that the weights of ``module_`` come from.
+
+    Notes
+    -----
+    A task with one class in the training rows, as in a fold of rare labels, is trained
+    with a warning, and always predicted as this class.
+
+    References
+    ----------
+    .. [1] Z. Wu et al., "MoleculeNet: a benchmark for molecular machine learning",
+       Chemical Science 9, 513 (2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skgnn_mtl import MultiTaskGNNClassifier, SmilesToGraph
+    >>> smiles = ["CCO", "CCN", "CCC", "c1ccccc1", "CC(=O)O", "CCCl"]
+    >>> y = np.array([[1, 0], [0, 1], [0, np.nan], [0, 0], [1, 0], [np.nan, 0]])
+    >>> model = make_pipeline(
+    ...     SmilesToGraph(),
+    ...     MultiTaskGNNClassifier(max_epochs=5, random_state=0),
+    ... )
+    >>> first, second = model.fit(smiles, y).predict_proba(["CCBr", "CO"])
+    >>> first.shape
+    (2, 2)
+    """
+
+    classes_: Any
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMultiTaskGNN._parameter_constraints,
+        "class_weight": [None, StrOptions({"balanced"}), dict, list],
+    }
+
+    def __init__(
+        self,
+        encoder="gin",
+        *,
+        readout="mean",
+        head_hidden_dims=(),
+        head_activation="relu",
+        task_weighting="equal",
+        target_tasks=None,
+        auxiliary_tasks=(),
+        class_weight=None,
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=0.0,
+        lr_schedule="cosine",
+        gradient_clip=None,
+        batch_size=64,
+        max_epochs=100,
+        early_stopping=False,
+        validation=0.1,
+        n_iter_no_change=10,
+        hessian_spectrum=False,
+        callbacks=None,
+        device="auto",
+        n_threads=None,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ) -> None:
+        self.encoder = encoder
+        self.readout = readout
+        self.head_hidden_dims = head_hidden_dims
+        self.head_activation = head_activation
+        self.task_weighting = task_weighting
+        self.target_tasks = target_tasks
+        self.auxiliary_tasks = auxiliary_tasks
+        self.class_weight = class_weight
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.gradient_clip = gradient_clip
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation = validation
+        self.n_iter_no_change = n_iter_no_change
+        self.hessian_spectrum = hessian_spectrum
+        self.callbacks = callbacks
+        self.device = device
+        self.n_threads = n_threads
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs, or a numeric table. Invalid graphs are left out with a warning.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels of two classes a task: numbers, booleans or strings; NaN or None
+            where missing.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+        groups : array-like of shape (n_samples,), optional
+            Rows of one group stay on one side of the validation split.
+
+        Returns
+        -------
+        self : MultiTaskGNNClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a task has no label or more than two classes, or a parameter is wrong.
+        FloatingPointError
+            If the training diverges.
+        KeyboardInterrupt
+            If the user interrupts; the estimator then keeps the best state so far.
+        """
+        resume = self.warm_start and self.__sklearn_is_fitted__()
+        self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
+        return self
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one epoch, from the fitted state if there is one.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs, or a numeric table.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, NaN or None where missing.
+        classes : array-like, or list of one a task, optional
+            All classes of each task, of which the first call may not see both; without
+            them they are those of the first call.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        self : MultiTaskGNNClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or y have other columns or classes than in the first call.
+        """
+        resume = self.__sklearn_is_fitted__()
+        self._fit(
+            X, y, sample_weight, None, resume=resume, partial=True, classes=classes
+        )
+        return self
+
+    def predict_logits(self, X) -> np.ndarray:
+        """Logits of the second class of each task.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+
+        Returns
+        -------
+        logits : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
+            In the dimensions of the ``y`` of fit; NaN for an invalid graph.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the graphs have other columns than in fit.
+        """
+        logits = self._forward(X, lambda batch: self.module_(batch))
+        return logits[:, 0] if self._one_dimensional else logits
+
+    @available_if(_is_one_task)
+    def decision_function(self, X) -> np.ndarray:
+        """Logits of the second class, for a one-dimensional ``y``.
+
+        Several tasks have :meth:`predict_logits`: in scikit-learn a classifier with a
+        list of classes has no decision function.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+
+        Returns
+        -------
+        logits : ndarray of float64 of shape (n_samples,)
+            NaN for an invalid graph.
+        """
+        return self.predict_logits(X)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes of each task.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), or a list of them
+            Columns are those of ``classes_``; one array a task in a list for a
+            two-dimensional ``y``. NaN for an invalid graph.
+        """
+        logits = self.predict_logits(X).reshape(-1, self.n_tasks_)
+        second = 0.5 * (1.0 + np.tanh(0.5 * logits))  # without overflow
+        tasks = [
+            np.column_stack([1.0 - p, p])
+            if len(classes) == 2
+            else np.where(np.isnan(p), np.nan, 1.0)[:, None]
+            for p, classes in zip(second.T, self._classes(), strict=True)
+        ]
+        return tasks[0] if self._one_dimensional else tasks
+
+    def predict(self, X) -> np.ndarray:
+        """Predict the more probable class of each task.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+
+        Returns
+        -------
+        labels : ndarray, (n_samples,) or (n_samples, n_tasks)
+            In the dimensions of the ``y`` of fit. Where a graph is invalid numbers
+            become float and strings object, with NaN for the graph.
+        """
+        logits = self.predict_logits(X).reshape(-1, self.n_tasks_)
+        columns = [
+            # A single class is the answer to everything.
+            classes[((column > 0) & (len(classes) == 2)).astype(int)]
+            for column, classes in zip(logits.T, self._classes(), strict=True)
+        ]
+        invalid = np.isnan(logits[:, 0])
+        if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
+            columns = [_with_gaps(column, invalid) for column in columns]
+        labels = np.column_stack(columns)
+        return labels[:, 0] if self._one_dimensional else labels
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """Mean area under the ROC curve over the tasks with labels of both classes.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, NaN or None where missing.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            1 for a perfect order, 0.5 for a random one.
+        """
+        logits = self.predict_logits(X)
+        return float(nan_roc_auc_score(y, logits, sample_weight=sample_weight))
+
+    # -- labels -------------------------------------------------------------------
+
+    def _classes(self) -> list[np.ndarray]:
+        """Classes of each task, always as a list."""
+        return [self.classes_] if self._one_dimensional else list(self.classes_)
+
+    def _read_labels(self, graphs: GraphArray, y, sample_weight, resume, classes=None):
+        labels, names = read_class_labels(self, graphs, y)
+        table = labels.reshape(len(labels), -1)
+        if not resume:
+            self._one_dimensional = labels.ndim == 1
+            found = _find_classes(table, names, _usable(graphs, sample_weight))
+            if classes is not None:
+                given = [classes] if labels.ndim == 1 else classes
+                found = [np.unique(np.asarray(part)) for part in given]
+            self.classes_ = found[0] if labels.ndim == 1 else found
+        if len(self._classes()) != len(names):
+            raise ValueError(
+                f"y has {len(names)} columns, but there are classes of "
+                f"{len(self._classes())} tasks."
+            )
+        known = resume or classes is not None
+        codes = [
+            _encode(column, part, name, strict=known)
+            for column, part, name in zip(table.T, self._classes(), names, strict=True)
+        ]
+        return np.column_stack(codes).reshape(labels.shape), names
+
+    def _as_given(self, table: np.ndarray) -> np.ndarray:
+        labels = np.full(table.shape, None, dtype=object)
+        for t, classes in enumerate(self._classes()):
+            known = ~np.isnan(table[:, t])
+            labels[known, t] = classes[table[known, t].astype(int)].tolist()
+        return labels
+
+    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
+        """Learn the weights of the classes from the labels of the training rows."""
+        alone = [
+            repr(name)
+            for name, column, weight in zip(
+                self.task_names_, table.T, weights.T, strict=True
+            )
+            if len(np.unique(column[weight > 0])) == 1
+        ]
+        if alone:
+            warnings.warn(
+                f"Task {', '.join(alone)} has labels of one class only in the training "
+                "rows.",
+                stacklevel=5,
+            )
+        given = self.class_weight
+        if not isinstance(given, list):
+            if isinstance(given, dict) and self.n_tasks_ > 1:
+                raise ValueError(
+                    "class_weight is one dict, but y has several tasks; pass a list "
+                    "with one entry a task."
+                )
+            given = [given] * self.n_tasks_
+        if len(given) != self.n_tasks_:
+            raise ValueError(
+                f"class_weight has {len(given)} entries, but y has {self.n_tasks_} "
+                "tasks."
+            )
+        mass = np.stack([(weights * (table == k)).sum(axis=0) for k in (0, 1)], axis=1)
+        rows = zip(given, self._classes(), mass, strict=True)
+        self.class_weight_ = np.array([_class_weights(*row) for row in rows])
+
+    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
+        return table
+
+    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        first, second = self.class_weight_.T
+        return weights * np.where(table == 1.0, second, first)
+
+    def _elementwise_loss(self) -> Loss:
+        return logistic
+
+
+def _usable(graphs: GraphArray, sample_weight) -> np.ndarray:
+    """Rows whose labels count: valid graphs of positive weight, bool (n,)."""
+    weight = np.asarray(1.0 if sample_weight is None else sample_weight)
+    if weight.shape not in ((), graphs.shape) or not (weight > 0).any():
+        return graphs.valid  # refused later, with a message
+    return graphs.valid & (weight > 0)
+
+
+def _find_classes(table: np.ndarray, names, usable: np.ndarray) -> list[np.ndarray]:
+    classes = []
+    for column, name in zip(table.T, names, strict=True):
+        labels = np.array([v for v in column[usable] if v is not None])
+        if not len(labels):
+            raise ValueError(
+                f"Task {name!r} has no label in the training rows; drop it or choose "
+                "another split."
+            )
+        check_classification_targets(labels)
+        found = np.unique(labels)
+        if len(found) > 2:
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is "
+                f"multiclass: task {name!r} has the classes {found[:5].tolist()}."
+            )
+        classes.append(found)
+    return classes
+
+
+def _encode(column: np.ndarray, classes: np.ndarray, name: str, *, strict: bool):
+    """Positions of labels among the classes, NaN where there is none, float (n,)."""
+    positions: dict[Any, float] = {label: k for k, label in enumerate(classes.tolist())}
+    unknown = [v for v in column if v is not None and v not in positions]
+    if unknown and strict:
+        raise ValueError(
+            f"Task {name!r} has the label {unknown[0]!r}, but its classes are "
+            f"{classes.tolist()}."
+        )
+    return np.array([positions.get(v, np.nan) for v in column], dtype=np.float64)
+
+
+def _class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
+    """Weights of both classes of a task whose labels have these summed weights."""
+    if given is None:
+        return [1.0, 1.0]
+    if given == "balanced":
+        total, present = mass.sum(), (mass > 0).sum()
+        return [float(total / (present * m)) if m > 0 else 1.0 for m in mass]
+    unknown = [label for label in given if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(
+            f"class_weight names the class {unknown[0]!r}, but the classes are "
+            f"{classes.tolist()}."
+        )
+    weights = [float(given.get(label, 1.0)) for label in classes.tolist()]
+    return [*weights, 1.0][:2]
+
+
+def _with_gaps(column: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Labels in a dtype that can hold NaN."""
+    result = column.astype(object if column.dtype.kind in "USO" else np.float64)
+    result[invalid] = np.nan
+    return result

@@ -1,0 +1,54 @@
+"""Area under the ROC curve with gaps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import roc_auc_score
+
+from skgnn_mtl.metrics import nan_roc_auc_score, nan_roc_auc_scorer, task_scorer
+
+
+def test_it_is_the_score_of_each_task_on_its_labelled_rows():
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, (40, 3)).astype(float), rng.normal(size=(40, 3))
+    y[rng.random((40, 3)) < 0.4] = np.nan
+    weight = rng.random(40)
+    expected = [
+        roc_auc_score(y[k, t], score[k, t], sample_weight=weight[k])
+        for t in range(3)
+        for k in [~np.isnan(y[:, t])]
+    ]
+    raw = nan_roc_auc_score(y, score, sample_weight=weight, multioutput="raw_values")
+    np.testing.assert_allclose(raw, expected)
+    found = nan_roc_auc_score(y, score, sample_weight=weight)
+    assert found == pytest.approx(np.mean(expected))
+    names = np.array(["no", "yes"], dtype=object)
+    words = pd.DataFrame(
+        {t: [None if v != v else names[int(v)] for v in y[:, t]] for t in range(3)}
+    )
+    assert nan_roc_auc_score(words, score, sample_weight=weight) == found
+    assert nan_roc_auc_score(2 * y - 1, score, sample_weight=weight) == found
+
+
+def test_tasks_of_one_class_are_left_out_and_third_classes_refused():
+    y, score = [[0, 1], [1, 1]], [[0.1, 0.2], [0.2, 0.3]]
+    with pytest.warns(UndefinedMetricWarning, match="task_1"):
+        assert nan_roc_auc_score(y, score) == 1.0
+    with pytest.raises(ValueError, match="no task has two distinct labels"):
+        nan_roc_auc_score([1, 1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="has 3 labels; two are wanted"):
+        nan_roc_auc_score([0, 1, 2], [0.1, 0.2, 0.3])
+
+
+def test_scorers_take_classifiers_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = (X[:, :2] + 0.5 * rng.normal(size=(60, 2)) > 0).astype(int)
+    forest = RandomForestClassifier(10, random_state=0).fit(X[:40], y[:40])
+    p = np.column_stack([task[:, 1] for task in forest.predict_proba(X[40:])])
+    expected = [roc_auc_score(y[40:, t], p[:, t]) for t in range(2)]
+    found = nan_roc_auc_scorer(forest, X[40:], y[40:])
+    assert found == pytest.approx(np.mean(expected))
+    assert task_scorer("roc_auc", 1)(forest, X[40:], y[40:]) == expected[1]
