@@ -48,7 +48,12 @@ from skgnn_mtl.training import (
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
-from ._curvature import SpectrumRecorder, check_options, curvature_problem
+from ._curvature import (
+    SpectrumRecorder,
+    check_options,
+    curvature_problem,
+    largest_eigenvalues,
+)
 from ._inputs import check_labels, read_graphs, read_targets, split_validation
 from ._io import read, write
 
@@ -303,6 +308,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             # Of its own, so that all weightings see the same batches.
             generator=torch.Generator().manual_seed(seed ^ 0x5EED),
             targets=None if self.target_tasks is None else targets.tolist(),
+            eigenvalues=largest_eigenvalues,
         )
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:

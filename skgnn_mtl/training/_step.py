@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch
-from skgnn_mtl.weighting import LossWeighting
+from skgnn_mtl.weighting import Curvature, GramianWeighting, JacobianAggregation
 
 from ._adam import TaskAdam
+from ._curvature import CurvatureProbe, Eigenvalues
 from ._jacobian import task_pass
 from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
@@ -64,6 +65,8 @@ class TrainingStep:
     chunk : int, optional
         Tasks differentiated at a time by gradient methods; one on the CPU, all on an
         accelerator unless its memory is too small.
+    eigenvalues : callable, optional
+        Finds the largest eigenvalues that some weightings ask for.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class TrainingStep:
         generator: torch.Generator | None = None,
         targets: Sequence[int] | None = None,
         chunk: int | None = None,
+        eigenvalues: Eigenvalues | None = None,
     ) -> None:
         self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
         self.generator, self.targets = generator, targets
@@ -89,11 +93,12 @@ class TrainingStep:
         self.begun = False  # from the first step on the model is changed
         # With a single task all methods are the plain gradient.
         self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
-        self._surgery = (
-            None
-            if isinstance(weighting, LossWeighting) or n_tasks == 1
-            else GradientSurgery(weighting, n_tasks, self.monitor, chunk)
-        )
+        self._surgery = self._probe = None
+        if isinstance(weighting, (GramianWeighting, JacobianAggregation)):
+            if n_tasks > 1:
+                self._surgery = GradientSurgery(weighting, n_tasks, self.monitor, chunk)
+        elif isinstance(weighting, Curvature) and n_tasks > 1:
+            self._probe = CurvatureProbe(weighting, loss, generator, eigenvalues)
         self._adam = TaskAdam(
             weighting.parameters(), n_tasks, weighting.lr, weighting.weight_decay
         )
@@ -129,6 +134,8 @@ class TrainingStep:
         tasks = present.nonzero()[:, 0]
         if self.looks_back:
             self._random_state = random_state(graphs.device)
+        if self._probe is not None:
+            self._probe.see(model, graphs, labels)
         if self._surgery is None:
             losses, mass = self.losses(model, graphs, labels)
             weights = self._loss_weights(losses, mass, tasks)
@@ -145,6 +152,9 @@ class TrainingStep:
     def _loss_weights(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> Tensor:
         if self.n_tasks == 1:
             return torch.ones_like(losses)
+        if self._probe is not None:
+            present = self._probe.weights[tasks.to(losses.device)]
+            return self._spread(present.to(losses), tasks)
         known = self._known(losses, mass, tasks)
         weights = self.weighting.task_weights(known.pop("losses"), **known)
         self._adam.step(known["tasks"])
@@ -200,7 +210,10 @@ class TrainingStep:
         """Tell the weighting the mean losses (n_tasks,); sum the epoch up."""
         if hasattr(self.weighting, "end_epoch") and self.n_tasks > 1:
             self.weighting.end_epoch(torch.from_numpy(mean_losses))
-        return self.monitor.end_epoch()
+        summary = self.monitor.end_epoch()
+        if self._probe is not None:
+            summary["curvature"] = self.weighting.means.cpu().numpy().copy()
+        return summary
 
     # -- continuation -------------------------------------------------------------
 
@@ -209,6 +222,8 @@ class TrainingStep:
         state: dict[str, Any] = {"adam": self._adam.state}
         if self._surgery is not None:
             state |= {"age": self._surgery.age, "weights": self._surgery.weights}
+        if self._probe is not None:
+            state["vectors"] = self._probe.vectors
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -216,3 +231,5 @@ class TrainingStep:
         self._adam.restore(state["adam"])
         if self._surgery is not None:
             self._surgery.age, self._surgery.weights = state["age"], state["weights"]
+        if self._probe is not None:
+            self._probe.vectors = state["vectors"]

@@ -18,6 +18,7 @@ from ._base import (
 )
 from ._cagrad import CAGrad
 from ._config import ConFIG
+from ._curvature import Curvature
 from ._db_mtl import DBMTL
 from ._dwa import DWA
 from ._equal import Equal
@@ -50,6 +51,7 @@ __all__ = [  # noqa: RUF022
     "AnchoredPCGrad",
     "CAGrad",
     "ConFIG",
+    "Curvature",
     "DBMTL",
     "DWA",
     "Equal",
