@@ -25,7 +25,7 @@ from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.datasets import fetch_qm8, load_physchem
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.metrics import nan_mean_absolute_error
-from skgnn_mtl.weighting import Fixed
+from skgnn_mtl.weighting import Curvature, Fixed
 
 
 @dataclass
@@ -92,6 +92,11 @@ class Study:
             random_state=seed,
             **changes,
         )
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a training, in batches of the default size."""
+        return self.setting.max_epochs * -(-self.setting.n_train // 64)
 
     def options(self, matrix: str, at=()) -> dict:
         s = self.setting
@@ -185,7 +190,7 @@ class Study:
             self.record(run, seed, fitted, y, started)
 
     def weightings(self, seed: int) -> None:
-        """Static weights from the curvature of the multi-task run, and other rules."""
+        """Weights from curvature at the end of the multi-task run, and other rules."""
         spectra = self.table("spectra")
         mine = (spectra.run == "multi-task") & (spectra.seed == seed)
         last = spectra[mine & (spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
@@ -199,6 +204,17 @@ class Study:
             "weights: 1 / head^2": Fixed(
                 (1 / last["head_norm"] ** 2).to_numpy(), rescale="mean1"
             ),
+            # Ten looks in a training, with a memory of about two.
+            **{
+                f"weights: curvature, {name}": Curvature(
+                    update_every=self.n_steps // 10 or 1, ema=0.5, **parameters
+                )
+                for name, parameters in {
+                    "trace": {},
+                    "root of trace": {"exponent": 0.5},
+                    "Hessian": {"statistic": "hessian_max"},
+                }.items()
+            },
         }
         for run, rule in rules.items():
             if self.done(run, seed):
