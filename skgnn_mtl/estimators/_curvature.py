@@ -180,7 +180,7 @@ def curvature_problem(
         for part in parts
     ]
     loss = estimator._elementwise_loss()
-    body = {n: p for n, p in model.named_parameters() if not n.startswith("heads.")}
+    body = _shared_parameters(model)
     return TaskProblem(
         outputs=lambda batch: outputs(batch[0]),
         losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
@@ -191,6 +191,16 @@ def curvature_problem(
         heads=tuple(tuple(head) for head in heads),
         info=_info(estimator, labelled[rows], dtype),
     )
+
+
+def _shared_parameters(model: MultiTaskModel) -> dict[str, Tensor]:
+    """Trainable parameters in front of the heads, those of auxiliary tasks left out."""
+    own = {id(parameter) for parameter in model.head_parameters()}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in own
+    }
 
 
 def _split_heads(model: MultiTaskModel, names) -> tuple[list[dict[str, Tensor]], Any]:
@@ -281,11 +291,7 @@ def largest_eigenvalues(
         (graphs, *(part.to(graphs.device) for part in labels))
         for graphs, labels in batches
     ]
-    shared = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and not name.startswith("heads.")
-    }
+    shared = _shared_parameters(model)
     n_tasks = batches[0][1].shape[1]
     if not shared:  # everything in front of the heads is frozen
         return torch.zeros(n_tasks, dtype=torch.float64), torch.zeros(n_tasks, 0)

@@ -149,7 +149,7 @@ def gauss_newton_traces(
         Summed weights of the labels.
     """
     result = task_pass(model, graphs, labels, loss)
-    targets, weights = (part.to(graphs.device) for part in labels)
+    targets, weights = (part.to(graphs.device) for part in labels[:2])
     second = second_derivatives(loss, result.outputs, targets)
     scales = (weights * second / torch.where(result.mass > 0, result.mass, 1.0)).sqrt()
     shared, n_tasks = shared_parameters(model), scales.shape[1]
@@ -176,9 +176,8 @@ def second_derivatives(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _check_convex(loss: Loss, weighting: Curvature) -> None:
     """Refuse a loss, before the training, whose Gauss-Newton matrix says nothing."""
-    n_tasks, device = len(weighting.means), weighting.means.device
-    grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0], device=device)
-    outputs = grid[:, None].expand(-1, n_tasks)
+    grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0])
+    outputs = grid.to(weighting.means.device)[:, None]
     second = second_derivatives(loss, outputs, torch.zeros_like(outputs))
     if bool((second > 0).any()) and bool((second >= 0).all()):
         return
