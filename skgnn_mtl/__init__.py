@@ -1,9 +1,15 @@
 """Multi-task graph neural networks for molecules and crystals, in scikit-learn."""
 
-from skgnn_mtl.estimators import MultiTaskGNNRegressor
+from skgnn_mtl.estimators import GATERegressor, MultiTaskGNNRegressor
 from skgnn_mtl.featurizers import CifToGraph, SmilesToGraph
 from skgnn_mtl.graphs import GraphArray
 
 __version__ = "0.1.0"
 
-__all__ = ["CifToGraph", "GraphArray", "MultiTaskGNNRegressor", "SmilesToGraph"]
+__all__ = [
+    "CifToGraph",
+    "GATERegressor",
+    "GraphArray",
+    "MultiTaskGNNRegressor",
+    "SmilesToGraph",
+]

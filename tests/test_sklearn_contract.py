@@ -2,7 +2,7 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import DMPNN, GIN
 
 # Full batches and no batch normalisation: the checks ask that an integer weight equals
@@ -23,4 +23,20 @@ SETTINGS = {"batch_size": 1000, "max_epochs": 60, "lr": 1e-2, "device": "cpu"}
     ]
 )
 def test_regressor(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        GATERegressor(
+            GIN(width=32, n_layers=1, norm=None),
+            latent_dim=8,
+            encoder_hidden_dims=(16,),
+            transfer_hidden_dims=(8,),
+            head_hidden_dims=(8,),
+            **SETTINGS,
+        )
+    ]
+)
+def test_gate(estimator, check):
     check(estimator)

@@ -41,6 +41,7 @@ from skgnn_mtl.training import (
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
+    AlignmentStep,
     MultiTaskModel,
     TrainingOptions,
     TrainingStep,
@@ -91,6 +92,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
     }
 
     history_: list[dict]
+    # Whether rows without any label take part in the training.
+    _learns_from_unlabelled = False
     # State that only partial_fit leaves behind.
     _random_state: np.random.RandomState | None = None
     _optimizer_state: dict | None = None
@@ -124,7 +127,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self._check_parameters()
         graphs = read_graphs(self, X, reset=not resume)
         values, names = read_targets(self, graphs, y)
-        weights = self._label_weights(graphs, values, sample_weight)
+        row_weights = self._row_weights(graphs, values, sample_weight)
+        missing = np.isnan(values.reshape(len(values), -1))
+        weights = np.where(missing, 0.0, row_weights[:, None])
         if resume:
             self._check_same_tasks(values, names)
         else:
@@ -138,6 +143,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         labelled = (weights > 0).any(axis=1)
         if not labelled.any():
             raise ValueError("No row of X has a label: there is nothing to fit.")
+        if self._learns_from_unlabelled:
+            labelled = row_weights > 0
         watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
             rows, valid_rows = np.flatnonzero(labelled), None
@@ -149,12 +156,14 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                 self._learn_targets(table[rows], weights[rows])
                 self._build()
             targets = self._encode_targets(table)
-            train_set, valid_set = (
-                None
-                if part is None
-                else GraphDataset(graphs[part], targets[part], weights[part])
-                for part in (rows, valid_rows)
+            train_set = self._training_set(
+                graphs[rows], targets[rows], weights[rows], row_weights[rows]
             )
+            valid_set = valid_rows
+            if valid_rows is not None:
+                valid_set = GraphDataset(
+                    *(part[valid_rows] for part in (graphs, targets, weights))
+                )
             self._forget_spectra()
             spectra = self._spectrum_recorder(graphs[rows], values[rows], seed, partial)
             interrupted = self._train(
@@ -198,11 +207,14 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         if absent:
             self._warn_of_absent_device()
 
-    def _label_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
-        """Weight of each label (n, t): 0 if it is missing or its graph invalid."""
-        table = values.reshape(len(values), -1)
+    def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
+        """Give the training step what it wants to know about each row."""
+        return GraphDataset(graphs, targets, weights)
+
+    def _row_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
+        """Weight of each row (n,): 0 if its graph is invalid."""
         weight = _check_sample_weight(
-            sample_weight, table, dtype=np.float64, ensure_non_negative=True
+            sample_weight, values, dtype=np.float64, ensure_non_negative=True
         )
         if not weight.any():
             raise ValueError("All sample weights are zero: there is nothing to fit.")
@@ -219,7 +231,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             raise ValueError(
                 f"All {invalid.size} graphs are invalid: there is nothing to fit."
             )
-        return np.where(np.isnan(table) | ~graphs.valid[:, None], 0.0, weight[:, None])
+        return np.where(graphs.valid, weight, 0.0)
 
     def _check_same_tasks(self, values: np.ndarray, names: list[str]) -> None:
         fitted = 1 if self._one_dimensional else 2
@@ -240,6 +252,12 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         if partial:
             # The next call goes on with this generator.
             self._random_state = source
+        with self._seeded_with(seed):
+            yield seed
+
+    @contextmanager
+    def _seeded_with(self, seed: int) -> Iterator[None]:
+        """Run inside a forked torch generator."""
         device = self._device()
         devices = [device] if device.type == "cuda" else []
         # torch has one generator for all threads, so that fits take turns.
@@ -249,7 +267,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             torch.random.fork_rng(devices=devices),
         ):
             torch.manual_seed(seed)
-            yield seed
+            yield
 
     def _split(self, graphs, values, weights, groups, labelled, seed):
         """Labelled rows to train on, and labelled rows that watch."""
@@ -272,7 +290,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         observer: Callable[[int], None] | None = None,
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
-        step = self._step(watched, seed)
+        # A continuation, or a single epoch, has no beginning to rise from.
+        n_rows = 0 if resume or partial else len(train_set)
+        step = self._step(watched, seed, n_rows)
         try:
             result = train(
                 self.module_,
@@ -295,7 +315,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self._keep(result, resume=resume, partial=partial)
         return result.interrupted
 
-    def _step(self, targets: np.ndarray, seed: int) -> TrainingStep:
+    def _step(
+        self, targets: np.ndarray, seed: int, n_rows: int
+    ) -> TrainingStep | AlignmentStep:
+        """Make the training step; ``n_rows`` is 0 in a continuation."""
         return TrainingStep(
             self.task_weighting_,
             LOSSES.get(self.loss) or self.loss,
@@ -332,10 +355,16 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self._assemble(
             resolve_part(self.encoder, encoders, GraphEncoder, "encoder"),
             resolve_part(self.readout, readouts, Readout, "readout"),
-            tuple(self.head_hidden_dims),
             self._resolve_weighting(),
-            self.head_activation,
+            **self._architecture(),
         )
+
+    def _architecture(self) -> dict[str, Any]:
+        """Give what else the network is built from, for :meth:`save` too."""
+        return {
+            "hidden_dims": tuple(self.head_hidden_dims),
+            "head_activation": self.head_activation,
+        }
 
     def _resolve_weighting(self) -> TaskWeighting:
         value = self.task_weighting
@@ -343,23 +372,24 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             return as_task_weighting(value)
         return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
-    def _assemble(
-        self, encoder, readout, hidden_dims, task_weighting, head_activation="relu"
-    ) -> None:
+    def _assemble(self, encoder, readout, task_weighting, **architecture) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
         task_weighting.check_settings()
         task_weighting.build(self.n_tasks_, self.task_names_)
-        model = MultiTaskModel(
+        model = self._make_model(encoder, readout, **architecture)
+        device = self._device()
+        self.task_weighting_ = task_weighting.to(device)
+        self.module_ = model.to(device, getattr(torch, self.schema_.dtype))
+
+    def _make_model(self, encoder, readout, **architecture) -> Any:
+        return MultiTaskModel(
             encoder,
             readout,
             self.schema_,
             self.n_tasks_,
-            hidden_dims,
-            head_activation,
+            architecture["hidden_dims"],
+            architecture.get("head_activation", "relu"),
         )
-        device = self._device()
-        self.task_weighting_ = task_weighting.to(device)
-        self.module_ = model.to(device, getattr(torch, self.schema_.dtype))
 
     def _options(self, *, partial: bool) -> TrainingOptions:
         return TrainingOptions(
@@ -542,9 +572,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             "parts": {
                 "encoder": self.module_.encoder,
                 "readout": self.module_.readout,
-                "hidden_dims": self.module_.hidden_dims,
-                "head_activation": self.module_.activation,
                 "task_weighting": self.task_weighting_,
+                **self.module_.architecture,
             },
             "fitted": {
                 name: value

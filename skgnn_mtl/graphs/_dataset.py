@@ -24,14 +24,23 @@ class GraphDataset(torch.utils.data.Dataset):
         Labels; the value of an unlabelled entry is never read.
     weights : ndarray of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
+    columns : sequence of ndarray of shape (n_graphs, n_columns), default=()
+        What else a training step wants to know about each graph.
+    sampling : ndarray of shape (n_graphs,), optional
+        How often each graph is drawn, with replacement, in relation to the others; in
+        their absence an epoch meets each graph once.
     """
 
-    def __init__(self, graphs: GraphArray, targets, weights) -> None:
+    def __init__(
+        self, graphs: GraphArray, targets, weights, columns=(), sampling=None
+    ) -> None:
         dtype = graphs.schema.dtype
         self.graphs = graphs
         # A zero in place of NaN keeps 0 * NaN out of the losses.
         self.targets = np.where(weights > 0, targets, 0.0).astype(dtype)
         self.weights = np.asarray(weights, dtype=dtype)
+        self.columns = [np.asarray(values, dtype=dtype) for values in columns]
+        self.sampling = None if sampling is None else torch.from_numpy(sampling)
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -39,10 +48,11 @@ class GraphDataset(torch.utils.data.Dataset):
     def __getitem__(self, i: int):
         return self.__getitems__([i])
 
-    def __getitems__(self, rows) -> tuple[GraphBatch, tuple[Tensor, Tensor]]:
-        """Gather a batch: its graphs, targets and weights."""
-        labels = torch.from_numpy(self.targets[rows])
-        return self.graphs.batch(rows), (labels, torch.from_numpy(self.weights[rows]))
+    def __getitems__(self, rows) -> tuple[GraphBatch, tuple[Tensor, ...]]:
+        """Gather a batch: its graphs, then targets, weights and columns."""
+        tables = (self.targets, self.weights, *self.columns)
+        labels = tuple(torch.from_numpy(table[rows]) for table in tables)
+        return self.graphs.batch(rows), labels
 
 
 class GraphLoader:
@@ -51,7 +61,7 @@ class GraphLoader:
     Parameters
     ----------
     dataset : GraphDataset
-        What to iterate over.
+        What to iterate over, drawn by its ``sampling`` if there is one.
     batch_size : int
         Graphs in a batch. A last batch of a single graph joins the one before, since
         batch normalisation cannot train on one row.
@@ -75,11 +85,17 @@ class GraphLoader:
     def __len__(self) -> int:
         return len(self._bounds()) - 1
 
-    def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, Tensor]]]:
+    def _draw(self, n: int) -> Tensor:
+        shares = self.dataset.sampling
+        if shares is None:
+            return torch.randperm(n, generator=self.generator)
+        return torch.multinomial(shares, n, replacement=True, generator=self.generator)
+
+    def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, ...]]]:
         n = len(self.dataset)
         order = np.arange(n)
         if self.shuffle:
-            order = torch.randperm(n, generator=self.generator).numpy()
+            order = self._draw(n).numpy()
         bounds = self._bounds()
         for start, stop in pairwise(bounds):
             yield self.dataset.__getitems__(order[start:stop])

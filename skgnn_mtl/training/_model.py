@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -52,6 +53,11 @@ class MultiTaskModel(nn.Module):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.Linear(widths[-1], n_tasks)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What, beside encoder and readout, an equal network is built from."""
+        return {"hidden_dims": self.hidden_dims, "head_activation": self.activation}
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Graph states behind the readout, shape (n_graphs, encoder.width)."""

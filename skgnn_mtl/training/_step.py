@@ -202,6 +202,10 @@ class TrainingStep:
             self.weighting.end_epoch(torch.from_numpy(mean_losses))
         return self.monitor.end_epoch()
 
+    def end_fit(self) -> None:
+        """Warn of what went wrong in many steps."""
+        self.monitor.end_fit(repr(self.weighting))
+
     # -- continuation -------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
