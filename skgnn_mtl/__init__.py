@@ -1,6 +1,10 @@
 """Multi-task graph neural networks for molecules and crystals, in scikit-learn."""
 
-from skgnn_mtl.estimators import MultiTaskGNNClassifier, MultiTaskGNNRegressor
+from skgnn_mtl.estimators import (
+    GATERegressor,
+    MultiTaskGNNClassifier,
+    MultiTaskGNNRegressor,
+)
 from skgnn_mtl.featurizers import CifToGraph, SmilesToGraph
 from skgnn_mtl.graphs import GraphArray
 
@@ -8,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CifToGraph",
+    "GATERegressor",
     "GraphArray",
     "MultiTaskGNNClassifier",
     "MultiTaskGNNRegressor",

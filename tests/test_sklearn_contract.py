@@ -3,7 +3,11 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
+from skgnn_mtl import (
+    GATERegressor,
+    MultiTaskGNNClassifier,
+    MultiTaskGNNRegressor,
+)
 from skgnn_mtl.encoders import DMPNN, GIN
 
 # Full batches and no batch normalisation: the checks ask that an integer weight equals
@@ -43,4 +47,20 @@ def test_regressor(estimator, check):
     ]
 )
 def test_classifier(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        GATERegressor(
+            GIN(width=32, n_layers=1, norm=None),
+            latent_dim=8,
+            encoder_hidden_dims=(16,),
+            transfer_hidden_dims=(8,),
+            head_hidden_dims=(8,),
+            **SETTINGS,
+        )
+    ]
+)
+def test_gate(estimator, check):
     check(estimator)

@@ -1,6 +1,7 @@
 """Estimators with scikit-learn's interface."""
 
 from ._classifier import MultiTaskGNNClassifier
+from ._gate import GATERegressor
 from ._regressor import MultiTaskGNNRegressor
 
-__all__ = ["MultiTaskGNNClassifier", "MultiTaskGNNRegressor"]
+__all__ = ["GATERegressor", "MultiTaskGNNClassifier", "MultiTaskGNNRegressor"]

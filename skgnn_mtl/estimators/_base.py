@@ -40,6 +40,7 @@ from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
     OPTIMIZERS,
     SCHEDULES,
+    AlignmentStep,
     Loss,
     MultiTaskModel,
     TrainingOptions,
@@ -103,6 +104,11 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
+    @property
+    def _learns_from_unlabelled(self) -> bool:
+        """Whether rows without any label take part in the training."""
+        return len(self.auxiliary_tasks) > 0
+
     # -- fitting ------------------------------------------------------------------
 
     def _fit(
@@ -133,7 +139,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self._check_parameters()
         graphs = read_graphs(self, X, reset=not resume)
         values, names = self._read_labels(graphs, y, sample_weight, resume, classes)
-        weights = self._label_weights(graphs, values, sample_weight)
+        row_weights = self._row_weights(graphs, values, sample_weight)
+        missing = np.isnan(values.reshape(len(values), -1))
+        weights = np.where(missing, 0.0, row_weights[:, None])
         if resume:
             self._check_same_tasks(values, names)
         else:
@@ -147,11 +155,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         labelled = (weights > 0).any(axis=1)
         if not labelled.any():
             raise ValueError("No row of X has a label: there is nothing to fit.")
-        if len(self.auxiliary_tasks):
-            # Graphs without labels can be learned from, too.
-            labelled = graphs.valid & (
-                weights.any(axis=1) | np.isnan(table).all(axis=1)
-            )
+        if self._learns_from_unlabelled:
+            labelled = row_weights > 0
         watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
             rows, valid_rows = np.flatnonzero(labelled), None
@@ -166,15 +171,14 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
                     recalibrate(self.module_.encoder, graphs[rows], self._device())
             targets = self._encode_targets(table)
             weights = self._weigh_classes(table, weights)
-            train_set, valid_set = (
-                None
-                if part is None
-                else GraphDataset(graphs[part], targets[part], weights[part], columns)
-                for part, columns in (
-                    (rows, self._auxiliary_columns(graphs[rows])),
-                    (valid_rows, ()),
-                )
+            train_set = self._training_set(
+                graphs[rows], targets[rows], weights[rows], row_weights[rows]
             )
+            valid_set = valid_rows
+            if valid_rows is not None:
+                valid_set = GraphDataset(
+                    *(part[valid_rows] for part in (graphs, targets, weights))
+                )
             self._forget_spectra()
             spectra = self._spectrum_recorder(graphs[rows], values[rows], seed, partial)
             interrupted = self._train(
@@ -248,11 +252,14 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         if absent:
             self._warn_of_absent_device()
 
-    def _label_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
-        """Weight of each label (n, t): 0 if it is missing or its graph invalid."""
-        table = values.reshape(len(values), -1)
+    def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
+        """Give the training step what it wants to know about each row."""
+        return GraphDataset(graphs, targets, weights, self._auxiliary_columns(graphs))
+
+    def _row_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
+        """Weight of each row (n,): 0 if its graph is invalid."""
         weight = _check_sample_weight(
-            sample_weight, table, dtype=np.float64, ensure_non_negative=True
+            sample_weight, values, dtype=np.float64, ensure_non_negative=True
         )
         if not weight.any():
             raise ValueError("All sample weights are zero: there is nothing to fit.")
@@ -269,7 +276,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             raise ValueError(
                 f"All {invalid.size} graphs are invalid: there is nothing to fit."
             )
-        return np.where(np.isnan(table) | ~graphs.valid[:, None], 0.0, weight[:, None])
+        return np.where(graphs.valid, weight, 0.0)
 
     def _check_same_tasks(self, values: np.ndarray, names: list[str]) -> None:
         fitted = 1 if self._one_dimensional else 2
@@ -290,6 +297,12 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         if partial:
             # The next call goes on with this generator.
             self._random_state = source
+        with self._seeded_with(seed):
+            yield seed
+
+    @contextmanager
+    def _seeded_with(self, seed: int) -> Iterator[None]:
+        """Run inside a forked torch generator."""
         device = self._device()
         devices = [device] if device.type == "cuda" else []
         # torch has one generator for all threads, so that fits take turns.
@@ -299,7 +312,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             torch.random.fork_rng(devices=devices),
         ):
             torch.manual_seed(seed)
-            yield seed
+            yield
 
     def _split(self, graphs, values, weights, groups, labelled, seed):
         """Labelled rows to train on, and labelled rows that watch."""
@@ -322,7 +335,9 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         observer: Callable[[int], None] | None = None,
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
-        step = self._step(watched, seed)
+        # A continuation, or a single epoch, has no beginning to rise from.
+        n_rows = 0 if resume or partial else len(train_set)
+        step = self._step(watched, seed, n_rows)
         try:
             result = train(
                 self.module_,
@@ -345,7 +360,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self._keep(result, resume=resume, partial=partial)
         return result.interrupted
 
-    def _step(self, targets: np.ndarray, seed: int) -> TrainingStep:
+    def _step(
+        self, targets: np.ndarray, seed: int, n_rows: int
+    ) -> TrainingStep | AlignmentStep:
+        """Make the training step; ``n_rows`` is 0 in a continuation."""
         all_targets = self.target_tasks is None and not self.auxiliary_names_
         return TrainingStep(
             self.task_weighting_,
@@ -389,14 +407,20 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self._assemble(
             resolve_part(encoder, encoders, GraphEncoder, "encoder"),
             resolve_part(self.readout, readouts, Readout, "readout"),
-            tuple(self.head_hidden_dims),
             self._resolve_weighting(),
-            self.head_activation,
-            [
+            **self._architecture(),
+        )
+
+    def _architecture(self) -> dict[str, Any]:
+        """Give what else the network is built from, for :meth:`save` too."""
+        return {
+            "hidden_dims": tuple(self.head_hidden_dims),
+            "head_activation": self.head_activation,
+            "auxiliary_tasks": [
                 resolve_part(task, auxiliary, AuxiliaryTask, "auxiliary_tasks")
                 for task in self.auxiliary_tasks
             ],
-        )
+        }
 
     def _resolve_weighting(self) -> TaskWeighting:
         value = self.task_weighting
@@ -404,17 +428,10 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             return as_task_weighting(value)
         return resolve_part(value, weighting, TaskWeighting, "task_weighting")
 
-    def _assemble(
-        self,
-        encoder,
-        readout,
-        hidden_dims,
-        task_weighting,
-        head_activation="relu",
-        auxiliary_tasks=(),
-    ) -> None:
+    def _assemble(self, encoder, readout, task_weighting, **architecture) -> None:
         """Build unbuilt parts for the tasks and the schema of the fit."""
-        names = self.auxiliary_names_ = auxiliary_names(auxiliary_tasks)
+        names = auxiliary_names(architecture.get("auxiliary_tasks", ()))
+        self.auxiliary_names_ = names
         if set(names) & set(self.task_names_):
             raise ValueError(
                 f"A column of y has the name of an auxiliary task: {names} beside "
@@ -430,18 +447,21 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         task_weighting.build(
             self.n_tasks_ + len(names), self.task_names_ + self.auxiliary_names_
         )
-        model = MultiTaskModel(
+        model = self._make_model(encoder, readout, **architecture)
+        device = self._device()
+        self.task_weighting_ = task_weighting.to(device)
+        self.module_ = model.to(device, getattr(torch, self.schema_.dtype))
+
+    def _make_model(self, encoder, readout, **architecture) -> Any:
+        return MultiTaskModel(
             encoder,
             readout,
             self.schema_,
             self.n_tasks_,
-            hidden_dims,
-            head_activation,
-            auxiliary_tasks,
+            architecture["hidden_dims"],
+            architecture["head_activation"],
+            architecture["auxiliary_tasks"],
         )
-        device = self._device()
-        self.task_weighting_ = task_weighting.to(device)
-        self.module_ = model.to(device, getattr(torch, self.schema_.dtype))
 
     def _options(self, *, partial: bool) -> TrainingOptions:
         return TrainingOptions(
@@ -627,10 +647,8 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             "parts": {
                 "encoder": self.module_.encoder,
                 "readout": self.module_.readout,
-                "hidden_dims": self.module_.hidden_dims,
-                "head_activation": self.module_.activation,
                 "task_weighting": self.task_weighting_,
-                "auxiliary_tasks": list(self.module_.auxiliary),
+                **self.module_.architecture,
             },
             "fitted": {
                 name: value

@@ -118,7 +118,7 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
             "the target y is None."
         )
-    names = _column_names(y)
+    names = column_names(y)
     values = check_array(
         _without_objects(y),
         ensure_2d=False,
@@ -142,7 +142,19 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     return values, names
 
 
-def _column_names(y) -> list[str]:
+def column_names(y) -> list[str]:
+    """Names that a table or a Series gives to its columns, as strings.
+
+    Parameters
+    ----------
+    y : array-like
+        Labels.
+
+    Returns
+    -------
+    names : list of str
+        Empty if it has none.
+    """
     if hasattr(y, "columns"):
         return [str(name) for name in y.columns]
     name = getattr(y, "name", None)
@@ -191,7 +203,7 @@ def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
             "the target y is None."
         )
-    names = _column_names(y)
+    names = column_names(y)
     labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if labels.ndim not in (1, 2):
         raise ValueError(f"y must have one or two dimensions, but has {labels.ndim}.")
@@ -231,6 +243,29 @@ def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
             f"Task {', '.join(bare)} has no label in the {where} rows; drop it or "
             "choose another split."
         )
+
+
+def mean_and_scale(table: np.ndarray, weights: np.ndarray):
+    """Mean and standard deviation of each task over its labelled, weighted rows.
+
+    Parameters
+    ----------
+    table, weights : ndarray of shape (n_samples, n_tasks)
+        Labels, and their weights, 0 where one is missing.
+
+    Returns
+    -------
+    mean, scale : ndarray of shape (n_tasks,)
+        The scale of a constant task is 1.
+    """
+    labels = np.where(weights > 0, table, 0.0)
+    mass = weights.sum(axis=0)
+    mean = (weights * labels).sum(axis=0) / mass
+    variance = (weights * (labels - mean) ** 2).sum(axis=0) / mass
+    # Rounding would leave a constant task with a tiny spread.
+    shown = np.where(weights > 0, table, np.nan)
+    constant = np.nanmax(shown, axis=0) == np.nanmin(shown, axis=0)
+    return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
 def split_validation(validation, X, y, weights, groups, labelled, seed: int):

@@ -14,7 +14,7 @@ from skgnn_mtl.training import LOSSES, Loss
 
 from ._base import BaseMultiTaskGNN
 from ._cgcnn import read_checkpoint
-from ._inputs import read_targets
+from ._inputs import mean_and_scale, read_targets
 
 
 class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
@@ -423,14 +423,7 @@ callable, default="cosine"
         self.target_scale_ = np.ones(self.n_tasks_)
         if not self.normalize_targets:
             return
-        labels = np.where(weights > 0, table, 0.0)
-        mass = weights.sum(axis=0)
-        self.target_mean_ = (weights * labels).sum(axis=0) / mass
-        variance = (weights * (labels - self.target_mean_) ** 2).sum(axis=0) / mass
-        # Rounding would leave a constant task with a tiny spread.
-        shown = np.where(weights > 0, table, np.nan)
-        constant = np.nanmax(shown, axis=0) == np.nanmin(shown, axis=0)
-        self.target_scale_ = np.where(constant, 1.0, np.sqrt(variance))
+        self.target_mean_, self.target_scale_ = mean_and_scale(table, weights)
 
     def _encode_targets(self, table: np.ndarray) -> np.ndarray:
         return (table - self.target_mean_) / self.target_scale_

@@ -25,16 +25,22 @@ class GraphDataset(torch.utils.data.Dataset):
     weights : ndarray of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
     columns : sequence of ndarray of shape (n_graphs, n_columns), default=()
-        What auxiliary tasks know about each graph.
+        What else a training step wants to know about each graph.
+    sampling : ndarray of shape (n_graphs,), optional
+        How often each graph is drawn, with replacement, in relation to the others; in
+        their absence an epoch meets each graph once.
     """
 
-    def __init__(self, graphs: GraphArray, targets, weights, columns=()) -> None:
+    def __init__(
+        self, graphs: GraphArray, targets, weights, columns=(), sampling=None
+    ) -> None:
         dtype = graphs.schema.dtype
         self.graphs = graphs
         # A zero in place of NaN keeps 0 * NaN out of the losses.
         self.targets = np.where(weights > 0, targets, 0.0).astype(dtype)
         self.weights = np.asarray(weights, dtype=dtype)
         self.columns = [np.asarray(values, dtype=dtype) for values in columns]
+        self.sampling = None if sampling is None else torch.from_numpy(sampling)
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -55,7 +61,7 @@ class GraphLoader:
     Parameters
     ----------
     dataset : GraphDataset
-        What to iterate over.
+        What to iterate over, drawn by its ``sampling`` if there is one.
     batch_size : int
         Graphs in a batch. A last batch of a single graph joins the one before, since
         batch normalisation cannot train on one row.
@@ -79,11 +85,17 @@ class GraphLoader:
     def __len__(self) -> int:
         return len(self._bounds()) - 1
 
+    def _draw(self, n: int) -> Tensor:
+        shares = self.dataset.sampling
+        if shares is None:
+            return torch.randperm(n, generator=self.generator)
+        return torch.multinomial(shares, n, replacement=True, generator=self.generator)
+
     def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, ...]]]:
         n = len(self.dataset)
         order = np.arange(n)
         if self.shuffle:
-            order = torch.randperm(n, generator=self.generator).numpy()
+            order = self._draw(n).numpy()
         bounds = self._bounds()
         for start, stop in pairwise(bounds):
             yield self.dataset.__getitems__(order[start:stop])

@@ -1,5 +1,9 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+from ._gate_addition import AdditionModel, CachedDataset
+from ._gate_model import Embedded, GATEModel, TaskLayout
+from ._gate_step import AdditionStep, AlignmentStep, GATEStep
+from ._gate_terms import GATETerms
 from ._jacobian import dataset_jacobian
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
@@ -12,8 +16,17 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "AdditionModel",
+    "AdditionStep",
+    "AlignmentStep",
+    "CachedDataset",
+    "Embedded",
+    "GATEModel",
+    "GATEStep",
+    "GATETerms",
     "Loss",
     "MultiTaskModel",
+    "TaskLayout",
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",

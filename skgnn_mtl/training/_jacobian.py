@@ -315,7 +315,7 @@ def dataset_jacobian(
     masses = torch.zeros(n_tasks, dtype=torch.float64)
     rows = total.new_empty(total.shape, dtype=shared[0].dtype, device=device)
     for graphs, labels in GraphLoader(data, batch_size):
-        result = task_pass(model, graphs.to(device), labels, loss)
+        result = task_pass(model, graphs.to(device), (labels[0], labels[1]), loss)
         fill_jacobian(rows, result, torch.arange(n_tasks), shared)
         mass = result.mass.cpu().double()
         total += mass[:, None] * rows.cpu().double()

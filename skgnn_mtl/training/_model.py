@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -60,6 +61,15 @@ class MultiTaskModel(nn.Module):
         for task in auxiliary:
             task.build(schema, encoder)
         self.auxiliary = nn.ModuleList(auxiliary)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What, beside encoder and readout, an equal network is built from."""
+        return {
+            "hidden_dims": self.hidden_dims,
+            "head_activation": self.activation,
+            "auxiliary_tasks": self.tasks(),
+        }
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Graph states behind the readout, shape (n_graphs, encoder.width)."""

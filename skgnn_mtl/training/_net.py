@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from skgnn_mtl.graphs import GraphDataset, GraphLoader
 
-from ._model import MultiTaskModel
+from ._gate_addition import CachedDataset
+from ._gate_step import AlignmentStep
 from ._schedule import SCHEDULES
 from ._step import StepRecord, TrainingStep
 
@@ -57,10 +58,10 @@ class TrainingResult:
 
 
 def train(
-    model: MultiTaskModel,
-    step: TrainingStep,
-    train_set: GraphDataset,
-    valid_set: GraphDataset | None,
+    model: nn.Module,
+    step: TrainingStep | AlignmentStep,
+    train_set: GraphDataset | CachedDataset,
+    valid_set: GraphDataset | CachedDataset | None,
     *,
     task_names: Sequence[str],
     watched: np.ndarray,
@@ -74,11 +75,11 @@ def train(
 
     Parameters
     ----------
-    model : MultiTaskModel
-        Maps a GraphBatch to standardised predictions (n_graphs, n_tasks).
-    step : TrainingStep
+    model : torch.nn.Module
+        Maps a batch to standardised predictions (n_graphs, n_tasks).
+    step : TrainingStep or AlignmentStep
         Losses and their weighting.
-    train_set, valid_set : GraphDataset
+    train_set, valid_set : GraphDataset or CachedDataset
         What to train on and, if given, what to watch.
     task_names : sequence of str
         Keys of the records; names of auxiliary tasks come last.
@@ -128,7 +129,7 @@ def train(
         "state": net.optimizer_.state_dict()["state"],
         "step": step.state(),
     }
-    step.monitor.end_fit(repr(step.weighting))
+    step.end_fit()
     _check_finite(model, train_set, device)
     return result
 
@@ -136,7 +137,9 @@ def train(
 class _Net(NeuralNet):
     """skorch's loop around our step: per-task losses in, gradients out."""
 
-    def __init__(self, module, *args, step: TrainingStep, **kwargs) -> None:
+    def __init__(
+        self, module, *args, step: TrainingStep | AlignmentStep, **kwargs
+    ) -> None:
         self.step = step
         # The step computes the losses; skorch still wants a criterion to hold.
         super().__init__(module, *args, criterion=nn.Identity, **kwargs)
@@ -154,7 +157,7 @@ class _Net(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         step = super().train_step(batch, **fit_params)
-        if self.step.looks_back:
+        if isinstance(self.step, TrainingStep) and self.step.looks_back:
             graphs, labels = batch
             graphs = graphs.to(self.device)
             self.step.after_step(self.module_, graphs, labels, step["record"])
@@ -286,7 +289,9 @@ class _FiniteLoss(Callback):
             )
 
 
-def _check_finite(model: nn.Module, data: GraphDataset, device: torch.device) -> None:
+def _check_finite(
+    model: nn.Module, data: GraphDataset | CachedDataset, device: torch.device
+) -> None:
     """Refuse a model that its last step, after the last loss, has broken."""
     graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))
     with torch.inference_mode():
@@ -326,9 +331,10 @@ def _net(model, step, train_set, valid_set, recorder, options, device, generator
     )
 
 
-def _encoder_group(model: MultiTaskModel, lr: float) -> dict[str, Any]:
+def _encoder_group(model: nn.Module, lr: float) -> dict[str, Any]:
     """Give the encoder's parameters the learning rate that it asks for."""
-    scale = model.encoder.lr_scale
+    # A task that is added to frozen sources has no encoder to train.
+    scale = getattr(getattr(model, "encoder", None), "lr_scale", 1.0)
     if scale == 1.0:
         return {}
     return {"optimizer__param_groups": [("encoder.*", {"lr": lr * scale})]}

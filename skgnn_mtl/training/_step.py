@@ -232,6 +232,10 @@ class TrainingStep:
             summary["curvature"] = self.weighting.means.cpu().numpy().copy()
         return summary
 
+    def end_fit(self) -> None:
+        """Warn of what went wrong in many steps."""
+        self.monitor.end_fit(repr(self.weighting))
+
     # -- continuation -------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:

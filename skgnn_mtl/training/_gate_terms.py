@@ -1,0 +1,158 @@
+r"""GATE's loss terms as functions of tensors; see :class:`GATETerms` for the symbols.
+
+A sum over pairs is a spread around the mean, which costs no loop:
+
+.. math:: \sum_{i<j} (x_i - x_j)^2 = N \sum_i (x_i - \bar x)^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._gate_model import TaskModules
+
+
+@dataclass(frozen=True)
+class GATETerms:
+    """Which terms are wanted, and how they are made.
+
+    Parameters
+    ----------
+    autoencoder, consistency, mapping, distance : float
+        Weights; a term of weight 0 is not computed.
+    n_perturbations : int
+        Perturbations of an embedding in a step.
+    perturbation : {"gaussian", "sphere"}
+        Their law.
+    perturbation_scale : float
+        Their standard deviation, relative to the root mean square of the embeddings.
+    routes : "all", "mean" or int
+        Frames that a task's mapping term starts from: all others, their mean, or so
+        many drawn anew in each step.
+    mapping_target : {"labels", "predictions"}
+        What the mapping term aims at where there is a label.
+    """
+
+    autoencoder: float = 1.0
+    consistency: float = 1.0
+    mapping: float = 1.0
+    distance: float = 1.0
+    n_perturbations: int = 4
+    perturbation: str = "gaussian"
+    perturbation_scale: float = 0.1
+    routes: str | int = "all"
+    mapping_target: str = "labels"
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by the names of the terms."""
+        return {
+            "autoencoder": self.autoencoder,
+            "consistency": self.consistency,
+            "mapping": self.mapping,
+            "distance": self.distance,
+        }
+
+    def perturbations(self, embedding: Tensor, *, shared: bool = False) -> Tensor:
+        """Draw (n_perturbations, n, width) for embeddings (n, width).
+
+        With ``shared`` all molecules get the same, and the second axis has length 1.
+        """
+        e = embedding.detach()
+        sigma = self.perturbation_scale * e.square().mean().sqrt()
+        shape = self.n_perturbations, 1 if shared else len(e), e.shape[1]
+        draws = torch.randn(shape, dtype=e.dtype, device=e.device)
+        if self.perturbation == "sphere":
+            length = draws.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            draws = draws * (e.shape[-1] ** 0.5 / length)
+        return sigma * draws
+
+    def routes_of(self, n_tasks: int, device) -> Tensor:
+        """Frames (n_tasks, k) that each task's mapping term starts from."""
+        others = torch.arange(1, n_tasks, device=device).expand(n_tasks, -1)
+        if isinstance(self.routes, int) and self.routes < n_tasks - 1:
+            ranks = torch.rand(n_tasks, n_tasks - 1, device=device)
+            others = 1 + ranks.argsort(dim=1)[:, : self.routes]
+        return (torch.arange(n_tasks, device=device)[:, None] + others) % n_tasks
+
+
+def pair_spread(x: Tensor) -> Tensor:
+    r"""Compute :math:`\sum_{i<j} (x_i - x_j)^2 / (N - 1)` over the first axis."""
+    return (x - x.mean(dim=0)).square().sum(dim=0) * (len(x) / (len(x) - 1))
+
+
+def moved(modules: TaskModules, frames: Tensor, perturbed: Tensor) -> Tensor:
+    """Lengths (N, M, n) by which perturbed embeddings (M, n, width) move the frames."""
+    others = modules.frame(perturbed.flatten(0, 1))
+    steps = others.unflatten(1, perturbed.shape[:2]) - frames[:, None]
+    # The root has no slope at zero.
+    return (steps.square().sum(dim=-1) + 1e-12).sqrt()
+
+
+def alignment(
+    modules: TaskModules,
+    embedding: Tensor,
+    latent: Tensor,
+    frames: Tensor,
+    wanted: Tensor,
+    shares: Tensor,
+    terms: GATETerms,
+) -> dict[str, Tensor]:
+    r"""Compute the label-free terms, and the mapping term, of a group of tasks.
+
+    With latent vectors :math:`z_i`, frames :math:`u_i = T_i(z_i)`, inverse :math:`S_i`,
+    and means over molecules:
+
+    .. math::
+        l_{auto} &= \sum_i |S_i(u_i) - z_i|^2 / d \\
+        l_{cons} &= \sum_{i<j} |u_i - u_j|^2 / (d (N - 1)) \\
+        l_{map} &= \sum_{i \ne j} (Head_i(S_i(u_j)) - t_i)^2 / (N - 1) \\
+        l_{dis} &= \sum_{i<j} mean_m (s_{im} - s_{jm})^2 / (N - 1)
+
+    Parameters
+    ----------
+    modules : TaskModules
+        The maps of N tasks.
+    embedding : Tensor of shape (n, width)
+        Shared embeddings.
+    latent, frames : Tensor of shape (N, n, d)
+        z and u.
+    wanted : Tensor of shape (N, n)
+        t.
+    shares : Tensor of shape (n,)
+        Weights of the molecules in all means, of sum 1.
+    terms : GATETerms
+        What to compute.
+
+    Returns
+    -------
+    values : dict of str to Tensor
+        Scalars; "mapping" has one value a task, (N,), of which the term is the sum.
+        With one task, only "autoencoder".
+    """
+    n_tasks, n, d = frames.shape
+    values: dict[str, Tensor] = {}
+    if terms.autoencoder:
+        gap = (modules.inverse(frames) - latent).square().mean(dim=-1)
+        values["autoencoder"] = (gap @ shares).sum()
+    if n_tasks == 1:
+        return values
+    if terms.consistency:
+        values["consistency"] = pair_spread(frames).mean(dim=-1) @ shares
+    if terms.mapping:
+        if terms.routes == "mean":
+            starts = frames.mean(dim=0)
+        else:
+            routes = terms.routes_of(n_tasks, frames.device)
+            starts = frames.index_select(0, routes.flatten()).view(n_tasks, -1, d)
+        arrived = modules.arrive(starts).view(n_tasks, -1, n)
+        error = (arrived - wanted[:, None]).square().mean(dim=1)
+        values["mapping"] = error @ shares
+    if terms.distance:
+        perturbed = embedding + terms.perturbations(embedding)
+        lengths = moved(modules, frames, perturbed)
+        values["distance"] = pair_spread(lengths).mean(dim=0) @ shares
+    return values

@@ -1,0 +1,464 @@
+"""GATERegressor: sources, additions, and scikit-learn's tools around both."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.pipeline import make_pipeline
+
+from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl.encoders import GIN
+from skgnn_mtl.training import AdditionModel
+
+SIZES = {
+    "latent_dim": 8,
+    "encoder_hidden_dims": (16,),
+    "transfer_hidden_dims": (8,),
+    "head_hidden_dims": (8,),
+}
+
+
+@pytest.fixture(scope="module")
+def make():
+    """Factory of an estimator that trains in milliseconds."""
+
+    def build(**changes) -> GATERegressor:
+        parameters = {
+            "encoder": GIN(width=16, n_layers=2, norm="batch", dropout=0.1),
+            **SIZES,
+            "lr": 1e-2,
+            "max_epochs": 3,
+            "add_task_steps": 8,
+            "device": "cpu",
+            "random_state": 0,
+            **changes,
+        }
+        return GATERegressor(**parameters)
+
+    return build
+
+
+@pytest.fixture
+def model(make, graphs, gaps):
+    return make().fit(graphs, pd.DataFrame(gaps, columns=["a", "b", "c"]))
+
+
+@pytest.fixture
+def scarce(table):
+    """Labels of another task on ten molecules, without a label on twenty."""
+    return np.where(np.arange(30) < 10, table[:, 0] - 2 * table[:, 2], np.nan)
+
+
+# -- sources -------------------------------------------------------------------------
+
+
+def test_fit_records_terms_and_spreads(model, graphs):
+    assert model.predict(graphs).shape == (30, 3)
+    record = model.history_[-1]
+    assert set(record["alignment"]) == {
+        "autoencoder",
+        "consistency",
+        "mapping",
+        "distance",
+    }
+    for key in ("train_losses", "route_rmse", "frame_spread"):
+        assert list(record[key]) == ["a", "b", "c"]
+        assert all(np.isfinite(list(record[key].values())))
+    assert model.source_names_ == ["a", "b", "c"]
+    assert model.added_names_ == []
+
+
+def test_terms_of_weight_zero_are_not_recorded(make, graphs, gaps):
+    weights = dict.fromkeys(
+        ("auto_weight", "consistency_weight", "mapping_weight", "distance_weight"), 0
+    )
+    model = make(**weights).fit(graphs, gaps)
+    assert model.history_[-1]["alignment"] == {}
+    model.add_task(graphs, gaps[:, 0], name="a head on frozen embeddings")
+    assert model.predict(graphs).shape == (30, 4)
+
+
+def test_two_fits_agree_bit_for_bit(make, graphs, gaps):
+    first, second = (make(routes=1).fit(graphs, gaps).predict(graphs) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_rows_without_labels_take_part_in_the_alignment(make, graphs, gaps):
+    bare = gaps.copy()
+    bare[20:] = np.nan
+    few = make(task_sampling=None).fit(graphs[:20], bare[:20])
+    more = make(task_sampling=None).fit(graphs, bare)
+    assert np.array_equal(few.target_mean_, more.target_mean_)
+    assert not np.allclose(few.predict(graphs), more.predict(graphs))
+
+
+def test_rows_of_weight_zero_take_no_part(make, graphs, gaps):
+    weight = np.where(np.arange(30) < 20, 1.0, 0.0)
+    few = make().fit(graphs[:20], gaps[:20])
+    more = make().fit(graphs, gaps, sample_weight=weight)
+    assert np.array_equal(few.predict(graphs), more.predict(graphs))
+
+
+def test_early_stopping_restores_the_best_epoch(make, graphs, gaps):
+    model = make(early_stopping=True, validation=0.3, max_epochs=4)
+    model.fit(graphs, gaps).add_task(graphs, gaps[:, 0], name="again")
+    assert "valid_loss" in model.history_[-1]
+    assert "valid_loss" in model.addition_history_["again"][-1]
+    assert 1 <= model.best_epoch_ <= len(model.history_)
+
+
+def test_warm_start_and_partial_fit_go_on(make, graphs, gaps):
+    model = make(warm_start=True).fit(graphs, gaps)
+    model.fit(graphs, gaps).partial_fit(graphs, gaps)
+    assert [record["epoch"] for record in model.history_] == list(range(1, 8))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"perturbation": "sphere", "n_perturbations": 2},
+        {"routes": "mean", "mapping_target": "predictions"},
+        {"task_sampling": 0.0, "warmup": 1.0, "batch_size": 7},
+        {"normalize_targets": False, "task_sampling": None, "warmup": 0.0},
+    ],
+)
+def test_options_train(changes, make, graphs, gaps):
+    assert np.isfinite(make(**changes).fit(graphs, gaps).predict(graphs)).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_dim": 0},
+        {"mapping_weight": -1.0},
+        {"routes": "some"},
+        {"encoder_hidden_dims": (0,)},
+        {"target_tasks": "nobody"},
+        {"target_tasks": [0, 1, 2]},
+        {"target_tasks": []},
+    ],
+)
+def test_wrong_parameters_are_refused(changes, make, graphs, gaps):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        make(**changes).fit(graphs, gaps)
+
+
+def test_embeddings_have_the_width_of_their_space(model, graphs, scarce):
+    model.add_task(graphs, scarce, name="new")
+    assert model.embed(graphs).shape == (30, 16)
+    for task in ("b", "new"):
+        z = model.embed(graphs, space="latent", task=task)
+        u = model.embed(graphs, space="frame", task=task)
+        assert z.shape == u.shape == (30, 8)
+        assert not np.allclose(z, u)
+    with pytest.raises(ValueError, match="space="):
+        model.embed(graphs, space="frame", task="nobody")
+
+
+# -- additions -----------------------------------------------------------------------
+
+
+def test_added_tasks_leave_the_sources_bit_identical(model, graphs, scarce, tmp_path):
+    before = model.predict(graphs)
+    tensors = {k: v.clone() for k, v in model.module_.state_dict().items()}
+
+    def check(estimator, names):
+        predictions = estimator.predict(graphs)
+        assert np.array_equal(predictions[:, :3], before)
+        assert estimator.task_names_ == ["a", "b", "c", *names]
+        assert predictions.shape == (30, 3 + len(names))
+
+    model.add_task(graphs, scarce, name="new")
+    check(model, ["new"])
+    copied = pickle.loads(pickle.dumps(model))
+    check(copied, ["new"])
+    model.save(tmp_path / "model")
+    loaded = GATERegressor.load(tmp_path / "model")
+    check(loaded, ["new"])
+    for other in (copied, loaded):
+        other.add_task(graphs, -scarce, name="next")
+        check(other, ["new", "next"])
+        assert np.array_equal(other.predict(graphs)[:, 3], model.predict(graphs)[:, 3])
+    assert np.array_equal(copied.predict(graphs), loaded.predict(graphs))
+    loaded.remove_task("new")
+    check(loaded, ["next"])
+    state = loaded.module_.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in tensors.items())
+    assert list(loaded.addition_history_) == ["next"]
+
+
+def test_the_order_of_additions_does_not_matter(model, graphs, scarce):
+    other = copy.deepcopy(model)
+    model.add_task(graphs, scarce, name="x").add_task(graphs, -scarce, name="y")
+    other.add_task(graphs, -scarce, name="y").add_task(graphs, scarce, name="x")
+    swapped = other.predict(graphs)[:, [0, 1, 2, 4, 3]]
+    assert np.array_equal(model.predict(graphs), swapped)
+
+
+def test_the_encoder_sees_each_molecule_once(model, graphs, scarce, monkeypatch):
+    seen = []
+    forward = GIN.forward
+    monkeypatch.setattr(
+        GIN, "forward", lambda self, b: seen.append(b.n_graphs) or forward(self, b)
+    )
+    model.add_task(graphs[:12], scarce[:12], name="new")
+    assert sum(seen) == 12
+
+
+def test_names_come_from_y(model, graphs, scarce):
+    model.add_task(graphs, pd.Series(scarce, name="Hvap"))
+    model.add_task(graphs, scarce[:, None])
+    model.add_task(graphs, pd.DataFrame({"Tm": scarce}))
+    assert model.task_names_[3:] == ["Hvap", "task_4", "Tm"]
+
+
+@pytest.mark.parametrize("sources", ["all", "b", ["c", "a"], 2])
+@pytest.mark.parametrize("init", ["random", "nearest"])
+def test_sources_are_chosen(sources, init, model, graphs, scarce, monkeypatch):
+    chosen = []
+    build = AdditionModel.__init__
+
+    def spy(self, whole, positions, *rest):
+        chosen.append((positions, rest[1]))
+        build(self, whole, positions, *rest)
+
+    monkeypatch.setattr(AdditionModel, "__init__", spy)
+    # The labels are a source's own predictions: it is the nearest.
+    y = np.where(np.isnan(scarce), np.nan, model.predict(graphs)[:, 1])
+    model.set_params(target_init=init)
+    model.add_task(graphs, y, name="new", sources=sources)
+    ((positions, start),) = chosen
+    assert start == (1 if init == "nearest" else None)
+    if sources == 2:
+        assert len(positions) == 2
+        assert 1 in positions
+    else:
+        expected = {"all": [0, 1, 2], "b": [1]}
+        assert positions == (expected[sources] if sources in ("all", "b") else [2, 0])
+
+
+def test_nearest_starts_where_the_source_is(make, graphs, gaps):
+    model = make(target_init="nearest", add_task_steps=1, lr=1e-9).fit(graphs, gaps)
+    y = model.predict(graphs)[:, 1]
+    model.add_task(graphs, y, name="copy", sources=1)
+    standard = (model.predict(graphs) - model.target_mean_) / model.target_scale_
+    assert np.allclose(standard[:, 3], standard[:, 1], atol=1e-5)
+
+
+def test_training_the_encoder_warns_and_changes_the_sources(model, graphs, scarce):
+    before = model.predict(graphs)
+    with pytest.warns(UserWarning, match=r"predictions of \['a', 'b', 'c'\]"):
+        model.add_task(graphs, scarce, name="new", train_encoder=True)
+    assert not model.sources_frozen_
+    assert not np.allclose(before, model.predict(graphs)[:, :3])
+    assert model.history_[-1]["epoch"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "a"}, "already"),
+        ({"name": "x", "sources": ["nobody"]}, "nobody"),
+        ({"name": "x", "sources": []}, "sources"),
+        ({"name": "x", "sources": 0}, "sources"),
+    ],
+)
+def test_a_refused_addition_leaves_no_trace(arguments, message, model, graphs, scarce):
+    before = pickle.dumps(model.__getstate__())
+    with pytest.raises(ValueError, match=message):
+        model.add_task(graphs, scarce, **arguments)
+    assert pickle.dumps(model.__getstate__()) == before
+
+
+def test_labels_of_an_addition_are_checked(model, graphs, table):
+    one = np.full(30, np.nan)
+    one[0] = 1.0
+    with pytest.raises(ValueError, match="at least 2"):
+        model.add_task(graphs, one, name="x")
+    with pytest.raises(ValueError, match="3 columns"):
+        model.add_task(graphs, table, name="x")
+    with pytest.raises(ValueError, match="infinity"):
+        model.add_task(graphs, np.full(30, np.inf), name="x")
+    with pytest.raises(ValueError, match="expecting 1"):
+        model.add_task(np.zeros((30, 2)), table[:, 0], name="x")
+    with pytest.raises(NotFittedError):
+        clone(model).add_task(graphs, table[:, 0])
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("train_encoder", [False, True])
+def test_an_error_half_way_leaves_the_model_as_it_was(
+    error, train_encoder, model, graphs, scarce, monkeypatch
+):
+    before, calls = model.predict(graphs), []
+    look = AdditionModel.view
+
+    def fail(self, batch):
+        calls.append(1)
+        if len(calls) == 4:
+            raise error
+        return look(self, batch)
+
+    monkeypatch.setattr(AdditionModel, "view", fail)
+    with pytest.raises(error):
+        model.add_task(graphs, scarce, name="x", train_encoder=train_encoder)
+    assert model.task_names_ == ["a", "b", "c"]
+    assert np.array_equal(model.predict(graphs), before)
+
+
+def test_frozen_sources_are_not_moved_later(model, graphs, gaps, scarce):
+    y = pd.DataFrame(gaps, columns=["a", "b", "c"])
+    model.add_task(graphs, scarce, name="new")
+    with pytest.raises(ValueError, match="remove_task"):
+        model.partial_fit(graphs, y)
+    model.set_params(warm_start=True)
+    with pytest.raises(ValueError, match="remove_task"):
+        model.fit(graphs, y)
+    with pytest.raises(ValueError, match="Only added"):
+        model.remove_task("a")
+    model.remove_task("new").partial_fit(graphs, y)
+    model.set_params(warm_start=False).fit(graphs, y)
+    assert model.added_names_ == []
+
+
+def test_one_dimensional_models_grow_and_shrink(make, graphs, table):
+    model = make().fit(graphs, table[:, 0])
+    before = model.predict(graphs)
+    assert before.shape == (30,)
+    model.add_task(graphs, table[:, 1], name="b")
+    assert np.array_equal(model.predict(graphs)[:, 0], before)
+    assert np.array_equal(model.remove_task("b").predict(graphs), before)
+
+
+def test_score_takes_all_tasks_or_some_columns(model, graphs, gaps, scarce):
+    model.add_task(graphs, scarce, name="new")
+    y = pd.DataFrame(gaps, columns=["a", "b", "c"]).assign(new=scarce)
+    assert np.isfinite(model.score(graphs, y))
+    assert model.score(graphs, y[["new", "b"]]) == model.score(graphs, y[["b", "new"]])
+
+
+def test_an_affine_copy_of_a_source_is_learned_from_few_labels(make, table, graphs):
+    settings = {"max_epochs": 60, "add_task_steps": 200, "sources": 1}
+    model = make(encoder=GIN(16, n_layers=2, norm=None), **settings)
+    model.fit(graphs, table)
+    target = 3.0 * model.predict(graphs)[:, 0] - 7.0
+    train, test = np.arange(8), np.arange(8, 30)
+    y = np.full(30, np.nan)
+    y[train] = target[train]
+    model.add_task(graphs, y, name="affine")
+    single = MultiTaskGNNRegressor(
+        GIN(16, n_layers=2, norm=None), max_epochs=200, lr=1e-2, random_state=0
+    ).fit(graphs[train], target[train])
+    errors = [
+        np.sqrt(np.mean((predicted[test] - target[test]) ** 2))
+        for predicted in (model.predict(graphs)[:, 3], single.predict(graphs))
+    ]
+    assert errors[0] < 0.7 * errors[1]
+
+
+# -- both stages in one fit ------------------------------------------------------------
+
+
+def test_target_tasks_are_added_by_fit(make, graphs, gaps):
+    y = pd.DataFrame(gaps, columns=["a", "b", "c"])
+    model = make(target_tasks=["b"]).fit(graphs, y)
+    assert model.task_names_ == ["a", "b", "c"]
+    assert model.source_names_ == ["a", "c"]
+    assert model.added_names_ == ["b"]
+    by_hand = make().fit(graphs, y[["a", "c"]]).add_task(graphs, y["b"])
+    assert np.array_equal(by_hand.predict(graphs)[:, [0, 2, 1]], model.predict(graphs))
+    assert np.array_equal(by_hand.target_mean_[[0, 2, 1]], model.target_mean_)
+    assert make(target_tasks=-2).fit(graphs, y).added_names_ == ["b"]
+    with pytest.raises(ValueError, match="target_tasks=None"):
+        make(target_tasks="b").partial_fit(graphs, y)
+
+
+def test_a_stage_that_fails_restores_the_estimator(model, graphs, gaps):
+    before = model.predict(graphs)
+    bad = pd.DataFrame(gaps, columns=["a", "b", "c"])
+    bad.loc[1:, "b"] = np.nan
+    bad.loc[0, "b"] = 1.0
+    model.set_params(target_tasks="b")
+    with pytest.raises(ValueError, match="at least 2"):
+        model.fit(graphs, bad)
+    assert np.array_equal(model.predict(graphs), before)
+
+
+def test_cross_validation_of_an_addition(make, smiles, gaps):
+    y = pd.DataFrame(gaps, columns=["a", "b", "c"])
+    pipeline = make_pipeline(SmilesToGraph(), make(target_tasks="c"))
+    scores = cross_validate(
+        pipeline, smiles, y, cv=KFold(2), return_estimator=True, error_score="raise"
+    )
+    assert np.isfinite(scores["test_score"]).all()
+    assert scores["estimator"][0][-1].added_names_ == ["c"]
+
+
+def test_search_and_clone(make, graphs, gaps, scarce):
+    grid = {"latent_dim": [4], "mapping_weight": [0.1, 1.0], "encoder__width": [8]}
+    search = GridSearchCV(make(), grid, cv=KFold(2), error_score="raise")
+    search.fit(graphs, gaps)
+    best = search.best_estimator_.add_task(graphs, scarce, name="new")
+    fresh = clone(best)
+    assert not hasattr(fresh, "module_")
+    assert fresh.get_params()["latent_dim"] == 4
+    assert fresh.fit(graphs, gaps).added_names_ == []
+
+
+# -- sources from a regressor ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_regressor_gives_its_tasks_as_sources(
+    given, small, graphs, gaps, scarce, tmp_path
+):
+    regressor = small(
+        encoder=GIN(16, n_layers=2, norm="batch", dropout=0.1),
+        head_hidden_dims=(8,),
+        head_activation="silu",
+    ).fit(graphs, gaps)
+    before = regressor.predict(graphs)
+    model = GATERegressor.from_pretrained(
+        regressor, graphs if given else None, **SIZES, add_task_steps=8
+    )
+    assert model.aligned_ is given
+    assert model.lr == regressor.lr
+    assert np.array_equal(model.predict(graphs), before)
+    model.add_task(graphs, scarce, name="new")
+    assert np.array_equal(model.predict(graphs)[:, :3], before)
+    assert len(model.history_) == regressor.max_epochs
+    model.save(tmp_path / "model")
+    loaded = GATERegressor.load(tmp_path / "model").add_task(graphs, -scarce, name="x")
+    assert np.array_equal(loaded.predict(graphs)[:, :4], model.predict(graphs))
+    for refuse in (
+        lambda: model.remove_task("new").partial_fit(graphs, gaps),
+        lambda: model.set_params(warm_start=True).fit(graphs, gaps),
+    ):
+        with pytest.raises(ValueError, match="pretrained"):
+            refuse()
+    assert np.array_equal(regressor.predict(graphs), before)
+    assert (
+        model.set_params(warm_start=False).fit(graphs, gaps).module_.pretrained is None
+    )
+
+
+def test_only_fitted_regressors_are_taken_over(small, model):
+    with pytest.raises(TypeError, match="MultiTaskGNNRegressor"):
+        GATERegressor.from_pretrained(model)
+    with pytest.raises(NotFittedError):
+        GATERegressor.from_pretrained(small())
+
+
+def test_tools_for_linear_heads_say_so(model, graphs, gaps):
+    from skgnn_mtl.curvature import hessian_spectrum
+
+    with pytest.raises(TypeError, match="MultiTaskGNNRegressor"):
+        hessian_spectrum(model, graphs, gaps)
