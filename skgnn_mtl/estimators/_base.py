@@ -1,9 +1,7 @@
-"""What all estimators share: reading, training, forward passes, pickling."""
+"""What all estimators share: reading, training, forward passes."""
 
 from __future__ import annotations
 
-import copy
-import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -12,9 +10,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -33,7 +29,6 @@ from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._activations import ACTIVATIONS
 from skgnn_mtl._component import resolve_part
 from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
-from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
 from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
 from skgnn_mtl.readouts import Readout
@@ -50,20 +45,15 @@ from skgnn_mtl.training import (
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
-from ._curvature import (
-    SpectrumRecorder,
-    check_options,
-    curvature_problem,
-    largest_eigenvalues,
-)
+from ._compute import limited_threads
+from ._curvature import CurvatureMixin, check_options, largest_eigenvalues
 from ._inputs import check_labels, read_graphs, split_validation
-from ._io import read, write
+from ._persistence import PersistenceMixin
 
 _MAX_SEED = 2**31 - 1
-_SEEDED = threading.RLock()
 
 
-class BaseMultiTaskGNN(BaseEstimator, ABC):
+class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
     """Training and forward passes of a multi-task graph network.
 
     Subclasses own the constructor and the meaning of the targets.
@@ -300,20 +290,6 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         with self._seeded_with(seed):
             yield seed
 
-    @contextmanager
-    def _seeded_with(self, seed: int) -> Iterator[None]:
-        """Run inside a forked torch generator."""
-        device = self._device()
-        devices = [device] if device.type == "cuda" else []
-        # torch has one generator for all threads, so that fits take turns.
-        with (
-            _SEEDED,
-            _threads(self.n_threads),
-            torch.random.fork_rng(devices=devices),
-        ):
-            torch.manual_seed(seed)
-            yield
-
     def _split(self, graphs, values, weights, groups, labelled, seed):
         """Labelled rows to train on, and labelled rows that watch."""
         parts = split_validation(
@@ -499,59 +475,6 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             f"target_tasks names {task!r}, but the tasks are {self.task_names_}."
         )
 
-    # -- curvature ----------------------------------------------------------------
-
-    def __getattr__(self, name: str):
-        # Only asked for what is not there.
-        if name in ("hessian_spectrum_", "hessian_spectrum_path_"):
-            wanted = "True" if name == "hessian_spectrum_" else "{'at': (0, 0.5, 1)}"
-            raise AttributeError(
-                f"{type(self).__name__} has no {name}: fit it with hessian_spectrum="
-                f"{wanted}, or call skgnn_mtl.curvature.hessian_spectrum(estimator, X, "
-                "y) on a fitted one."
-            )
-        raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute {name!r}"
-        )
-
-    def _forget_spectra(self) -> None:
-        for name in ("hessian_spectrum_", "hessian_spectrum_path_"):
-            self.__dict__.pop(name, None)
-
-    def _spectrum_recorder(self, graphs, values, seed: int, partial: bool):
-        """Make what takes the spectra of the training rows; None if nobody asked."""
-        if partial or self.hessian_spectrum is False:
-            return None
-        name = type(self).__name__
-        options, at = check_options(
-            self.hessian_spectrum, name, getattr(self, "loss", None)
-        )
-        options = {"random_state": seed, "verbose": self.verbose, **options}
-        # The targets' table keeps its names.
-        given = self._as_given(values.reshape(len(values), -1))
-        table = pd.DataFrame(given, columns=self.task_names_)
-
-        def compute() -> HessianSpectrum:
-            return hessian_spectrum(self, graphs, table, **options)
-
-        return SpectrumRecorder(compute, at, self.max_epochs)
-
-    def _curvature_problem(self, X, y, *, choose, batch_size, dtype) -> TaskProblem:
-        """Hand out functions, parameters, batches and names of the fitted network."""
-        check_is_fitted(self)
-        graphs = read_graphs(self, X, reset=False)
-        values, names = self._read_labels(graphs, y, None, True, None)
-        table = values.reshape(len(values), -1)
-        unnamed = [f"task_{t}" for t in range(self.n_tasks_)]
-        if names not in (self.task_names_, unnamed):
-            raise ValueError(
-                f"y has the tasks {names}, but the estimator was fitted with "
-                f"{self.task_names_}; use the same columns."
-            )
-        return curvature_problem(
-            self, graphs, table, choose=choose, batch_size=batch_size, dtype=dtype
-        )
-
     # -- forward passes -----------------------------------------------------------
 
     def _forward(self, X, function: Callable[[GraphBatch], torch.Tensor]) -> np.ndarray:
@@ -564,7 +487,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         self.module_.to(device).eval()
         rows = np.flatnonzero(graphs.valid)
         step = max(self.batch_size, 256)
-        with _threads(self.n_threads), torch.inference_mode():
+        with limited_threads(self.n_threads), torch.inference_mode():
             parts = [
                 function(graphs.batch(rows[k : k + step]).to(device)).double().cpu()
                 # An empty selection still tells the width of the result.
@@ -596,104 +519,6 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
         check_is_fitted(self)
         return self._forward(X, self.module_.embed)
 
-    def _requested_device(self) -> torch.device:
-        if str(self.device) != "auto":
-            return torch.device(self.device)
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("cpu")
-
-    def _device(self) -> torch.device:
-        """Device to compute on: the CPU where the requested one is absent."""
-        device = self._requested_device()
-        if device.type == "cuda" and not torch.cuda.is_available():
-            return torch.device("cpu")
-        return device
-
-    def _warn_of_absent_device(self) -> None:
-        warnings.warn(
-            f"device={str(self.device)!r} is not there; the CPU is used instead.",
-            stacklevel=5,
-        )
-
-    # -- persistence --------------------------------------------------------------
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        for name in ("module_", "task_weighting_"):
-            if name in state and _on_accelerator(state[name]):
-                state[name] = copy.deepcopy(state[name]).cpu()
-        return state
-
-    def save(self, path) -> None:
-        """Write the fitted estimator into one file that is safe to load.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If a parameter holds something that JSON cannot express, such as a
-            callback or a class of your own; pickle keeps those.
-        """
-        check_is_fitted(self)
-        values = {
-            "parameters": self.get_params(deep=False),
-            "parts": {
-                "encoder": self.module_.encoder,
-                "readout": self.module_.readout,
-                "task_weighting": self.task_weighting_,
-                **self.module_.architecture,
-            },
-            "fitted": {
-                name: value
-                for name, value in self.__dict__.items()
-                if name.endswith("_") and not isinstance(value, torch.nn.Module)
-            },
-            "one_dimensional": self._one_dimensional,
-        }
-        tensors = {
-            "module": self.module_.state_dict(),
-            "task_weighting": self.task_weighting_.state_dict(),
-        }
-        write(path, kind=type(self).__name__, values=values, tensors=tensors)
-
-    @classmethod
-    def load(cls, path):
-        """Read what :meth:`save` wrote. Never executes code from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Returns
-        -------
-        estimator : estimator of this class
-            It predicts as the saved one, and can be trained on with ``warm_start`` or
-            ``partial_fit``.
-
-        Raises
-        ------
-        ValueError
-            If the file is of something else.
-        """
-        values, tensors = read(path, kind=cls.__name__)
-        estimator = cls(**values["parameters"])
-        estimator.__dict__.update(values["fitted"])
-        estimator._one_dimensional = values["one_dimensional"]
-        with _SEEDED, torch.random.fork_rng(devices=[]):
-            estimator._assemble(**values["parts"])
-        estimator.module_.load_state_dict(tensors["module"])
-        estimator.module_.eval()
-        estimator.task_weighting_.load_state_dict(tensors["task_weighting"])
-        return estimator
-
 
 def _refuse_weights(encoder: GraphEncoder) -> None:
     if encoder.schema is not None:
@@ -701,23 +526,6 @@ def _refuse_weights(encoder: GraphEncoder) -> None:
             f"encoder={encoder!r} has weights, which a fit would not use: pass "
             "Pretrained(encoder) to start from them, clone(encoder) to start anew."
         )
-
-
-def _on_accelerator(module: torch.nn.Module) -> bool:
-    tensors = (*module.parameters(), *module.buffers())
-    return any(tensor.device.type != "cpu" for tensor in tensors)
-
-
-@contextmanager
-def _threads(n_threads: int | None) -> Iterator[None]:
-    """Run with ``n_threads`` torch threads, or as many as there are."""
-    before = torch.get_num_threads()
-    if n_threads is not None:
-        torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _enumerate(rows: np.ndarray, most: int = 10) -> str:

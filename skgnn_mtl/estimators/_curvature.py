@@ -9,8 +9,10 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +27,8 @@ from skgnn_mtl.curvature import (
 )
 from skgnn_mtl.graphs import GraphArray, GraphBatch
 from skgnn_mtl.training import MultiTaskModel, task_losses
+
+from ._inputs import read_graphs
 
 _OPTIONS = {
     name: parameter.default
@@ -314,3 +318,58 @@ def largest_eigenvalues(
         pairs = KrylovUnion(runs).largest(1)
         values[task], vectors[task] = float(pairs.values[0]), pairs.vectors[0]
     return values, vectors
+
+
+class CurvatureMixin:
+    """``hessian_spectrum_`` and what it is computed from."""
+
+    def __getattr__(self, name: str):
+        # Only asked for what is not there.
+        if name in ("hessian_spectrum_", "hessian_spectrum_path_"):
+            wanted = "True" if name == "hessian_spectrum_" else "{'at': (0, 0.5, 1)}"
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: fit it with hessian_spectrum="
+                f"{wanted}, or call skgnn_mtl.curvature.hessian_spectrum(estimator, X, "
+                "y) on a fitted one."
+            )
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}"
+        )
+
+    def _forget_spectra(self) -> None:
+        for name in ("hessian_spectrum_", "hessian_spectrum_path_"):
+            self.__dict__.pop(name, None)
+
+    def _spectrum_recorder(self, graphs, values, seed: int, partial: bool):
+        """Make what takes the spectra of the training rows; None if nobody asked."""
+        if partial or self.hessian_spectrum is False:
+            return None
+        name = type(self).__name__
+        options, at = check_options(
+            self.hessian_spectrum, name, getattr(self, "loss", None)
+        )
+        options = {"random_state": seed, "verbose": self.verbose, **options}
+        # The targets' table keeps its names.
+        given = self._as_given(values.reshape(len(values), -1))
+        table = pd.DataFrame(given, columns=self.task_names_)
+
+        def compute() -> HessianSpectrum:
+            return hessian_spectrum(self, graphs, table, **options)
+
+        return SpectrumRecorder(compute, at, self.max_epochs)
+
+    def _curvature_problem(self, X, y, *, choose, batch_size, dtype) -> TaskProblem:
+        """Hand out functions, parameters, batches and names of the fitted network."""
+        check_is_fitted(self)
+        graphs = read_graphs(self, X, reset=False)
+        values, names = self._read_labels(graphs, y, None, True, None)
+        table = values.reshape(len(values), -1)
+        unnamed = [f"task_{t}" for t in range(self.n_tasks_)]
+        if names not in (self.task_names_, unnamed):
+            raise ValueError(
+                f"y has the tasks {names}, but the estimator was fitted with "
+                f"{self.task_names_}; use the same columns."
+            )
+        return curvature_problem(
+            self, graphs, table, choose=choose, batch_size=batch_size, dtype=dtype
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
@@ -399,7 +398,7 @@ callable, default="cosine"
         estimator.target_scale_ = np.array([checkpoint.scale])
         estimator.task_weights_ = np.ones(1)
         estimator.history_, estimator.best_epoch_ = [], 0
-        with torch.random.fork_rng(devices=[]):
+        with estimator._seeded_with(0):
             estimator._build()
         estimator.module_.load_state_dict(checkpoint.tensors)
         estimator.module_.eval()
