@@ -1,11 +1,13 @@
 """A resumable study: does the curvature of a task say what multi-task training costs?
 
     python examples/curvature_study.py qm8 FOLDER --data-home DATA --seeds 0 1 2
+    python examples/curvature_study.py mp FOLDER --data-home DATA --seeds 0 1 2
 
 Every run writes its rows to ``errors.csv`` and ``spectra.csv`` in FOLDER, and its
 spectra as npz beside them; runs that are there already are skipped, so the script can
-be stopped and started again. ``plot_curvature_qm8.py`` runs it small and draws what it
-found; the definitions are in ``docs/benchmarks/curvature.rst``.
+be stopped and started again. ``plot_curvature_qm8.py`` and
+``plot_curvature_materials.py`` run it small and draw what it found; the definitions are
+in ``docs/benchmarks/curvature.rst``.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.base import clone
 
-from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
-from skgnn_mtl.datasets import fetch_qm8, load_physchem
-from skgnn_mtl.encoders import GIN
+from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl.datasets import (
+    fetch_mp_multitask,
+    fetch_qm8,
+    load_elasticity,
+    load_physchem,
+)
+from skgnn_mtl.encoders import CGCNN, GIN
 from skgnn_mtl.metrics import nan_mean_absolute_error
-from skgnn_mtl.weighting import Fixed
+from skgnn_mtl.weighting import Curvature, Fixed
 
 
 @dataclass
@@ -45,17 +52,43 @@ class Setting:
 
 
 SMALL = Setting(200, 60, 16, 2, 6, (0, 1.0), 64, 12, 3, 3)
+SMALL_CRYSTALS = Setting(60, 60, 16, 2, 20, (0, 1.0), 32, 8, 3, 2)
 
 
 def load(name: str, setting: Setting, data_home=None):
     """Graphs and labels, shuffled once: training rows, then test rows."""
-    if name == "qm8":
-        smiles, y = fetch_qm8(data_home=data_home, return_X_y=True)
-    else:
-        smiles, y = load_physchem(return_X_y=True)
+    loaders = {
+        "qm8": lambda: fetch_qm8(data_home=data_home, return_X_y=True),
+        "physchem": lambda: load_physchem(return_X_y=True),
+        "mp": lambda: materials(*fetch_mp_multitask(data_home=data_home, return_X_y=1)),
+        "elasticity": lambda: materials(*load_elasticity(return_X_y=True)),
+    }
+    texts, y = loaders[name]()
     n = setting.n_train + setting.n_test
-    rows = np.random.RandomState(0).permutation(len(smiles))[:n]
-    return SmilesToGraph().fit_transform(smiles.iloc[rows]), y.iloc[rows]
+    rows = np.random.RandomState(0).permutation(len(texts))[:n]
+    featurizer = CifToGraph() if name in CRYSTALS else SmilesToGraph()
+    return featurizer.fit_transform(texts.iloc[rows]), y.iloc[rows]
+
+
+CRYSTALS = ("elasticity", "mp")
+
+
+def materials(cifs, y):
+    """Crystals with a label, and the properties that are no twins of one another."""
+    moduli = {f"log10 {m}": np.log10(y[f"{m}_VRH (GPa)"].clip(lower=1)) for m in "KG"}
+    if "band_gap (eV)" in y:
+        others = {
+            "formation energy": y["formation_energy_per_atom (eV/atom)"],
+            "band gap": y["band_gap (eV)"],
+        }
+    else:
+        others = {
+            "Poisson ratio": y["poisson_ratio"],
+            "log10 anisotropy": np.log10(y["elastic_anisotropy"].clip(lower=1e-3)),
+        }
+    table = pd.DataFrame({**others, **moduli})
+    labelled = table.notna().any(axis=1)
+    return cifs[labelled], table[labelled]
 
 
 class Study:
@@ -63,6 +96,13 @@ class Study:
 
     def __init__(self, X, y, folder, setting: Setting) -> None:
         self.X, self.y, self.setting = X, y, setting
+        width, depth = setting.width, setting.n_layers
+        # Both have smooth activations: kinks have no second derivative.
+        self.encoder = (
+            CGCNN(width, n_layers=depth)
+            if X.schema.name.startswith("crystal")
+            else GIN(width, n_layers=depth, norm=None, activation="silu")
+        )
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -83,15 +123,19 @@ class Study:
     # -- runs ---------------------------------------------------------------------
 
     def estimator(self, seed: int, **changes) -> MultiTaskGNNRegressor:
-        s = self.setting
         return MultiTaskGNNRegressor(
-            GIN(s.width, n_layers=s.n_layers, norm=None, activation="silu"),
+            self.encoder,
             lr=2e-3,
-            max_epochs=s.max_epochs,
+            max_epochs=self.setting.max_epochs,
             device="cpu",
             random_state=seed,
             **changes,
         )
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a training, in batches of the default size."""
+        return self.setting.max_epochs * -(-self.setting.n_train // 64)
 
     def options(self, matrix: str, at=()) -> dict:
         s = self.setting
@@ -170,12 +214,24 @@ class Study:
             self.record(run, seed, fitted, y, started)
 
     def controls(self, seed: int) -> None:
-        """Labels without meaning, and one task with two heads; both retrained."""
+        """Labels without meaning, one task with two heads, as many labels for all."""
         rng = np.random.RandomState(seed)
-        shuffled = self.y.apply(lambda column: rng.permutation(column.to_numpy()))
         first = self.y.columns[0]
-        twice = pd.concat([self.y, self.y[[first]].add_suffix(" again")], axis=1)
-        for run, y in (("shuffled labels", shuffled), ("a task twice", twice)):
+        controls = {
+            "shuffled labels": self.y.apply(lambda column: _shuffled(column, rng)),
+            "a task twice": pd.concat(
+                [self.y, self.y[[first]].add_suffix(" again")], axis=1
+            ),
+        }
+        if self.y.isna().any(axis=None):
+            n = self.setting.n_train
+            fewest = self.y.iloc[:n].notna().sum().min()
+            thinned = self.y.iloc[:n].apply(
+                lambda column: column.dropna().sample(fewest, random_state=rng)
+            )
+            rows = thinned.reindex(self.y.index[:n])
+            controls["equal label counts"] = pd.concat([rows, self.y.iloc[n:]])
+        for run, y in controls.items():
             if self.done(run, seed):
                 continue
             started = time.perf_counter()
@@ -185,7 +241,7 @@ class Study:
             self.record(run, seed, fitted, y, started)
 
     def weightings(self, seed: int) -> None:
-        """Static weights from the curvature of the multi-task run, and other rules."""
+        """Weights from curvature at the end of the multi-task run, and other rules."""
         spectra = self.table("spectra")
         mine = (spectra.run == "multi-task") & (spectra.seed == seed)
         last = spectra[mine & (spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
@@ -199,6 +255,17 @@ class Study:
             "weights: 1 / head^2": Fixed(
                 (1 / last["head_norm"] ** 2).to_numpy(), rescale="mean1"
             ),
+            # Ten looks in a training, with a memory of about two.
+            **{
+                f"weights: curvature, {name}": Curvature(
+                    update_every=self.n_steps // 10 or 1, ema=0.5, **parameters
+                )
+                for name, parameters in {
+                    "trace": {},
+                    "root of trace": {"exponent": 0.5},
+                    "Hessian": {"statistic": "hessian_max"},
+                }.items()
+            },
         }
         for run, rule in rules.items():
             if self.done(run, seed):
@@ -206,6 +273,13 @@ class Study:
             started = time.perf_counter()
             fitted = self.fit(clone(self.estimator(seed, task_weighting=rule)), self.y)
             self.record(run, seed, fitted, self.y, started)
+
+
+def _shuffled(column: pd.Series, rng) -> pd.Series:
+    """Move the labels among the labelled rows."""
+    labelled = column.notna()
+    mixed = rng.permutation(column[labelled].to_numpy())
+    return column.mask(labelled).fillna(pd.Series(mixed, column.index[labelled]))
 
 
 # -- what the rows say ------------------------------------------------------------
@@ -312,7 +386,7 @@ def weighting_table(errors: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", choices=["qm8", "physchem"])
+    parser.add_argument("data", choices=["qm8", "physchem", *CRYSTALS])
     parser.add_argument("folder")
     parser.add_argument("--data-home")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

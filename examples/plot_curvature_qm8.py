@@ -102,6 +102,8 @@ def draw_dispersion(folder):
         1, len(STATISTICS), figsize=(11, 3.6), sharey=True, layout="constrained"
     )
     styles = {"multi-task": ("#0072B2", "o"), "shuffled labels": ("#D55E00", "s")}
+    if "equal label counts" in set(spectra.run):
+        styles["equal label counts"] = ("#009E73", "D")
     for ax, name in zip(axes, STATISTICS, strict=True):
         for run, (colour, marker) in styles.items():
             rows = table.loc[name].loc[run]
@@ -122,8 +124,9 @@ def draw_dispersion(folder):
         ax.plot(fractions, noise, "k^--", markersize=5, label="one task, two heads")
         ax.set_title(f"{name} (Gauss-Newton)", fontsize=10)
         ax.set_xlabel("fraction of the training")
-        ax.set_ylim(0, None)
         ax.grid(color="0.92")
+    # Only now: the panels share their scale.
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("spread over tasks of log10")
     axes[0].legend(fontsize=8, frameon=False)
     save(figure, Path(folder) / "dispersion.png")
@@ -218,12 +221,12 @@ def draw_weightings(folder):
     return table
 
 
-def main(folder=None):
-    """Draw everything from a folder, or from a small study."""
+def main(folder=None, run=small_study):
+    """Draw everything from a folder, or from a small study that ``run`` makes."""
     with tempfile.TemporaryDirectory() as temporary:
         if folder is None:
             folder = temporary
-            small_study(folder)
+            run(folder)
         draw_spectra(folder)
         spread = draw_dispersion(folder)
         changes, table = draw_costs(folder)

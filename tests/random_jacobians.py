@@ -8,6 +8,7 @@ import torch
 from skgnn_mtl import weighting
 from skgnn_mtl._component import part_names
 from skgnn_mtl.weighting import (
+    Curvature,
     Fixed,
     GramianWeighting,
     JacobianAggregation,
@@ -59,10 +60,15 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def direction(method, J, losses=None, seed=0):
-    """Direction of any method on a Jacobian whose losses are one unless given."""
+def direction(method, J, losses=None, seed=0, tasks=None):
+    """Direction of any method on a Jacobian whose losses are one unless given.
+
+    The curvatures of the tasks are the squared norms of their gradients.
+    """
     losses = torch.ones(len(J), dtype=J.dtype) if losses is None else losses
-    known = {"generator": generator(seed)}
+    known = {"generator": generator(seed), "tasks": tasks}
+    if isinstance(method, Curvature):
+        return method((J**2).sum(dim=1), tasks=tasks) @ J
     if isinstance(method, LossWeighting):
         return method.task_weights(losses, **known) @ J
     if isinstance(method, GramianWeighting):

@@ -72,3 +72,25 @@ def test_curvature_study(tmp_path, monkeypatch, capsys):
     assert spread["mean"].notna().all()
     assert len(list(tmp_path.glob("*.png"))) == 13
     assert "Rank correlation" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
+def test_plot_curvature_materials(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gemmi")
+    pytest.importorskip("pymatgen.core")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    study = importlib.import_module("curvature_study")
+    plots = importlib.import_module("plot_curvature_materials")
+    tiny = study.Setting(24, 16, 4, 1, 2, (0, 1.0), 12, 4, 2, 2)
+    plots.small_study(tmp_path, tiny)
+    spread, changes, _, rules = plots.main(tmp_path)
+    assert "equal label counts" in spread.index.get_level_values("run")
+    assert spread["mean"].notna().all()
+    assert changes.notna().all(axis=None)
+    assert "weights: curvature, trace" in rules.index
+    assert len(list(tmp_path.glob("*.png"))) == 13
+    # Label counts are as equal as they are said to be.
+    spectra = study.pd.read_csv(tmp_path / "spectra.csv")
+    counts = spectra.groupby("run").n_labels.nunique()
+    assert counts["equal label counts"] == 1 < counts["multi-task"]
+    assert "Rank correlation" in capsys.readouterr().out

@@ -49,7 +49,12 @@ from skgnn_mtl.training import (
 )
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
-from ._curvature import SpectrumRecorder, check_options, curvature_problem
+from ._curvature import (
+    SpectrumRecorder,
+    check_options,
+    curvature_problem,
+    largest_eigenvalues,
+)
 from ._inputs import check_labels, read_graphs, split_validation
 from ._io import read, write
 
@@ -350,6 +355,7 @@ class BaseMultiTaskGNN(BaseEstimator, ABC):
             generator=torch.Generator().manual_seed(seed ^ 0x5EED),
             draws=torch.Generator().manual_seed(seed ^ 0xA11),
             targets=None if all_targets else targets.tolist(),
+            eigenvalues=largest_eigenvalues,
         )
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:

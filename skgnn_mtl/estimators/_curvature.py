@@ -14,7 +14,15 @@ from sklearn.utils._param_validation import InvalidParameterError
 from torch import Tensor
 from torch.nn import functional as F
 
-from skgnn_mtl.curvature import HessianSpectrum, TaskProblem, hessian_spectrum
+from skgnn_mtl.curvature import (
+    HessianSpectrum,
+    KrylovUnion,
+    TaskGaussNewton,
+    TaskHessian,
+    TaskProblem,
+    hessian_spectrum,
+    lanczos,
+)
 from skgnn_mtl.graphs import GraphArray, GraphBatch
 from skgnn_mtl.training import MultiTaskModel, task_losses
 
@@ -172,7 +180,7 @@ def curvature_problem(
         for part in parts
     ]
     loss = estimator._elementwise_loss()
-    body = {n: p for n, p in model.named_parameters() if not n.startswith("heads.")}
+    body = _shared_parameters(model)
     return TaskProblem(
         outputs=lambda batch: outputs(batch[0]),
         losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
@@ -183,6 +191,16 @@ def curvature_problem(
         heads=tuple(tuple(head) for head in heads),
         info=_info(estimator, labelled[rows], dtype),
     )
+
+
+def _shared_parameters(model: MultiTaskModel) -> dict[str, Tensor]:
+    """Trainable parameters in front of the heads, those of auxiliary tasks left out."""
+    own = {id(parameter) for parameter in model.head_parameters()}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in own
+    }
 
 
 def _split_heads(model: MultiTaskModel, names) -> tuple[list[dict[str, Tensor]], Any]:
@@ -234,3 +252,65 @@ def _info(estimator, labelled: np.ndarray, dtype: str) -> dict[str, Any]:
             "loss": estimator.loss if isinstance(estimator.loss, str) else "callable",
         },
     }
+
+
+# Products with a task's matrix in one look of a weighting at its largest eigenvalue.
+_N_STEPS = 4
+
+
+def largest_eigenvalues(
+    statistic: str, model: MultiTaskModel, loss, batches, vectors: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Find the largest eigenvalue of each task's matrix, for ``Curvature``.
+
+    A few Lanczos steps from the eigenvector of the time before: of all vectors that as
+    many products reach, theirs has the largest quotient, whatever shift power steps
+    would take.
+
+    Parameters
+    ----------
+    statistic : {"ggn_max", "hessian_max"}
+        Of which matrix.
+    model : MultiTaskModel
+        The network in evaluation mode.
+    loss : callable
+        Elementwise loss.
+    batches : list of tuple
+        Graphs on the model's device, and labels: targets and weights (n_graphs, t).
+    vectors : Tensor of shape (t, P) or None
+        Where to begin; at the tasks' gradients if not given.
+
+    Returns
+    -------
+    values : Tensor of float64 of shape (t,)
+        NaN for a task without a label.
+    vectors : Tensor of shape (t, P)
+        Approximate eigenvectors.
+    """
+    batches = [
+        (graphs, *(part.to(graphs.device) for part in labels))
+        for graphs, labels in batches
+    ]
+    shared = _shared_parameters(model)
+    n_tasks = batches[0][1].shape[1]
+    if not shared:  # everything in front of the heads is frozen
+        return torch.zeros(n_tasks, dtype=torch.float64), torch.zeros(n_tasks, 0)
+    problem = TaskProblem(
+        outputs=lambda batch: model(batch[0]),
+        losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
+        parameters=shared,
+        batches=batches,
+        masses=torch.stack([batch[2].double().sum(dim=0).cpu() for batch in batches]),
+        task_names=tuple(map(str, range(n_tasks))),
+    )
+    vectors = problem.gradients()[1] if vectors is None else vectors.clone()
+    values = vectors.new_full((problem.n_tasks,), torch.nan, dtype=torch.float64)
+    kind = TaskHessian if statistic == "hessian_max" else TaskGaussNewton
+    for task in (problem.masses.sum(dim=0) > 0).nonzero()[:, 0].tolist():
+        start = vectors[task]
+        if not bool(start.any()):  # no gradient, or no label the time before
+            start = torch.ones_like(start)
+        runs = lanczos(kind(problem, task).matmat, start[:, None], _N_STEPS)
+        pairs = KrylovUnion(runs).largest(1)
+        values[task], vectors[task] = float(pairs.values[0]), pairs.vectors[0]
+    return values, vectors

@@ -204,7 +204,10 @@ class _Recorder(Callback):
             net.history.record(f"{prefix}_loss", record[f"{prefix}_loss"])
             if training:
                 record |= self._weights(self._sums[True])
-                record |= net.step.end_epoch(values)
+                summary = net.step.end_epoch(values)
+                if "curvature" in summary:
+                    summary["curvature"] = self._by_task(summary["curvature"])
+                record |= summary
         record["seconds"] = time.perf_counter() - self._started
         self._sums = {True: [], False: []}
         self.records.append(record)

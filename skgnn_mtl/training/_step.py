@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch
-from skgnn_mtl.weighting import LossWeighting
+from skgnn_mtl.weighting import Curvature, GramianWeighting, JacobianAggregation
 
 from ._adam import TaskAdam
+from ._curvature import CurvatureProbe, Eigenvalues
 from ._jacobian import forward_pass, task_pass, with_auxiliary
 from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
@@ -66,6 +67,8 @@ class TrainingStep:
     chunk : int, optional
         Tasks differentiated at a time by gradient methods; one on the CPU, all on an
         accelerator unless its memory is too small.
+    eigenvalues : callable, optional
+        Finds the largest eigenvalues that some weightings ask for.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class TrainingStep:
         targets: Sequence[int] | None = None,
         draws: torch.Generator | None = None,
         chunk: int | None = None,
+        eigenvalues: Eigenvalues | None = None,
     ) -> None:
         self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
         self.generator, self.targets, self.draws = generator, targets, draws
@@ -92,11 +96,12 @@ class TrainingStep:
         self.begun = False  # from the first step on the model is changed
         # With a single task all methods are the plain gradient.
         self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
-        self._surgery = (
-            None
-            if isinstance(weighting, LossWeighting) or n_tasks == 1
-            else GradientSurgery(weighting, n_tasks, self.monitor, chunk)
-        )
+        self._surgery = self._probe = None
+        if isinstance(weighting, (GramianWeighting, JacobianAggregation)):
+            if n_tasks > 1:
+                self._surgery = GradientSurgery(weighting, n_tasks, self.monitor, chunk)
+        elif isinstance(weighting, Curvature) and n_tasks > 1:
+            self._probe = CurvatureProbe(weighting, loss, generator, eigenvalues)
         self._adam = TaskAdam(
             weighting.parameters(), n_tasks, weighting.lr, weighting.weight_decay
         )
@@ -131,6 +136,8 @@ class TrainingStep:
         if self.looks_back:
             self._random_state = random_state(graphs.device)
             self._draws = self.draws.get_state() if self.draws else torch.empty(0)
+        if self._probe is not None:
+            self._probe.see(model, graphs, labels)
         result = task_pass(model, graphs, labels, self.loss, self.draws)
         losses, mass = result.losses, result.mass
         present = torch.cat(
@@ -154,6 +161,9 @@ class TrainingStep:
     def _loss_weights(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> Tensor:
         if self.n_tasks == 1:
             return torch.ones_like(losses)
+        if self._probe is not None:
+            present = self._probe.weights[tasks.to(losses.device)]
+            return self._spread(present.to(losses), tasks)
         known = self._known(losses, mass, tasks)
         weights = self.weighting.task_weights(known.pop("losses"), **known)
         self._adam.step(known["tasks"])
@@ -217,7 +227,10 @@ class TrainingStep:
         """Tell the weighting the mean losses (n_tasks,); sum the epoch up."""
         if hasattr(self.weighting, "end_epoch") and self.n_tasks > 1:
             self.weighting.end_epoch(torch.from_numpy(mean_losses))
-        return self.monitor.end_epoch()
+        summary = self.monitor.end_epoch()
+        if self._probe is not None:
+            summary["curvature"] = self.weighting.means.cpu().numpy().copy()
+        return summary
 
     # -- continuation -------------------------------------------------------------
 
@@ -226,6 +239,8 @@ class TrainingStep:
         state: dict[str, Any] = {"adam": self._adam.state}
         if self._surgery is not None:
             state |= {"age": self._surgery.age, "weights": self._surgery.weights}
+        if self._probe is not None:
+            state["vectors"] = self._probe.vectors
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -233,3 +248,5 @@ class TrainingStep:
         self._adam.restore(state["adam"])
         if self._surgery is not None:
             self._surgery.age, self._surgery.weights = state["age"], state["weights"]
+        if self._probe is not None:
+            self._probe.vectors = state["vectors"]

@@ -19,6 +19,7 @@ from ._base import (
 from ._base import wants as wants
 from ._cagrad import CAGrad
 from ._config import ConFIG
+from ._curvature import Curvature
 from ._db_mtl import DBMTL
 from ._dwa import DWA
 from ._equal import Equal
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022
     "AnchoredPCGrad",
     "CAGrad",
     "ConFIG",
+    "Curvature",
     "DBMTL",
     "DWA",
     "Equal",

@@ -11,8 +11,9 @@ import torch
 from random_graphs import random_graphs
 from torch.func import functional_call
 
-from skgnn_mtl import MultiTaskGNNRegressor
-from skgnn_mtl.encoders import DMPNN, GAT, GCN, GIN
+from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor
+from skgnn_mtl.datasets import load_elasticity
+from skgnn_mtl.encoders import CGCNN, DMPNN, GAT, GCN, GIN
 
 ENCODERS = {
     "gin": GIN(width=4, n_layers=2, norm=None, activation="tanh"),
@@ -21,6 +22,7 @@ ENCODERS = {
     "gcn": GCN(width=5, n_layers=2, norm=None, activation="tanh"),
     "gat": GAT(width=4, n_layers=1, n_heads=2, norm=None, activation="tanh"),
     "dmpnn": DMPNN(width=5, n_layers=3, activation="softplus"),
+    "cgcnn": CGCNN(width=2, n_layers=2, step=2.0),
 }
 
 
@@ -77,9 +79,18 @@ class Case:
         return 2 * J.T @ J / len(J)
 
 
+def make_graphs(name: str, n: int):
+    if name != "cgcnn":
+        X = random_graphs(60, seed=3)
+        return X[X.valid][:n]
+    pytest.importorskip("gemmi")
+    pytest.importorskip("pymatgen.core")
+    cifs, _ = load_elasticity(return_X_y=True)
+    return CifToGraph(max_neighbors=4).fit_transform(cifs.iloc[:n])
+
+
 def make_case(name: str, n=24) -> Case:
-    X = random_graphs(60, seed=3)
-    X = X[X.valid][:n]
+    X = make_graphs(name, n)
     rng = np.random.default_rng(0)
     y = np.column_stack(
         [X.n_nodes, X.n_edges / 2, np.sin(X.n_nodes)]

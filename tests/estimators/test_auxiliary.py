@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.auxiliary import AtomMasking, DescriptorPrediction, Infomax
 from skgnn_mtl.encoders import GIN
-from skgnn_mtl.weighting import Fixed, RCGrad
+from skgnn_mtl.weighting import Curvature, Fixed, RCGrad
 
 ALL = [
     "atommasking",
@@ -44,6 +44,8 @@ def aided(small):
         *("equal", "uncertainty", "famo", "upgrad", "pcgrad", "graddrop", "dbmtl"),
         *("gcs", "gns", "anchoredpcgrad", "rcgrad"),
         RCGrad(mode="released", update_every=2),
+        Curvature(update_every=2),
+        Curvature(statistic="hessian_max", update_every=2),
         Fixed([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]),
     ],
     ids=str,

@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from skgnn_mtl import MultiTaskGNNClassifier
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.metrics import nan_roc_auc_scorer, per_task_scorers
+from skgnn_mtl.weighting import Curvature
 
 SETTINGS = {"lr": 1e-2, "max_epochs": 30, "device": "cpu", "random_state": 0}
 
@@ -202,8 +203,14 @@ def test_search_pickle_and_files(graphs, frame, tmp_path):
         assert a.dtype == b.dtype
 
 
-def test_auxiliary_tasks_and_anchored_weightings(graphs, frame):
+@pytest.mark.parametrize("weighting", ["rcgrad", Curvature(update_every=1)], ids=str)
+def test_auxiliary_tasks_and_weightings_of_targets(graphs, frame, weighting):
     tasks = ["infomax", "motifprediction"]
-    model = make(max_epochs=2, auxiliary_tasks=tasks, task_weighting="rcgrad")
+    model = make(
+        max_epochs=2,
+        auxiliary_tasks=tasks,
+        task_weighting=weighting,
+        class_weight="balanced",
+    )
     model.fit(graphs, frame)
     assert list(model.history_[0]["train_losses"]) == [*frame.columns, *tasks]

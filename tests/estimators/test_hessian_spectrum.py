@@ -8,8 +8,10 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.curvature import hessian_spectrum
+from skgnn_mtl.datasets import load_elasticity
+from skgnn_mtl.encoders import CGCNN
 
 OPTIONS = {"n_lanczos": 12, "n_eigenvalues": 2, "tol": 0.5}
 
@@ -128,3 +130,29 @@ def test_absolute_error_refuses_the_gauss_newton_matrix(small, graphs, table):
     with pytest.raises(ValueError, match="matrix='hessian'"):
         model.fit(graphs, table)
     assert not hasattr(model, "module_")
+
+
+@pytest.mark.parametrize("matrix", ["hessian", "ggn"])
+def test_crystals_with_gaps_in_a_pipeline_a_search_and_a_pickle(small, matrix):
+    pytest.importorskip("gemmi")
+    pytest.importorskip("pymatgen.core")
+    cifs, y = load_elasticity(return_X_y=True)
+    cifs, y = cifs[:20], y[:20].mask(np.random.default_rng(0).random((20, 4)) < 0.3)
+    options = {**OPTIONS, "matrix": matrix, "at": (0, 1)}
+    network = small(encoder=CGCNN(width=8, n_layers=1), hessian_spectrum=options)
+    search = GridSearchCV(
+        make_pipeline(CifToGraph(max_neighbors=6), network),
+        {"multitaskgnnregressor__encoder__width": [8]},
+        cv=2,
+        error_score="raise",
+    ).fit(cifs, y)
+    best = pickle.loads(pickle.dumps(search.best_estimator_[-1]))
+    s = best.hessian_spectrum_
+    assert s.task_names == tuple(y.columns)
+    assert list(s.n_labels) == list(y.notna().sum())
+    assert [p.settings["epoch"] for p in best.hessian_spectrum_path_] == [0, 3]
+    assert (s.eigenvalues[:, 0] > 0).all()
+    if matrix == "ggn":
+        # The quadrature of each task adds up to its trace, none of it negative.
+        assert (s.ritz_values >= -1e-4 * s.eigenvalues.max()).all()
+        assert (s.trace > 0.9 * s.eigenvalues[:, 0]).all()

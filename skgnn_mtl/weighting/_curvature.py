@@ -1,0 +1,187 @@
+"""Weights from the curvature of each task's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+from ._base import TaskWeighting, present
+
+_STATISTICS = ("ggn_trace", "ggn_max", "hessian_max")
+
+
+class Curvature(TaskWeighting):
+    r"""Constant weights, renewed every k steps from the curvature of each task's loss.
+
+    .. math::
+
+        \bar m_t \leftarrow \rho\,\bar m_t + (1 - \rho)\, m_t, \quad
+        w_t \propto \max(\bar m_t,\; f\, \mathrm{median}_s\, \bar m_s)^{-\gamma},
+
+    where :math:`m_t` measures the curvature of the loss of task t in the shared
+    parameters, :math:`\rho` is ``ema``, f ``floor`` and :math:`\gamma` ``exponent``.
+    The weights are scaled to mean 1, clipped, and scaled again; they are 1 before the
+    first k steps. Gradient descent on :math:`w_t L_t` alone is stable for steps below
+    :math:`2 / (w_t \lambda_t)`, with the largest eigenvalue :math:`\lambda_t` of its
+    Hessian: weights that make the products equal bring all tasks to this limit
+    together. For optimizers that scale their steps, as AdamW, that is a heuristic.
+
+    Parameters
+    ----------
+    statistic : {"ggn_trace", "ggn_max", "hessian_max"}, default="ggn_trace"
+        What measures curvature: the trace of the Gauss-Newton matrix, estimated by
+        random combinations of the gradients of the outputs; its largest eigenvalue; or
+        that of the Hessian. The eigenvalues come from four Lanczos steps from the
+        eigenvectors of the time before.
+    exponent : float, default=1.0
+        How far the weights even curvature out; 0 is ``Equal``.
+    update_every : int, default=250
+        Steps between two looks at the curvature.
+    ema : float, default=0.9
+        Share of the old mean in the new one; the first value is the first mean.
+    floor : float, default=1e-2
+        Smallest curvature that counts, in units of the median of the tasks.
+    clip : tuple of two floats or None, default=(0.1, 10.0)
+        Smallest and largest weight, before the last scaling.
+    n_batches : int, default=2
+        Latest batches to look at.
+    n_probes : int, default=1
+        Random combinations for each batch; for "ggn_trace".
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if a parameter is out of range.
+
+    Notes
+    -----
+    The rule is ours; the idea that curvature says how to train several tasks is that of
+    [1]_. The trace of a Hessian would not do: it can be zero or negative. Behind a
+    linear head the curvature of a task contains the squared norm of the head, so that
+    ``Fixed`` weights from these norms are the baseline to compare with. Curvature is
+    that of the network in evaluation mode. A look at it costs, in gradients of one
+    task, ``n_batches * n_probes`` for each task; heads receive weighted gradients.
+
+    References
+    ----------
+    .. [1] A. New et al., "Curvature-informed multi-task learning for graph networks",
+       arXiv 2208.01684, 2022.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import Curvature
+    >>> weighting = Curvature()
+    >>> weighting.build(n_tasks=2)
+    >>> weighting(torch.tensor([1.0, 3.0]))
+    tensor([1.5000, 0.5000])
+    """
+
+    means: Tensor
+    n_steps: Tensor
+
+    def __init__(
+        self,
+        *,
+        statistic="ggn_trace",
+        exponent=1.0,
+        update_every=250,
+        ema=0.9,
+        floor=1e-2,
+        clip=(0.1, 10.0),
+        n_batches=2,
+        n_probes=1,
+    ) -> None:
+        super().__init__()
+        self.statistic = statistic
+        self.exponent = exponent
+        self.update_every = update_every
+        self.ema = ema
+        self.floor = floor
+        self.clip = clip
+        self.n_batches = n_batches
+        self.n_probes = n_probes
+
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
+        """Make room for the mean curvatures, which nobody has seen yet.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks of the fit.
+        task_names : sequence of str, optional
+            Not used.
+        """
+        self._check()
+        means = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
+        self.register_buffer("means", means)
+        # How often the training has stepped, so that a continuation keeps the rhythm.
+        self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
+
+    def _check(self) -> None:
+        if self.statistic not in _STATISTICS:
+            raise ValueError(f"statistic must be one of {_STATISTICS}, got {self!r}.")
+        for name in ("n_batches", "n_probes"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {self!r}.")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1), got {self!r}.")
+        if not (self.floor >= 0 and self.exponent >= 0):
+            raise ValueError(f"floor and exponent must not be negative, got {self!r}.")
+        if self.clip is not None:
+            low, high = self.clip
+            if not 0 <= low <= 1 <= high:
+                raise ValueError(f"clip must be two floats around 1, got {self!r}.")
+
+    def forward(self, statistics: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Take new curvatures into the means, and weigh the tasks.
+
+        Parameters
+        ----------
+        statistics : Tensor of shape (t,)
+            Curvatures of some tasks.
+        tasks : Tensor of int64 of shape (t,), optional
+            Which tasks these are; all of them if not given.
+
+        Returns
+        -------
+        weights : Tensor of shape (t,)
+            Their weights, in the dtype of the statistics.
+
+        Raises
+        ------
+        FloatingPointError
+            If a curvature is not finite.
+        """
+        if not bool(torch.isfinite(statistics).all()):
+            raise FloatingPointError(
+                f"{self!r} was given the curvatures {statistics.tolist()}. Lower lr, "
+                "or set gradient_clip=1.0."
+            )
+        old, new = present(self.means, tasks), statistics.to(self.means)
+        mixed = torch.where(old.isnan(), new, self.ema * old + (1 - self.ema) * new)
+        if tasks is None:
+            self.means.copy_(mixed)
+        else:
+            self.means[tasks] = mixed
+        return present(self.weights(), tasks).to(statistics)
+
+    def weights(self) -> Tensor:
+        """Compute the weights of all tasks (n_tasks,); 1 for those never seen."""
+        m, seen = self.means, ~self.means.isnan()
+        positive = m[m > 0]
+        if not len(positive):
+            return torch.ones_like(m)
+        unit = positive.quantile(0.5)
+        # The floor also bounds curvatures that are zero or, of Hessians, negative.
+        smallest = max(float(self.floor), torch.finfo(m.dtype).tiny)
+        w = (m[seen] / unit).clamp(min=smallest) ** -float(self.exponent)
+        w = w / w.mean()
+        if self.clip is not None:
+            w = w.clamp(*self.clip)
+            w = w / w.mean()
+        return torch.ones_like(m).masked_scatter(seen, w)
