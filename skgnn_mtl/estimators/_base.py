@@ -379,7 +379,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         """Make the module and the weighting from clones of the parts."""
         encoder = self.encoder
         if isinstance(encoder, GraphEncoder) and not isinstance(encoder, Pretrained):
-            _refuse_weights(encoder)
+            _warn_of_weights(encoder)
         self._assemble(
             resolve_part(encoder, encoders, GraphEncoder, "encoder"),
             resolve_part(self.readout, readouts, Readout, "readout"),
@@ -520,11 +520,13 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         return self._forward(X, self.module_.embed)
 
 
-def _refuse_weights(encoder: GraphEncoder) -> None:
+def _warn_of_weights(encoder: GraphEncoder) -> None:
     if encoder.schema is not None:
-        raise ValueError(
-            f"encoder={encoder!r} has weights, which a fit would not use: pass "
-            "Pretrained(encoder) to start from them, clone(encoder) to start anew."
+        warnings.warn(
+            f"encoder={encoder!r} has weights, which this fit does not use: pass "
+            "Pretrained(encoder) to start from them, clone(encoder) to start anew.",
+            UserWarning,
+            stacklevel=6,
         )
 
 

@@ -154,7 +154,7 @@ def test_a_pretrained_encoder_can_be_a_source(source, graphs, table, small):
 
 
 def test_clear_errors(source, graphs, table, small):
-    with pytest.raises(ValueError, match=r"has weights, .* Pretrained\(encoder\)"):
+    with pytest.warns(UserWarning, match=r"has weights, .* Pretrained\(encoder\)"):
         small(encoder=source).fit(graphs, table)
     with pytest.raises(ValueError, match="GIN has no weights yet"):
         small(encoder=Pretrained(GIN())).fit(graphs, table)
