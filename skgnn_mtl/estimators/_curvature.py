@@ -309,12 +309,18 @@ def largest_eigenvalues(
     )
     vectors = problem.gradients()[1] if vectors is None else vectors.clone()
     values = vectors.new_full((problem.n_tasks,), torch.nan, dtype=torch.float64)
-    kind = TaskHessian if statistic == "hessian_max" else TaskGaussNewton
+    # Few batches: their graphs fit, and tasks share those of the Gauss-Newton matrix.
+    ggn = TaskGaussNewton(problem, 0, keep_graph=True)
     for task in (problem.masses.sum(dim=0) > 0).nonzero()[:, 0].tolist():
         start = vectors[task]
         if not bool(start.any()):  # no gradient, or no label the time before
             start = torch.ones_like(start)
-        runs = lanczos(kind(problem, task).matmat, start[:, None], _N_STEPS)
+        operator = (
+            ggn.for_task(task)
+            if statistic == "ggn_max"
+            else TaskHessian(problem, task, keep_graph=True)
+        )
+        runs = lanczos(operator.matmat, start[:, None], _N_STEPS)
         pairs = KrylovUnion(runs).largest(1)
         values[task], vectors[task] = float(pairs.values[0]), pairs.vectors[0]
     return values, vectors

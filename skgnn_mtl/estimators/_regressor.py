@@ -118,7 +118,7 @@ callable, default="cosine"
         Methods that look at gradients add ``conflict_share`` (pairs of tasks with a
         negative inner product), ``norm_ratio`` (longest over shortest gradient) and
         ``solver`` (calls, worst residual, iterations, failures, stationary steps,
-        flips).
+        flips); ``Curvature`` adds ``curvature``, its mean curvature of each task.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
