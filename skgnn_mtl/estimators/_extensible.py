@@ -129,7 +129,14 @@ class ExtensibleGNN(BaseMultiTaskGNN):
         self._check_parameters()
         if name is None:
             name = next(iter(column_names(y)), f"task_{self.n_tasks_}")
-        self._add(X, y, str(name), sources=sources, train_encoder=train_encoder)
+        before = dict(self.__dict__)
+        try:
+            self._add(X, y, str(name), sources=sources, train_encoder=train_encoder)
+        except BaseException:
+            # Pretrained sources may have been aligned on the way.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         return self
 
     def _add(
@@ -305,7 +312,8 @@ class ExtensibleGNN(BaseMultiTaskGNN):
 
         Its encoder and heads are copied, and go on predicting the sources bit for bit.
         The maps of the sources to and from the flat frame learn to agree with these
-        predictions, on X if given, else on the graphs of the first :meth:`add_task`.
+        predictions, on X if given, else on the graphs of the first :meth:`add_task`,
+        which all later additions then depend on.
 
         Parameters
         ----------

@@ -62,7 +62,7 @@ default=(128,), (64,), (64,)
         Share of the steps over which consistency, mapping and distance rise to their
         weights.
     n_perturbations : int, default=4
-        Perturbations a step.
+        Perturbations a step, the same for all tasks and all graphs of the batch.
     perturbation : {"gaussian", "sphere"}, default="gaussian"
         Their law; "sphere" has a fixed length.
     perturbation_scale : float, default=0.1

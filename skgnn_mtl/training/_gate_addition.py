@@ -52,7 +52,7 @@ class AdditionModel(nn.Module):
         The fitted network; only its encoder is shared, the rest is copied.
     sources : sequence of int
         Positions of the sources to learn from.
-    perturbations : Tensor of shape (n_perturbations, 1, width)
+    perturbations : Tensor of shape (n_perturbations, width)
         Added to every embedding; none if distances are not wanted.
     init : int, optional
         Source to start from; random if not given.
@@ -89,13 +89,12 @@ class AdditionModel(nn.Module):
         """Evaluate the sources at embeddings (n, width)."""
         whole, n = self._whole[0], len(vectors)
         frames = self.known.frame(vectors)
-        perturbed = vectors + self.perturbations
         return Embedded(
             vectors,
             frames.transpose(0, 1),
             whole.predict_sources(vectors)[:, self.positions],
-            moved(self.known, frames, perturbed).permute(2, 0, 1)
-            if len(perturbed)
+            moved(self.known, vectors, frames, self.perturbations).permute(2, 0, 1)
+            if len(self.perturbations)
             else vectors.new_zeros(n, len(self.positions), 0),
         )
 

@@ -44,13 +44,19 @@ class TaskMLP(nn.Module):
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.zeros(n_tasks, 1, narrow)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n_tasks, n, d), or (n, d) for all tasks, to (n_tasks, n, d_out)."""
+    def forward(self, x: Tensor, shifts: Tensor | None = None) -> Tensor:
+        """Map (n_tasks, n, d), or (n, d) for all tasks, to (n_tasks, n, d_out).
+
+        With shifts (m, d) the inputs are x + shift, for one shift after the other, and
+        the result has m n rows. The first layer is linear: it need not see them all.
+        """
         for layer, (weight, bias) in enumerate(
             zip(self.weights, self.biases, strict=True)
         ):
             x = F.silu(x) if layer else x.expand(len(weight), *x.shape[-2:])
             x = torch.baddbmm(bias, x, weight)
+            if shifts is not None and not layer:
+                x = (x[:, None] + (shifts @ weight)[:, :, None]).flatten(1, 2)
         return x
 
 

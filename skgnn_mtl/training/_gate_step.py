@@ -229,7 +229,7 @@ class AdditionStep(AlignmentStep):
             back = (model.known.arrive(u[0]) - seen.outputs.T).square()
             values["mapping"] = (there + back).mean(dim=0) @ shares
         if self.terms.distance:
-            perturbed = seen.vectors + model.perturbations
-            gaps = moved(new, u, perturbed)[0].T[:, None] - seen.distances
+            lengths = moved(new, seen.vectors, u, model.perturbations)[0]
+            gaps = lengths.T[:, None] - seen.distances
             values["distance"] = shares @ gaps.square().mean(dim=(1, 2))
         return Evaluation(losses, mass, values, u)

@@ -56,14 +56,11 @@ class GATETerms:
             "distance": self.distance,
         }
 
-    def perturbations(self, embedding: Tensor, *, shared: bool = False) -> Tensor:
-        """Draw (n_perturbations, n, width) for embeddings (n, width).
-
-        With ``shared`` all molecules get the same, and the second axis has length 1.
-        """
+    def perturbations(self, embedding: Tensor) -> Tensor:
+        """Draw (n_perturbations, width), the same for all of embeddings (n, width)."""
         e = embedding.detach()
         sigma = self.perturbation_scale * e.square().mean().sqrt()
-        shape = self.n_perturbations, 1 if shared else len(e), e.shape[1]
+        shape = self.n_perturbations, e.shape[1]
         draws = torch.randn(shape, dtype=e.dtype, device=e.device)
         if self.perturbation == "sphere":
             length = draws.norm(dim=-1, keepdim=True).clamp(min=1e-12)
@@ -84,10 +81,12 @@ def pair_spread(x: Tensor) -> Tensor:
     return (x - x.mean(dim=0)).square().sum(dim=0) * (len(x) / (len(x) - 1))
 
 
-def moved(modules: TaskModules, frames: Tensor, perturbed: Tensor) -> Tensor:
-    """Lengths (N, M, n) by which perturbed embeddings (M, n, width) move the frames."""
-    others = modules.frame(perturbed.flatten(0, 1))
-    steps = others.unflatten(1, perturbed.shape[:2]) - frames[:, None]
+def moved(
+    modules: TaskModules, embedding: Tensor, frames: Tensor, shifts: Tensor
+) -> Tensor:
+    """Lengths (N, M, n) by which shifts (M, width) of embeddings move the frames."""
+    others = modules.transfer(modules.encode(embedding, shifts))
+    steps = others.unflatten(1, (len(shifts), len(embedding))) - frames[:, None]
     # The root has no slope at zero.
     return (steps.square().sum(dim=-1) + 1e-12).sqrt()
 
@@ -152,7 +151,7 @@ def alignment(
         error = (arrived - wanted[:, None]).square().mean(dim=1)
         values["mapping"] = error @ shares
     if terms.distance:
-        perturbed = embedding + terms.perturbations(embedding)
-        lengths = moved(modules, frames, perturbed)
+        shifts = terms.perturbations(embedding)
+        lengths = moved(modules, embedding, frames, shifts)
         values["distance"] = pair_spread(lengths).mean(dim=0) @ shares
     return values

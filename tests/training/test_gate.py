@@ -195,9 +195,9 @@ def test_a_term_of_weight_zero_is_not_computed(name, batch, monkeypatch):
     calls = []
     forward = TaskMLP.forward
 
-    def counted(self, x):
-        calls.append(x.shape)
-        return forward(self, x)
+    def counted(self, *inputs):
+        calls.append(1)
+        return forward(self, *inputs)
 
     monkeypatch.setattr(TaskMLP, "forward", counted)
     modules = group(4)
@@ -215,14 +215,19 @@ def test_a_term_of_weight_zero_is_not_computed(name, batch, monkeypatch):
 @pytest.mark.parametrize("law", ["gaussian", "sphere"])
 def test_perturbations_have_their_size(law):
     e = 3.0 * torch.randn(200, 50, dtype=torch.float64)
-    terms = GATETerms(perturbation=law, perturbation_scale=0.2)
+    terms = GATETerms(n_perturbations=300, perturbation=law, perturbation_scale=0.2)
     eps = terms.perturbations(e)
-    assert eps.shape == (4, 200, 50)
+    assert eps.shape == (300, 50)
     sigma = 0.2 * e.square().mean().sqrt()
     torch.testing.assert_close(eps.square().mean().sqrt(), sigma, rtol=0.02, atol=0.0)
     if law == "sphere":
-        torch.testing.assert_close(eps.norm(dim=-1), (sigma * 50**0.5).expand(4, 200))
-    assert terms.perturbations(e, shared=True).shape == (4, 1, 50)
+        torch.testing.assert_close(eps.norm(dim=-1), (sigma * 50**0.5).expand(300))
+
+
+def test_shifted_inputs_are_mapped_one_after_the_other():
+    mlp, x, shifts = TaskMLP(3, [7, 5, 2]), torch.randn(4, 7), torch.randn(6, 7)
+    expected = torch.cat([mlp(x + shift) for shift in shifts], dim=1)
+    torch.testing.assert_close(mlp(x, shifts), expected)
 
 
 def test_gradients_are_those_of_finite_differences(batch):
@@ -240,7 +245,7 @@ def test_gradients_are_those_of_finite_differences(batch):
     torch.autograd.gradcheck(all_terms, e)
     eps = GATETerms().perturbations(e)
     torch.autograd.gradcheck(
-        lambda x: pair_spread(moved(modules, modules.frame(x), x + eps)).sum(), e
+        lambda x: pair_spread(moved(modules, x, modules.frame(x), eps)).sum(), e
     )
 
 
@@ -257,7 +262,7 @@ def test_every_map_of_every_task_is_trained(batch):
 def test_identical_points_have_finite_slopes():
     modules = group(2).select([0, 0])
     e = torch.zeros(3, 7, dtype=torch.float64, requires_grad=True)
-    moved(modules, modules.frame(e), e[None]).sum().backward()
+    moved(modules, e, modules.frame(e), e[:1]).sum().backward()
     assert torch.isfinite(e.grad).all()
 
 
@@ -287,7 +292,7 @@ def test_the_terms_of_an_addition_are_those_of_its_formula(batch):
     e, targets, weights, rows = batch
     whole = Embeddings(3)
     terms = GATETerms()
-    eps = terms.perturbations(e, shared=True)
+    eps = terms.perturbations(e)
     model = AdditionModel(whole, [2, 0], eps)
     labels = targets[:, :1], weights[:, :1], rows
     with torch.no_grad():
@@ -318,7 +323,7 @@ def test_only_new_modules_are_trained(batch):
     whole = Embeddings(3)
     before = {k: v.clone() for k, v in whole.state_dict().items()}
     terms = GATETerms()
-    model = AdditionModel(whole, [0, 1, 2], terms.perturbations(e, shared=True))
+    model = AdditionModel(whole, [0, 1, 2], terms.perturbations(e))
     trained = [p for p in model.parameters() if p.requires_grad]
     assert sum(p.numel() for p in trained) == sum(
         p.numel() for p in model.new.parameters()

@@ -1,0 +1,122 @@
+"""Cost of GATE beside hard sharing, and of adding a task beside training them all.
+
+    python tests/benchmarks/bench_gate.py --table chemicals_multitask.csv.gz \
+        [--molecules 2560] [--repeats 5] [--out FILE.csv]
+
+All sides have the same D-MPNN (width 300, depth 3), readout, batches of 256 and
+molecules, featurized once. They take turns in one process; medians are compared.
+
+* Steps: one epoch of ``partial_fit`` on 12 tasks, GATE against hard sharing.
+* Additions: one epoch of an addition to 15 frozen sources, from the difference of two
+  additions of different length (the rest is the cache, reported apart), against an
+  epoch of GATE on all 16 tasks, and against an epoch of a linear head on the frozen
+  encoder, which evaluates that encoder in each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from math import ceil
+
+import numpy as np
+import pandas as pd
+import torch
+
+from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl.encoders import DMPNN
+
+BATCH = 256
+
+
+def read(path, n_molecules: int):
+    """Molecules with most labels, and the properties by their number of labels."""
+    table = pd.read_csv(path)
+    properties = table.select_dtypes("number")
+    properties = properties[properties.notna().sum().sort_values().index[::-1]]
+    rows = properties.notna().sum(axis=1).sort_values(kind="stable").index[::-1]
+    rows = rows[:n_molecules]
+    column = next(c for c in table.columns if c.lower() == "smiles")
+    X = SmilesToGraph("chemprop", on_error="nan").fit_transform(table[column][rows])
+    return X[X.valid], properties.loc[rows].to_numpy()[X.valid]
+
+
+def seconds(call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def gate(**changes) -> GATERegressor:
+    return GATERegressor(
+        DMPNN(300), batch_size=BATCH, device="cpu", random_state=0, **changes
+    )
+
+
+class HeadOnFrozenEncoder:
+    """One call is one epoch of a linear head, the encoder evaluated in each step."""
+
+    def __init__(self, model: GATERegressor, X, y) -> None:
+        self.module, self.X = model.module_, X
+        self.y = torch.from_numpy(y).float()
+        self.head = torch.nn.Linear(300, 1)
+        self.adam = torch.optim.AdamW(self.head.parameters(), 1e-3)
+
+    def __call__(self) -> None:
+        for rows in np.split(np.arange(len(self.X)), range(BATCH, len(self.X), BATCH)):
+            with torch.no_grad():
+                e = self.module.embed(self.X.batch(rows))
+            self.adam.zero_grad()
+            (self.head(e)[:, 0] - self.y[rows]).square().mean().backward()
+            self.adam.step()
+
+
+def addition(source: GATERegressor, X, y, n_steps: int) -> float:
+    model = copy.deepcopy(source).set_params(add_task_steps=n_steps)
+    return seconds(lambda: model.add_task(X, y, name="added"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--molecules", type=int, default=2560)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    X, y = read(options.table, options.molecules)
+    shared = MultiTaskGNNRegressor(
+        DMPNN(300), batch_size=BATCH, gradient_clip=1.0, device="cpu", random_state=0
+    )
+    twelve, sixteen, sources = gate(), gate(), gate()
+    sources.partial_fit(X, y[:, :15])
+    target = np.where(np.isnan(y[:, 15]), np.nanmean(y[:, 15]), y[:, 15])
+    probe = HeadOnFrozenEncoder(sources, X, (target - target.mean()) / target.std())
+    n_batches, records = ceil(len(X) / BATCH), []
+    for repeat in range(options.repeats + 1):
+        record = {
+            "hard sharing, 12 tasks": seconds(lambda: shared.partial_fit(X, y[:, :12])),
+            "GATE, 12 tasks": seconds(lambda: twelve.partial_fit(X, y[:, :12])),
+            "GATE, 16 tasks": seconds(lambda: sixteen.partial_fit(X, y[:, :16])),
+            "head on frozen encoder": seconds(probe),
+        }
+        short, long = (addition(sources, X, target, k * n_batches) for k in (2, 12))
+        record["addition to 15 sources"] = (long - short) / 10
+        record["cache of an addition"] = short - 2 * record["addition to 15 sources"]
+        print({name: round(value, 3) for name, value in record.items()}, flush=True)
+        if repeat:  # the first round warms up
+            records.append({"molecules": len(X), **record})
+    table = pd.DataFrame(records)
+    cost = table.median()
+    print(
+        "GATE / hard sharing:", cost["GATE, 12 tasks"] / cost["hard sharing, 12 tasks"]
+    )
+    for other in ("GATE, 16 tasks", "head on frozen encoder"):
+        print(f"addition / {other}:", cost["addition to 15 sources"] / cost[other])
+    if options.out:
+        table.round(4).to_csv(options.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
