@@ -1,4 +1,8 @@
-"""A resumable study: does the curvature of a task say what multi-task training costs?
+"""
+Does the curvature of a task say what multi-task training costs?
+================================================================
+
+A resumable study::
 
     python examples/curvature_study.py qm8 FOLDER --data-home DATA --seeds 0 1 2
     python examples/curvature_study.py mp FOLDER --data-home DATA --seeds 0 1 2
