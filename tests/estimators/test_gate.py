@@ -450,6 +450,17 @@ def test_a_regressor_gives_its_tasks_as_sources(
     )
 
 
+def test_a_failed_first_addition_leaves_pretrained_sources_unaligned(
+    small, graphs, gaps, scarce
+):
+    regressor = small().fit(graphs, gaps)
+    model = GATERegressor.from_pretrained(regressor, **SIZES, add_task_steps=8)
+    with pytest.raises(ValueError, match="nobody"):
+        model.add_task(graphs, scarce, name="new", sources=["nobody"])
+    assert not model.aligned_
+    assert model.history_ == []
+
+
 def test_only_fitted_regressors_are_taken_over(small, model):
     with pytest.raises(TypeError, match="MultiTaskGNNRegressor"):
         GATERegressor.from_pretrained(model)
