@@ -14,7 +14,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 
-from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl import (
+    CifToGraph,
+    GATERegressor,
+    MultiTaskGNNRegressor,
+    SmilesToGraph,
+)
+from skgnn_mtl.datasets import load_elasticity
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.training import AdditionModel
 
@@ -269,6 +275,7 @@ def test_training_the_encoder_warns_and_changes_the_sources(model, graphs, scarc
         ({"name": "x", "sources": ["nobody"]}, "nobody"),
         ({"name": "x", "sources": []}, "sources"),
         ({"name": "x", "sources": 0}, "sources"),
+        ({"name": "x", "sources": ["a", "a"]}, "each once"),
     ],
 )
 def test_a_refused_addition_leaves_no_trace(arguments, message, model, graphs, scarce):
@@ -411,6 +418,18 @@ def test_search_and_clone(make, graphs, gaps, scarce):
     assert not hasattr(fresh, "module_")
     assert fresh.get_params()["latent_dim"] == 4
     assert fresh.fit(graphs, gaps).added_names_ == []
+
+
+def test_crystals_have_sources_and_additions(make):
+    pytest.importorskip("gemmi")
+    pytest.importorskip("pymatgen.core")
+    cifs, y = load_elasticity(return_X_y=True)
+    X = CifToGraph().fit_transform(cifs[:12])
+    model = make(encoder="cgcnn").fit(X, y.iloc[:12, :2])
+    before = model.predict(X)
+    model.add_task(X, y.iloc[:12, 2])
+    assert np.array_equal(model.predict(X)[:, :2], before)
+    assert np.isfinite(model.predict(X)).all()
 
 
 # -- sources from a regressor ----------------------------------------------------------
