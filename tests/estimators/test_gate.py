@@ -22,6 +22,7 @@ from skgnn_mtl import (
 )
 from skgnn_mtl.datasets import load_elasticity
 from skgnn_mtl.encoders import GIN
+from skgnn_mtl.graphs import GraphLoader
 from skgnn_mtl.training import AdditionModel
 
 SIZES = {
@@ -111,6 +112,25 @@ def test_rows_of_weight_zero_take_no_part(make, graphs, gaps):
     few = make().fit(graphs[:20], gaps[:20])
     more = make().fit(graphs, gaps, sample_weight=weight)
     assert np.array_equal(few.predict(graphs), more.predict(graphs))
+
+
+def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
+    weights = np.zeros((30, 2))
+    weights[:16, 0] = weights[14:18, 1] = 1.0  # 16 and 4 labels, 2 rows with both
+    data = make(task_sampling=0.5)._training_set(graphs, weights, weights, np.ones(30))
+    shares = np.r_[[1 / 4] * 14, [3 / 4] * 2, [1 / 2] * 2, [1 / 4] * 12]
+    assert np.allclose(data.sampling.numpy(), shares)
+    loader = GraphLoader(
+        data, 10, shuffle=True, generator=torch.Generator().manual_seed(0)
+    )
+    scarce = np.mean(
+        [(w[:, 1] > 0).sum() for _ in range(300) for _, (_, w, _) in loader]
+    )
+    assert scarce == pytest.approx(10 * shares[14:18].sum() / shares.sum(), rel=0.05)
+    everything = make(task_sampling=None)
+    assert (
+        everything._training_set(graphs, weights, weights, np.ones(30)).sampling is None
+    )
 
 
 def test_early_stopping_restores_the_best_epoch(make, graphs, gaps):
