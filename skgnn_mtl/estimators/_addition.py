@@ -132,9 +132,7 @@ def fit_addition(
         The records.
     """
     whole = copy.deepcopy(model) if train_encoder else model
-    n_perturbations = terms.n_perturbations if terms.distance else 0
-    drawn = replace(terms, n_perturbations=n_perturbations)
-    perturbations = drawn.perturbations(vectors[task.rows])
+    perturbations = terms.perturbations(vectors[task.rows])
     addition = AdditionModel(whole, sources, perturbations, init, train_encoder)
     # An epoch of a scarce task would be a step or two: it meets its rows more often.
     n, size = len(task.rows), min(options.batch_size, len(task.rows))

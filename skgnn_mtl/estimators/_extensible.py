@@ -237,8 +237,11 @@ class ExtensibleGNN(BaseMultiTaskGNN):
         names: Sequence[str] = [sources] if isinstance(sources, str) else sources
         if sources == "all":
             names = self.source_names_
-        if isinstance(names, Integral) or not len(names):
-            raise ValueError(f"sources must name a source at least, got {sources!r}.")
+        if isinstance(names, Integral) or not 0 < len(set(names)) == len(names):
+            raise ValueError(
+                f"sources must name at least one source, and each once; got "
+                f"{sources!r}."
+            )
         unknown = [name for name in names if name not in self.source_names_]
         if unknown:
             raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skgnn_mtl.graphs import GraphBatch
 
 from ._gate_model import Embedded, GATEModel, TaskModules
-from ._gate_terms import moved
+from ._gate_terms import observe
 
 
 class CachedDataset(torch.utils.data.Dataset):
@@ -87,15 +87,10 @@ class AdditionModel(nn.Module):
 
     def look(self, vectors: Tensor) -> Embedded:
         """Evaluate the sources at embeddings (n, width)."""
-        whole, n = self._whole[0], len(vectors)
-        frames = self.known.frame(vectors)
+        _, frames, lengths = observe(self.known, vectors, self.perturbations)
+        outputs = self._whole[0].predict_sources(vectors)[:, self.positions]
         return Embedded(
-            vectors,
-            frames.transpose(0, 1),
-            whole.predict_sources(vectors)[:, self.positions],
-            moved(self.known, vectors, frames, self.perturbations).permute(2, 0, 1)
-            if len(self.perturbations)
-            else vectors.new_zeros(n, len(self.positions), 0),
+            vectors, frames.transpose(0, 1), outputs, lengths.permute(2, 0, 1)
         )
 
     def view(self, batch: GraphBatch | Embedded) -> Embedded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from skgnn_mtl.graphs import GraphBatch
 
 from ._gate_addition import AdditionModel
 from ._gate_model import Embedded, GATEModel
-from ._gate_terms import GATETerms, alignment, moved
+from ._gate_terms import GATETerms, alignment, observe
 from ._loss import LOSSES, task_losses
 from ._step import StepRecord
 
@@ -33,14 +34,14 @@ class Evaluation(NamedTuple):
         Of the tasks; label weights that the losses are means over.
     terms : dict of str to Tensor
         Alignment terms by name; one with an entry a task stands for their sum.
-    frames : Tensor of shape (n_tasks, n, latent_dim) or None
-        Points in the flat frame, where they were needed.
+    frames : Tensor of shape (n_tasks, n, latent_dim)
+        Points in the flat frame.
     """
 
     losses: Tensor
     mass: Tensor
     terms: dict[str, Tensor]
-    frames: Tensor | None
+    frames: Tensor
 
 
 class AlignmentStep(ABC):
@@ -119,7 +120,7 @@ class AlignmentStep(ABC):
 
     def _note(self, found: Evaluation) -> None:
         seen = {name: value.detach() for name, value in found.terms.items()}
-        if found.frames is not None and found.frames.shape[1] > 1:
+        if found.frames.shape[1] > 1:
             seen["spread"] = found.frames.detach().std(dim=1).mean(dim=-1)
         self._seen.append(seen)
 
@@ -173,22 +174,31 @@ class GATEStep(AlignmentStep):
     """All tasks of a :class:`GATEModel` at once.
 
     A pretrained model's own heads are left alone: its maps are what learns.
+
+    Parameters
+    ----------
+    terms, task_names, n_warmup : object
+        As of :class:`AlignmentStep`.
     """
+
+    def __init__(
+        self, terms: GATETerms, task_names: Sequence[str], n_warmup: int = 0
+    ) -> None:
+        if len(task_names) == 1:  # nothing to be aligned with
+            terms = replace(terms, consistency=0.0, mapping=0.0, distance=0.0)
+        super().__init__(terms, task_names, n_warmup)
 
     def evaluate(self, model: GATEModel, batch, labels) -> Evaluation:
         """Compute the losses of the sources and the alignment terms."""
         targets, weights, rows = labels
         tasks, e = model.sources, model.embed(batch)
-        z = tasks.encode(e)
+        z, u, lengths = observe(tasks, e, self.terms.perturbations(e))
         outputs = tasks.head(z)[..., 0]
         losses, mass = task_losses(outputs.T, targets, weights, LOSSES["squared_error"])
-        if not any(self.terms.weights.values()):
-            return Evaluation(losses, mass, {}, None)
-        u = tasks.transfer(z)
         known = (weights.T > 0) & (self.terms.mapping_target == "labels")
         wanted = torch.where(known, targets.T, outputs)
         shares = rows[:, 0] / rows.sum()
-        values = alignment(tasks, e, z, u, wanted, shares, self.terms)
+        values = alignment(tasks, z, u, lengths, wanted, shares, self.terms)
         return Evaluation(losses, mass, values, u)
 
 
@@ -208,12 +218,9 @@ class AdditionStep(AlignmentStep):
         """Compute the loss of the new task and what ties it to the sources."""
         targets, weights, rows = labels
         seen, new = model.view(batch), model.new
-        z = new.encode(seen.vectors)
+        z, u, lengths = observe(new, seen.vectors, model.perturbations)
         output = new.head(z)[..., 0]
         losses, mass = task_losses(output.T, targets, weights, LOSSES["squared_error"])
-        if not any(self.terms.weights.values()):
-            return Evaluation(losses, mass, {}, None)
-        u = new.transfer(z)
         shares = rows[:, 0] / rows.sum()
         values = {}
         if self.terms.autoencoder:
@@ -229,7 +236,6 @@ class AdditionStep(AlignmentStep):
             back = (model.known.arrive(u[0]) - seen.outputs.T).square()
             values["mapping"] = (there + back).mean(dim=0) @ shares
         if self.terms.distance:
-            lengths = moved(new, seen.vectors, u, model.perturbations)[0]
-            gaps = lengths.T[:, None] - seen.distances
+            gaps = lengths[0].T[:, None] - seen.distances
             values["distance"] = shares @ gaps.square().mean(dim=(1, 2))
         return Evaluation(losses, mass, values, u)

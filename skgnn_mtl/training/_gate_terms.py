@@ -57,10 +57,13 @@ class GATETerms:
         }
 
     def perturbations(self, embedding: Tensor) -> Tensor:
-        """Draw (n_perturbations, width), the same for all of embeddings (n, width)."""
+        """Draw (n_perturbations, width), the same for all of embeddings (n, width).
+
+        None if the distance term is off.
+        """
         e = embedding.detach()
         sigma = self.perturbation_scale * e.square().mean().sqrt()
-        shape = self.n_perturbations, e.shape[1]
+        shape = self.n_perturbations if self.distance else 0, e.shape[1]
         draws = torch.randn(shape, dtype=e.dtype, device=e.device)
         if self.perturbation == "sphere":
             length = draws.norm(dim=-1, keepdim=True).clamp(min=1e-12)
@@ -81,21 +84,28 @@ def pair_spread(x: Tensor) -> Tensor:
     return (x - x.mean(dim=0)).square().sum(dim=0) * (len(x) / (len(x) - 1))
 
 
-def moved(
-    modules: TaskModules, embedding: Tensor, frames: Tensor, shifts: Tensor
-) -> Tensor:
-    """Lengths (N, M, n) by which shifts (M, width) of embeddings move the frames."""
-    others = modules.transfer(modules.encode(embedding, shifts))
-    steps = others.unflatten(1, (len(shifts), len(embedding))) - frames[:, None]
+def observe(
+    modules: TaskModules, embedding: Tensor, shifts: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run embeddings (n, width) and their shifts (M, width) through the maps, at once.
+
+    Returns latent vectors and frames, (N, n, d), and the lengths (N, M, n) by which the
+    shifts move the frames.
+    """
+    everywhere = torch.cat([torch.zeros_like(embedding[:1]), shifts])
+    z = modules.encode(embedding, everywhere)
+    u = modules.transfer(z).unflatten(1, (len(everywhere), -1))
+    steps = u[:, 1:] - u[:, :1]
     # The root has no slope at zero.
-    return (steps.square().sum(dim=-1) + 1e-12).sqrt()
+    lengths = (steps.square().sum(dim=-1) + 1e-12).sqrt()
+    return z[:, : len(embedding)], u[:, 0], lengths
 
 
 def alignment(
     modules: TaskModules,
-    embedding: Tensor,
     latent: Tensor,
     frames: Tensor,
+    lengths: Tensor,
     wanted: Tensor,
     shares: Tensor,
     terms: GATETerms,
@@ -115,10 +125,10 @@ def alignment(
     ----------
     modules : TaskModules
         The maps of N tasks.
-    embedding : Tensor of shape (n, width)
-        Shared embeddings.
     latent, frames : Tensor of shape (N, n, d)
         z and u.
+    lengths : Tensor of shape (N, M, n)
+        s, how far each perturbation moves u.
     wanted : Tensor of shape (N, n)
         t.
     shares : Tensor of shape (n,)
@@ -151,7 +161,5 @@ def alignment(
         error = (arrived - wanted[:, None]).square().mean(dim=1)
         values["mapping"] = error @ shares
     if terms.distance:
-        shifts = terms.perturbations(embedding)
-        lengths = moved(modules, embedding, frames, shifts)
         values["distance"] = pair_spread(lengths).mean(dim=0) @ shares
     return values

@@ -14,8 +14,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 
-from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl import (
+    CifToGraph,
+    GATERegressor,
+    MultiTaskGNNRegressor,
+    SmilesToGraph,
+)
+from skgnn_mtl.datasets import load_elasticity
 from skgnn_mtl.encoders import GIN
+from skgnn_mtl.graphs import GraphLoader
 from skgnn_mtl.training import AdditionModel
 
 SIZES = {
@@ -105,6 +112,25 @@ def test_rows_of_weight_zero_take_no_part(make, graphs, gaps):
     few = make().fit(graphs[:20], gaps[:20])
     more = make().fit(graphs, gaps, sample_weight=weight)
     assert np.array_equal(few.predict(graphs), more.predict(graphs))
+
+
+def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
+    weights = np.zeros((30, 2))
+    weights[:16, 0] = weights[14:18, 1] = 1.0  # 16 and 4 labels, 2 rows with both
+    data = make(task_sampling=0.5)._training_set(graphs, weights, weights, np.ones(30))
+    shares = np.r_[[1 / 4] * 14, [3 / 4] * 2, [1 / 2] * 2, [1 / 4] * 12]
+    assert np.allclose(data.sampling.numpy(), shares)
+    loader = GraphLoader(
+        data, 10, shuffle=True, generator=torch.Generator().manual_seed(0)
+    )
+    scarce = np.mean(
+        [(w[:, 1] > 0).sum() for _ in range(300) for _, (_, w, _) in loader]
+    )
+    assert scarce == pytest.approx(10 * shares[14:18].sum() / shares.sum(), rel=0.05)
+    everything = make(task_sampling=None)
+    assert (
+        everything._training_set(graphs, weights, weights, np.ones(30)).sampling is None
+    )
 
 
 def test_early_stopping_restores_the_best_epoch(make, graphs, gaps):
@@ -269,6 +295,7 @@ def test_training_the_encoder_warns_and_changes_the_sources(model, graphs, scarc
         ({"name": "x", "sources": ["nobody"]}, "nobody"),
         ({"name": "x", "sources": []}, "sources"),
         ({"name": "x", "sources": 0}, "sources"),
+        ({"name": "x", "sources": ["a", "a"]}, "each once"),
     ],
 )
 def test_a_refused_addition_leaves_no_trace(arguments, message, model, graphs, scarce):
@@ -413,6 +440,18 @@ def test_search_and_clone(make, graphs, gaps, scarce):
     assert fresh.fit(graphs, gaps).added_names_ == []
 
 
+def test_crystals_have_sources_and_additions(make):
+    pytest.importorskip("gemmi")
+    pytest.importorskip("pymatgen.core")
+    cifs, y = load_elasticity(return_X_y=True)
+    X = CifToGraph().fit_transform(cifs[:12])
+    model = make(encoder="cgcnn").fit(X, y.iloc[:12, :2])
+    before = model.predict(X)
+    model.add_task(X, y.iloc[:12, 2])
+    assert np.array_equal(model.predict(X)[:, :2], before)
+    assert np.isfinite(model.predict(X)).all()
+
+
 # -- sources from a regressor ----------------------------------------------------------
 
 
@@ -448,6 +487,17 @@ def test_a_regressor_gives_its_tasks_as_sources(
     assert (
         model.set_params(warm_start=False).fit(graphs, gaps).module_.pretrained is None
     )
+
+
+def test_a_failed_first_addition_leaves_pretrained_sources_unaligned(
+    small, graphs, gaps, scarce
+):
+    regressor = small().fit(graphs, gaps)
+    model = GATERegressor.from_pretrained(regressor, **SIZES, add_task_steps=8)
+    with pytest.raises(ValueError, match="nobody"):
+        model.add_task(graphs, scarce, name="new", sources=["nobody"])
+    assert not model.aligned_
+    assert model.history_ == []
 
 
 def test_only_fitted_regressors_are_taken_over(small, model):
