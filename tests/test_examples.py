@@ -17,7 +17,7 @@ def load(name):
 
 def test_plot_target_scales(tmp_path):
     path = tmp_path / "scales.png"
-    scores = load("plot_target_scales").main(max_epochs=12, path=path)
+    scores = load("plot_target_scales").main(max_epochs=20, path=path)
     standardised = scores.filter(like="standardised")
     assert (standardised > 0.9).all(axis=None)
     assert (scores["raw targets, equal"].iloc[:5] < 0.5).all()

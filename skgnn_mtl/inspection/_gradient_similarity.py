@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skgnn_mtl.estimators._inputs import read_graphs, read_targets
+from skgnn_mtl.estimators._inputs import read_graphs
 from skgnn_mtl.graphs import GraphDataset
-from skgnn_mtl.training import LOSSES, dataset_jacobian
+from skgnn_mtl.training import MultiTaskModel, dataset_jacobian
 
 
 def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
@@ -53,6 +53,8 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
     ------
     NotFittedError
         If the estimator is not fitted.
+    TypeError
+        If its network has no linear heads.
     ValueError
         If X or y do not fit the estimator, or all shared parameters are frozen.
 
@@ -73,8 +75,13 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
     ((3, 3), 1.0)
     """
     check_is_fitted(estimator)
+    if not isinstance(estimator.module_, MultiTaskModel):
+        raise TypeError(
+            "gradient_similarity compares gradients in front of linear heads, which "
+            f"{type(estimator).__name__} has not: use a MultiTaskGNNRegressor."
+        )
     graphs = read_graphs(estimator, X, reset=False)
-    values, _ = read_targets(estimator, graphs, y)
+    values, _ = estimator._read_labels(graphs, y, None, True, None)
     table = values.reshape(len(values), -1)
     if table.shape[1] != estimator.n_tasks_:
         raise ValueError(
@@ -85,8 +92,9 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
     rows = np.flatnonzero(labelled.any(axis=1))
     order = check_random_state(random_state).permutation(rows)
     targets = estimator._encode_targets(table)
+    weights = estimator._weigh_classes(table, labelled.astype(float))
     parts = [
-        GraphDataset(graphs[half], targets[half], labelled[half].astype(float))
+        GraphDataset(graphs[half], targets[half], weights[half])
         for half in np.array_split(order, 2)
     ]
     (J_a, mass_a), (J_b, mass_b) = _jacobians(estimator, parts)
@@ -112,7 +120,7 @@ def _jacobians(estimator, parts: list[GraphDataset]) -> list:
     if len(parameters) == len(list(model.heads.parameters())):
         raise ValueError("All shared parameters are frozen: tasks have no gradients.")
     device = next(model.parameters()).device
-    loss = LOSSES.get(estimator.loss) or estimator.loss
+    loss = estimator._elementwise_loss()
     model.eval()
     results = []
     for part in parts:

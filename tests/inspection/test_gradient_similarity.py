@@ -7,7 +7,11 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
-from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl import (
+    GATERegressor,
+    MultiTaskGNNClassifier,
+    MultiTaskGNNRegressor,
+)
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.inspection import (
@@ -207,3 +211,21 @@ def test_the_history_shows_validation_and_chosen_tasks():
         TaskHistoryDisplay([]).plot()
     with pytest.raises(NotFittedError):
         TaskHistoryDisplay.from_estimator(regressor())
+
+
+def test_tasks_of_a_classifier_are_compared_too():
+    classes = np.where(Y[:, :3] > 0, "high", "low").astype(object)
+    model = MultiTaskGNNClassifier(
+        GIN(8, n_layers=1, norm=None), max_epochs=20, random_state=0
+    ).fit(X, classes)
+    result = gradient_similarity(model, X, classes, random_state=0)
+    assert result.norms.min() > 0
+    assert np.isfinite(result.cosines).all()
+    assert result.task_names == model.task_names_
+    np.testing.assert_allclose(np.diag(result.cosines), 1.0, atol=1e-9)
+
+
+def test_a_network_without_linear_heads_is_refused():
+    model = GATERegressor(GIN(8, n_layers=1), max_epochs=1, random_state=0).fit(X, Y)
+    with pytest.raises(TypeError, match="linear heads, which GATERegressor has not"):
+        gradient_similarity(model, X, Y)
