@@ -6,7 +6,7 @@ SMILES in, a table of properties with gaps as ``y``: this script cross-validates
 multi-task graph network on the shipped sample of 2,000 molecules, of whose 16,000
 possible labels 52 % are missing. Beside it stand the two baselines that a network has
 to justify itself against: each task's mean, and RDKit's descriptors in a random forest,
-which needs one forest for each task. It takes two to three minutes on two cores.
+which needs one forest for each task. It takes about a minute on two cores.
 """
 
 import re
