@@ -75,7 +75,7 @@ def _rdkit(module: str) -> ModuleType:
         from rdkit.Chem import Descriptors, Fragments
     except ImportError as error:
         raise ImportError(
-            'Labels from molecules need rdkit: pip install "skgnn_mtl[molecules]".'
+            "Labels from molecules need rdkit: pip install rdkit."
         ) from error
     return {"Chem": Chem, "Descriptors": Descriptors, "Fragments": Fragments}[module]
 
@@ -83,13 +83,14 @@ def _rdkit(module: str) -> ModuleType:
 def _table(X: GraphArray, functions: Sequence[Callable]) -> np.ndarray:
     Chem = _rdkit("Chem")
     values = np.zeros((len(X), len(functions)), dtype=np.float32)
-    for row in np.flatnonzero(X.valid).tolist():
-        smiles = X.ids[row]
-        molecule = Chem.MolFromSmiles(smiles) if smiles else None
-        if molecule is None:
-            raise ValueError(
-                f"Graph {row} has the identifier {smiles!r}, which is no SMILES: "
-                "labels need graphs of SmilesToGraph, with their identifiers."
-            )
-        values[row] = [function(molecule) for function in functions]
+    with Chem.rdBase.BlockLogs():
+        for row in np.flatnonzero(X.valid).tolist():
+            smiles = X.ids[row]
+            molecule = Chem.MolFromSmiles(smiles) if smiles else None
+            if molecule is None:
+                raise ValueError(
+                    f"Graph {row} has the identifier {smiles!r}, which is no SMILES: "
+                    "labels need graphs of SmilesToGraph, with their identifiers."
+                )
+            values[row] = [function(molecule) for function in functions]
     return values

@@ -22,6 +22,7 @@ from skgnn_mtl.auxiliary import (
     auxiliary_losses,
     auxiliary_names,
 )
+from skgnn_mtl.auxiliary._chemistry import fragment_counts, fragment_names
 from skgnn_mtl.auxiliary._context_prediction import _distances
 from skgnn_mtl.auxiliary._edge_prediction import _others
 from skgnn_mtl.encoders import DMPNN, GCN, GIN
@@ -316,6 +317,13 @@ def test_motifs_and_descriptors_are_those_of_rdkit(X):
         wrong.prepare(X)
     with pytest.raises(ValueError, match="which is no SMILES"):
         MotifPrediction().prepare(X.without_ids())
+
+
+def test_rdkit_keeps_quiet(capfd):
+    odd = SmilesToGraph().transform(["[H+].[Cl-]", "CCO"])  # RDKit warns of the proton
+    counts = fragment_counts(odd, fragment_names())
+    assert counts.shape == (2, len(fragment_names()))
+    assert capfd.readouterr().err == ""
 
 
 def test_names_and_crystals():
