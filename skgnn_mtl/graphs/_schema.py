@@ -114,7 +114,7 @@ class GraphSchema:
             restored[key] = tuple((name, int(size)) for name, size in values[key])
         for key in ("node_features", "edge_features", "graph_features"):
             restored[key] = tuple(values[key])
-        # Files of the first release have none.
+        # Schemas that were written before there were tables have none.
         restored["node_table"] = tuple(map(tuple, values.get("node_table", ())))
         return cls(**restored)
 
