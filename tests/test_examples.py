@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -49,6 +50,58 @@ def test_plot_crystals(tmp_path, capsys):
     assert "Parity plots" in capsys.readouterr().out
 
 
+def test_diagonal_preconditioning_evens_curvature_out():
+    """Two quadratics, curved 1 : 100 and unlike in each coordinate, fall together."""
+    rule = load("diagonal_preconditioning").DiagonalPreconditioning(
+        damping=1e-9, update_every=3
+    )
+    rule.build(2)
+    curvature = torch.tensor([[1.0, 10.0], [100.0, 700.0]], dtype=torch.float64)
+    factor = float((1 / curvature).mean())
+    x = torch.tensor([3.0, -2.0], dtype=torch.float64)
+    losses = []
+    for _ in range(5):
+        losses.append(0.5 * (curvature * x**2).sum(dim=1))
+        direction = rule.direction(curvature * x, diagonals=lambda: curvature)
+        # Half a Newton step of both tasks together.
+        x = x - 0.25 * factor * direction
+    ratios = torch.stack(losses)[1:] / torch.stack(losses)[:-1]
+    torch.testing.assert_close(ratios, torch.full_like(ratios, 0.25))
+
+
+def test_diagonal_preconditioning_looks_in_time_and_at_new_tasks():
+    rule = load("diagonal_preconditioning").DiagonalPreconditioning(update_every=4)
+    rule.build(3)
+    J = torch.eye(3)
+    looks = []
+
+    def diagonals():
+        looks.append(rule.age)
+        return torch.ones(2, 3)
+
+    for step in range(9):
+        tasks = torch.tensor([0, 1] if step < 6 else [1, 2])
+        direction = rule.direction(J[tasks], tasks=tasks, diagonals=diagonals)
+        # Curvature that is the same everywhere changes nothing.
+        torch.testing.assert_close(direction, J[tasks].sum(dim=0))
+    assert looks == [0, 4, 6, 8]
+    assert rule.counts.tolist() == [2, 4, 2]
+
+
+def test_diagonal_preconditioning_sees_no_units_of_a_loss():
+    rule = load("diagonal_preconditioning").DiagonalPreconditioning
+    torch.manual_seed(0)
+    J, D = torch.randn(3, 5), torch.rand(3, 5)
+    units = torch.tensor([[1.0], [1e3], [1e-3]])
+    directions = []
+    for scale in (torch.ones(3, 1), units):
+        method = rule()
+        method.build(3)
+        d = method.direction(scale * J, diagonals=lambda s=scale: s * D)
+        directions.append(d / d.norm())
+    torch.testing.assert_close(*directions)
+
+
 @pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
 def test_curvature_study(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EXAMPLES))
@@ -66,12 +119,37 @@ def test_curvature_study(tmp_path, monkeypatch, capsys):
     plots.small_study(tmp_path)  # everything is there already
     assert (tmp_path / "errors.csv").read_text() == before
     spread, changes, table, rules = plots.main(tmp_path)
-    assert set(rules.index) >= {"multi-task", "weights: 1 / trace"}
+    named = {"multi-task", "weights: 1 / trace", "weights: diagonal, Newton"}
+    assert named <= set(rules.index)
     assert changes.shape == (8, 1)
     assert table["p_within_groups"].between(0, 1).all()
     assert spread["mean"].notna().all()
     assert len(list(tmp_path.glob("*.png"))) == 13
     assert "Rank correlation" in capsys.readouterr().out
+
+
+def test_curvature_study_chooses_rates_once(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    study = importlib.import_module("curvature_study")
+    tiny = study.Setting(150, 40, 4, 1, 1, rates=(1e-12, 1e-2))
+    X, y = study.load("physchem", tiny)
+    one = study.Study(X, y, tmp_path, tiny)
+    # The smaller rate leaves the network as it began.
+    assert one.rate("multi-task", 0, y) == 1e-2
+    path = tmp_path / "rates.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 3
+    path.write_text("".join(lines[:2]))
+    again = study.Study(X, y, tmp_path, tiny)
+    assert again.rate("multi-task", 0, y) == 1e-2
+    assert again.rate("multi-task", 1, y) == 1e-2
+    assert path.read_text() == "".join(lines)
+    fitted = again.fit(again.estimator(0, 1e-2), y)
+    again.record("multi-task", 0, fitted, y, started=0.0)
+    assert again.done("multi-task", 0)
+    assert not again.done("multi-task", 1)
+    with pytest.raises(ValueError, match="were made with a choice"):
+        study.Study(X, y, tmp_path, study.Setting(150, 40, 4, 1, 1))
 
 
 @pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
