@@ -101,6 +101,10 @@ def materials(cifs, y):
     return cifs[labelled], table[labelled]
 
 
+# Weightings need the spectra of the multi-task run.
+PARTS = ("multi_task", "single_tasks", "controls", "weightings")
+
+
 class Study:
     """All runs of all seeds; each is skipped if its rows are there."""
 
@@ -244,12 +248,10 @@ class Study:
             fraction = spectrum.settings["epoch"] / self.setting.max_epochs
             self.record_spectrum(run, seed, spectrum, fraction)
 
-    def run(self, seed: int) -> None:
-        """All runs of one seed."""
-        self.multi_task(seed)
-        self.single_tasks(seed)
-        self.controls(seed)
-        self.weightings(seed)
+    def run(self, seed: int, parts=PARTS) -> None:
+        """All runs of one seed, or those of some parts."""
+        for part in parts:
+            getattr(self, part)(seed)
 
     def multi_task(self, seed: int) -> None:
         if self.done("multi-task", seed):
@@ -414,26 +416,36 @@ def correlations(spectra, errors, groups=None, n_permutations=5000) -> pd.DataFr
     change = error_changes(errors).mean(axis=1)
     mine = spectra[(spectra.run == "multi-task") & (spectra.fraction == 1.0)]
     mine = mine[mine.matrix == "ggn"]
-    groups = pd.Series("all", change.index) if groups is None else groups[change.index]
-    rng = np.random.default_rng(0)
-    rows = []
+    rows = {}
     for name, statistic in STATISTICS.items():
-        logs = np.log10(statistic(mine)).groupby(mine.task).mean()[change.index]
-        for form, values in (
-            ("log m", logs),
-            ("|log m - median|", (logs - logs.median()).abs()),
-        ):
-            rho, p_free = spearmanr(values, change)
-            # Spearman's correlation is Pearson's of the ranks.
-            ranks, order = values.rank(), change.rank().to_numpy()
-            null = [
-                np.corrcoef(_within(ranks, groups, rng), order)[0, 1]
-                for _ in range(n_permutations)
-            ]
-            p = (1 + np.sum(np.abs(null) >= abs(rho) - 1e-12)) / (1 + n_permutations)
-            rows.append((name, form, rho, p, p_free))
-    columns = ["statistic", "form", "rho", "p_within_groups", "p_free"]
-    return pd.DataFrame(rows, columns=columns).set_index(["statistic", "form"])
+        logs = np.log10(statistic(mine)).groupby(mine.task).mean()
+        far = (logs - logs.median()).abs()
+        for form, values in (("log m", logs), ("|log m - median|", far)):
+            rows[name, form] = _correlate(values, change, groups, n_permutations)
+    return _correlation_table(rows)
+
+
+def _correlate(values, change, groups, n_permutations) -> tuple[float, float, float]:
+    """Spearman's correlation, its p-value within groups, and that without groups."""
+    groups = pd.Series("all", change.index) if groups is None else groups[change.index]
+    values = values[change.index]
+    rng = np.random.default_rng(0)
+    rho, p_free = spearmanr(values, change)
+    # Spearman's correlation is Pearson's of the ranks.
+    ranks, order = values.rank(), change.rank().to_numpy()
+    null = [
+        np.corrcoef(_within(ranks, groups, rng), order)[0, 1]
+        for _ in range(n_permutations)
+    ]
+    p = (1 + np.sum(np.abs(null) >= abs(rho) - 1e-12)) / (1 + n_permutations)
+    return rho, p, p_free
+
+
+def _correlation_table(rows: dict) -> pd.DataFrame:
+    columns = ["rho", "p_within_groups", "p_free"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index = pd.MultiIndex.from_tuples(rows, names=["statistic", "form"])
+    return table
 
 
 def _within(values: pd.Series, groups: pd.Series, rng) -> np.ndarray:
@@ -442,6 +454,60 @@ def _within(values: pd.Series, groups: pd.Series, rng) -> np.ndarray:
         members = np.flatnonzero(groups.to_numpy() == group)
         mixed[members] = rng.permutation(mixed[members])
     return mixed
+
+
+def single_ratios(spectra: pd.DataFrame) -> pd.DataFrame:
+    """log10 of a task's curvature in the shared network over that in its own.
+
+    One row a statistic and task, one column a seed, at the end of the training. Both
+    are curvatures in the parameters in front of the heads, which are as many.
+    """
+    ends = spectra[(spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
+    tables = {}
+    for name, statistic in STATISTICS.items():
+        logs = ends.assign(log=np.log10(statistic(ends)))
+        single = logs[logs.run.str.startswith("single: ")]
+        shared = logs[logs.run == "multi-task"]
+        single, shared = (
+            part.set_index(["task", "seed"])["log"].unstack("seed")
+            for part in (single, shared)
+        )
+        tables[name] = (shared - single).reindex(list(dict.fromkeys(ends.task)))
+    table = pd.concat(tables, names=["statistic"])
+    return table.dropna(how="all").dropna(axis=1, how="all")
+
+
+def single_correlations(
+    spectra, errors, groups=None, n_permutations=5000
+) -> pd.DataFrame:
+    """Spearman correlation over tasks of what sharing does to curvature and to errors.
+
+    "log ratio" is that of :func:`single_ratios`, "log m, own" the curvature in the
+    single-task network; both are averaged over seeds. p-values as in
+    :func:`correlations`.
+    """
+    change = error_changes(errors).mean(axis=1)
+    own = spectra[spectra.run.str.startswith("single: ") & (spectra.matrix == "ggn")]
+    ratios = single_ratios(spectra).mean(axis=1)
+    rows = {}
+    for name, statistic in STATISTICS.items():
+        logs = np.log10(statistic(own)).groupby(own.task).mean()
+        for form, values in (("log ratio", ratios[name]), ("log m, own", logs)):
+            rows[name, form] = _correlate(values, change, groups, n_permutations)
+    return _correlation_table(rows)
+
+
+def single_spread(spectra: pd.DataFrame) -> pd.DataFrame:
+    """Log-spread over tasks at the end: in networks of their own, and in the shared."""
+    ends = spectra[(spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
+    kinds = ends.run.where(ends.run == "multi-task", "single")
+    ends = ends[(ends.run == "multi-task") | ends.run.str.startswith("single: ")]
+    rows = {}
+    for name, statistic in STATISTICS.items():
+        logs = np.log10(statistic(ends))
+        spread = logs.groupby([kinds[ends.index], ends.seed]).std(ddof=1)
+        rows[name] = spread.groupby(level=0).mean()
+    return pd.DataFrame(rows).T
 
 
 def weighting_table(errors: pd.DataFrame) -> pd.DataFrame:
@@ -474,17 +540,19 @@ def main() -> None:
     parser.add_argument(
         "--rates", type=float, nargs="+", default=[], help="learning rates to try"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--threads", type=int, default=1)
     arguments = vars(parser.parse_args())
     torch.set_num_threads(arguments.pop("threads"))
     data, folder = arguments.pop("data"), arguments.pop("folder")
     home, seeds = arguments.pop("data_home"), arguments.pop("seeds")
+    parts = arguments.pop("parts")
     lists = {name: tuple(arguments[name]) for name in ("at", "rates")}
     setting = Setting(**{**arguments, **lists})
     X, y = load(data, setting, home)
     study = Study(X, y, folder, setting)
     for seed in seeds:
-        study.run(seed)
+        study.run(seed, parts)
         print(f"seed {seed} done", flush=True)
     print(dispersion(study.table("spectra")).to_string())
     print(correlations(study.table("spectra"), study.table("errors")).to_string())
