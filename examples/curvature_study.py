@@ -500,13 +500,13 @@ def single_correlations(
 def single_spread(spectra: pd.DataFrame) -> pd.DataFrame:
     """Log-spread over tasks at the end: in networks of their own, and in the shared."""
     ends = spectra[(spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
-    kinds = ends.run.where(ends.run == "multi-task", "single")
     ends = ends[(ends.run == "multi-task") | ends.run.str.startswith("single: ")]
+    ends = ends.assign(kind=ends.run.where(ends.run == "multi-task", "single"))
     rows = {}
     for name, statistic in STATISTICS.items():
-        logs = np.log10(statistic(ends))
-        spread = logs.groupby([kinds[ends.index], ends.seed]).std(ddof=1)
-        rows[name] = spread.groupby(level=0).mean()
+        logs = ends.assign(log=np.log10(statistic(ends)))
+        spread = logs.groupby(["kind", "seed"])["log"].std(ddof=1)
+        rows[name] = spread.groupby("kind").mean()
     return pd.DataFrame(rows).T
 
 
