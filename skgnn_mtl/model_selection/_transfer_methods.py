@@ -388,7 +388,10 @@ def addition(
         It predicts the target.
     """
     trained = problem.source_model(kind, **(source or {}))
-    model = copy.deepcopy(trained).set_params(**changes)
+    # What is changed of the source model does not change the addition.
+    usual = problem.gate(1, problem.budget.source_steps).get_params(deep=False)
+    del usual["encoder"]
+    model = copy.deepcopy(trained).set_params(**usual | changes)
     name = problem.targets[0]
     labelled = problem.y[name].notna().to_numpy()
     others = np.random.default_rng(problem.seed).permutation(np.flatnonzero(~labelled))
