@@ -277,6 +277,9 @@ def compare_transfer(
     sources, targets = _check_tasks(table, sources, targets)
     functions = _check_methods(methods)
     _check_sizes(sizes)
+    for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
+        if not steps >= 1:
+            raise ValueError(f"{name} must be at least 1, got {steps!r}.")
     budget = TransferBudget(
         encoder,
         dict(parameters or {}),
