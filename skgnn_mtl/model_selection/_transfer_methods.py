@@ -279,6 +279,16 @@ class TransferModel:
         Seconds of training until the weights that are used; NaN without epochs.
     source_seconds : float
         Seconds that the source model took, which serves all targets and sizes.
+
+    Examples
+    --------
+    A method of your own that tells its cost:
+
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from skgnn_mtl.model_selection import TransferModel
+    >>> def mean(problem):
+    ...     model = DummyRegressor().fit(*problem.labelled())
+    ...     return TransferModel(model.predict, trained_parameters=1, parameters=1)
     """
 
     predict: Callable
