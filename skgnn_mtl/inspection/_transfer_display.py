@@ -7,7 +7,7 @@ from math import ceil
 import numpy as np
 
 # Colours and marks that colour-blind readers tell apart.
-_COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00"]
+_COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#882255", "#0072B2", "#D55E00"]
 _COLOURS += ["#CC79A7", "#999999"]
 _MARKS = "osD^v<>PX"
 
@@ -145,7 +145,7 @@ class TransferComparisonDisplay:
             ax.set_axisbelow(True)
         self.figure_.supxlabel("training labels", fontsize=10)
         self.figure_.supylabel("RMSE / standard deviation of the target", fontsize=10)
-        self._legend(self.axes_[0], len(methods))
+        self._legend(self.axes_[0], len(methods), "outside upper center")
 
     def _draw_radar(self, to: str, size) -> None:
         import matplotlib.pyplot as plt
@@ -187,12 +187,12 @@ class TransferComparisonDisplay:
             fontsize=11,
         )
         self.axes_ = np.array([ax])
-        self._legend(ax, len(table) + 1)
+        self._legend(ax, len(table) + 1, "outside lower center")
 
-    def _legend(self, ax, n_methods: int) -> None:
+    def _legend(self, ax, n_methods: int, place: str) -> None:
         self.figure_.legend(
             *ax.get_legend_handles_labels(),
-            loc="outside lower center",
+            loc=place,
             ncols=min(4, n_methods),
             fontsize=9,
             frameon=False,
