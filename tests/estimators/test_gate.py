@@ -400,9 +400,9 @@ def test_a_target_of_noise_is_not_learned_worse_than_alone(make):
     for seed in range(4):
         noise = np.random.default_rng(seed).normal(size=300)
         options = {"encoder": GIN(16, n_layers=2, norm=None), "random_state": seed}
-        model = make(max_epochs=10, add_task_steps=100, **options).fit(X, rich)
+        model = make(max_epochs=5, add_task_steps=60, **options).fit(X, rich)
         model.add_task(X[train], noise[train], name="noise")
-        single = MultiTaskGNNRegressor(max_epochs=100, lr=1e-2, **options)
+        single = MultiTaskGNNRegressor(max_epochs=60, lr=1e-2, **options)
         single.fit(X[train], noise[train])
         predictions = model.predict(X[test])[:, 3], single.predict(X[test])
         errors.append([np.sqrt(np.mean((p - noise[test]) ** 2)) for p in predictions])
