@@ -260,16 +260,17 @@ def compare_transfer(
     Examples
     --------
     >>> import numpy as np
+    >>> from skgnn_mtl.encoders import GIN
     >>> from skgnn_mtl.model_selection import compare_transfer
     >>> X = np.random.default_rng(0).normal(size=(80, 3))
     >>> y = np.column_stack([X[:, 0], X[:, 1], X[:, 0] - X[:, 1]])
     >>> comparison = compare_transfer(
     ...     X, y, sources=["task_0", "task_1"], targets=["task_2"], sizes=(20, None),
-    ...     methods=["single-task", "linear-probe"], encoder="gin",
+    ...     methods=["single-task", "linear-probe"], encoder=GIN(width=8),
     ...     source_steps=5, target_steps=5,
     ... )
     >>> comparison.errors.shape  # 2 methods, 2 sizes, 4 folds
-    (16, 13)
+    (16, 14)
     """
     table = _as_frame(y)
     table.columns = table.columns.map(str)
