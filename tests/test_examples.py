@@ -207,3 +207,15 @@ def test_plot_curvature_materials(tmp_path, monkeypatch, capsys):
     counts = spectra.groupby("run").n_labels.nunique()
     assert counts["equal label counts"] == 1 < counts["multi-task"]
     assert "Rank correlation" in capsys.readouterr().out
+
+
+def test_plot_task_addition(tmp_path, capsys):
+    path = tmp_path / "curves.png"
+    pipeline, comparison = load("plot_task_addition").main(
+        n_molecules=300, max_epochs=3, steps=10, path=path
+    )
+    assert pipeline.predict(["CCO"]).shape == (1, 6)
+    assert pipeline[-1].added_names_ == ["Tflash (K)", "log10 permittivity"]
+    assert set(comparison.errors["method"]) == {"single-task", "addition"}
+    assert path.stat().st_size > 10_000
+    assert "bit for bit as before: True" in capsys.readouterr().out

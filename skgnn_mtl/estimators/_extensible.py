@@ -24,17 +24,17 @@ from ._base import _MAX_SEED, BaseMultiTaskGNN
 from ._inputs import (
     check_labels,
     column_names,
-    mean_and_scale,
     read_graphs,
     read_targets,
     split_validation,
 )
+from ._numeric_targets import NumericTargetsMixin
 from ._regressor import MultiTaskGNNRegressor
 
 WIDTHS = ("encoder_hidden_dims", "transfer_hidden_dims", "head_hidden_dims")
 
 
-class ExtensibleGNN(BaseMultiTaskGNN):
+class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
     """Sources, tasks added to them, and predictions of both.
 
     The constructor, and how sources are trained, belong to the subclass.
@@ -62,11 +62,6 @@ class ExtensibleGNN(BaseMultiTaskGNN):
     def _make_model(self, encoder, readout, **architecture) -> GATEModel:
         layout = TaskLayout(**architecture.pop("layout"))
         return GATEModel(encoder, readout, self.schema_, layout=layout, **architecture)
-
-    def _scales(self, table: np.ndarray, weights: np.ndarray):
-        if self.normalize_targets:
-            return mean_and_scale(table, weights)
-        return np.zeros(table.shape[1]), np.ones(table.shape[1])
 
     def _terms(self) -> GATETerms:
         return GATETerms(

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import (
 
 from skgnn_mtl.graphs import GraphDataset
 from skgnn_mtl.metrics import nan_r2_score
-from skgnn_mtl.training import LOSSES, GATEStep, Loss
+from skgnn_mtl.training import GATEStep
 
 from ._base import BaseMultiTaskGNN
 from ._extensible import WIDTHS, ExtensibleGNN
@@ -468,24 +468,6 @@ default=(128,), (64,), (64,)
     def _build(self) -> None:
         super()._build()
         self._begin()
-
-    def _read_labels(self, graphs, y, sample_weight, resume, classes):
-        return read_targets(self, graphs, y)
-
-    def _as_given(self, table: np.ndarray) -> np.ndarray:
-        return table
-
-    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return weights
-
-    def _elementwise_loss(self) -> Loss:
-        return LOSSES[self.loss]
-
-    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
-        self.target_mean_, self.target_scale_ = self._scales(table, weights)
-
-    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
-        return (table - self.target_mean_) / self.target_scale_
 
     def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
         sampling = None

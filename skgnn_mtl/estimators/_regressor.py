@@ -9,14 +9,16 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl.metrics import nan_r2_score
-from skgnn_mtl.training import LOSSES, Loss
+from skgnn_mtl.training import LOSSES
 
 from ._base import BaseMultiTaskGNN
 from ._cgcnn import read_checkpoint
-from ._inputs import mean_and_scale, read_targets
+from ._numeric_targets import NumericTargetsMixin
 
 
-class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, BaseMultiTaskGNN):
+class MultiTaskGNNRegressor(
+    RegressorMixin, MultiOutputMixin, NumericTargetsMixin, BaseMultiTaskGNN
+):
     """Multi-task graph neural network for regression.
 
     The prediction is heads(readout(encoder(graph))): node states, one vector a graph,
@@ -403,26 +405,3 @@ callable, default="cosine"
         estimator.module_.load_state_dict(checkpoint.tensors)
         estimator.module_.eval()
         return estimator
-
-    def _read_labels(self, graphs, y, sample_weight, resume, classes):
-        return read_targets(self, graphs, y)
-
-    def _as_given(self, table: np.ndarray) -> np.ndarray:
-        return table
-
-    def _elementwise_loss(self) -> Loss:
-        return LOSSES.get(self.loss) or self.loss
-
-    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return weights
-
-    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
-        """Learn mean and scale of each task over its labelled, weighted rows."""
-        self.target_mean_ = np.zeros(self.n_tasks_)
-        self.target_scale_ = np.ones(self.n_tasks_)
-        if not self.normalize_targets:
-            return
-        self.target_mean_, self.target_scale_ = mean_and_scale(table, weights)
-
-    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
-        return (table - self.target_mean_) / self.target_scale_

@@ -4,11 +4,13 @@ from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
 from ._spectrum_display import HessianSpectrumDisplay
 from ._task_history import TaskHistoryDisplay
+from ._transfer_display import TransferComparisonDisplay
 
 __all__ = [
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
     "SingleTaskComparisonDisplay",
     "TaskHistoryDisplay",
+    "TransferComparisonDisplay",
     "gradient_similarity",
 ]

@@ -118,8 +118,9 @@ class TaskModules(nn.Module):
         """Copy some tasks into a group of their own."""
         chosen = TaskModules(self.width, len(tasks), self.layout)
         state = {name: value[list(tasks)] for name, value in self.state_dict().items()}
-        chosen.load_state_dict(state)
-        return chosen.to(next(self.parameters()))
+        # There first, so that nothing travels to the CPU and back.
+        chosen.to(next(self.parameters())).load_state_dict(state)
+        return chosen
 
 
 @dataclass(frozen=True)

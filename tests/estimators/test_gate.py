@@ -391,6 +391,25 @@ def test_an_affine_copy_of_a_source_is_learned_from_few_labels(make, table, grap
     assert errors[0] < 0.7 * errors[1]
 
 
+def test_a_target_of_noise_is_not_learned_worse_than_alone(make):
+    """Nothing can be learned of it: sources must not make it worse, over seeds."""
+    X = np.random.default_rng(0).normal(size=(300, 4))
+    rich = np.column_stack([np.sin(X[:, 0]), X[:, 1] * X[:, 2], X[:, 3]])
+    train, test = np.arange(40), np.arange(40, 300)
+    errors = []
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(size=300)
+        options = {"encoder": GIN(16, n_layers=2, norm=None), "random_state": seed}
+        model = make(max_epochs=5, add_task_steps=60, **options).fit(X, rich)
+        model.add_task(X[train], noise[train], name="noise")
+        single = MultiTaskGNNRegressor(max_epochs=60, lr=1e-2, **options)
+        single.fit(X[train], noise[train])
+        predictions = model.predict(X[test])[:, 3], single.predict(X[test])
+        errors.append([np.sqrt(np.mean((p - noise[test]) ** 2)) for p in predictions])
+    added, alone = np.transpose(errors)
+    assert added.mean() < alone.mean() + alone.std(ddof=1)
+
+
 # -- both stages in one fit ------------------------------------------------------------
 
 

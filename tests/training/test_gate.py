@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_graphs import SCHEMA, random_graphs
 from sklearn.exceptions import ConvergenceWarning
 
+from skgnn_mtl.encoders import DMPNN, GIN
+from skgnn_mtl.readouts import Mean
 from skgnn_mtl.training import (
     AdditionModel,
     AdditionStep,
@@ -273,6 +276,36 @@ def test_the_maps_run_on_meta():
     for routes in ("all", "mean", 1):
         values = evaluate(modules, e, blank, blank, rows, GATETerms(routes=routes))
         assert all(value.device.type == "meta" for value in values.values())
+
+
+@pytest.mark.parametrize("encoder", [GIN, DMPNN])
+def test_the_whole_model_trains_and_grows_on_meta(encoder):
+    model = GATEModel(
+        encoder(8, n_layers=2), Mean(), SCHEMA, n_sources=3, layout=LAYOUT
+    ).to("meta")
+    X = random_graphs(20)
+    graphs = X.batch(np.flatnonzero(X.valid)[:9]).to("meta")
+    labels = [torch.empty(9, width, device="meta") for width in (3, 3, 1)]
+    terms = GATETerms()
+
+    def backward(model, step, batch, labels):
+        found = step.evaluate(model, batch, labels)
+        assert set(found.terms) == set(NONE)
+        (found.losses.sum() + step._weighted(found.terms)).backward()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        assert all(p.grad.device.type == "meta" for p in trained)
+
+    backward(model, GATEStep(terms, ["a", "b", "c"]), graphs, labels)
+    e = model.embed(graphs).detach()
+    addition = AdditionModel(model.eval(), [2, 0], terms.perturbations(e))
+    with torch.no_grad():
+        cache = addition.look(e)
+    # With the cache, and without it as for a trained encoder.
+    for batch in (cache, graphs):
+        one = [part[:, :1] for part in labels]
+        backward(addition, AdditionStep(terms, ["new"]), batch, one)
+    model.added.append(addition.new)
+    assert model(graphs).shape == (9, 4)
 
 
 # -- additions -----------------------------------------------------------------------

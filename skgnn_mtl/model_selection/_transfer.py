@@ -1,0 +1,420 @@
+"""What molecules with other properties are worth to a scarce one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from scipy.stats import wilcoxon
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_consistent_length
+
+from ._compare import _as_frame
+from ._label_presence import LabelPresenceKFold
+from ._transfer_methods import (
+    METHODS,
+    SourceModels,
+    TransferBudget,
+    TransferProblem,
+    fit_method,
+    takes_all_targets,
+)
+
+_CELL = ["target", "size", "fold", "seed"]
+
+
+@dataclass(frozen=True)
+class TransferComparison:
+    """Errors of scarce targets, learned in several ways.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        Tidy: one row a method, target, size, fold and seed, with the columns
+
+        * ``method``, ``target``, ``size`` (labels asked for, as text, or "all"),
+          ``fold``, ``seed``;
+        * ``rmse`` in units of the target, and ``error``, the same in standard
+          deviations of all training labels of the fold;
+        * ``n_train`` and ``n_test``, labels;
+        * ``trained_parameters`` for the target, ``parameters`` of a prediction;
+        * ``seconds`` of the training on the target, ``seconds_to_best``, those of them
+          until the weights that are used (the best epoch with ``early_stopping``), and
+          ``source_seconds`` of the source model, which serves all targets and sizes.
+          Methods that take all targets in one fit have its times in each row.
+
+    See Also
+    --------
+    compare_transfer : Makes this object.
+    skgnn_mtl.inspection.TransferComparisonDisplay : Draws it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skgnn_mtl.model_selection import TransferComparison
+    >>> errors = pd.DataFrame({
+    ...     "method": ["single-task"] * 3 + ["addition"] * 3, "target": "dipole",
+    ...     "size": "50", "fold": [0, 1, 2] * 2, "seed": 0,
+    ...     "error": [1.0, 1.0, 1.0, 0.8, 0.9, 1.0],
+    ... })
+    >>> TransferComparison(errors).summary()[["error", "change", "wins"]]
+                               error  change      wins
+    method   target size
+    addition dipole 50          0.9   -10.0  0.666667
+    """
+
+    errors: pd.DataFrame
+
+    def paired(self, to="single-task") -> pd.DataFrame:
+        """Put each error beside that of one method on the same labels.
+
+        Parameters
+        ----------
+        to : str, default="single-task"
+            The method to compare with.
+
+        Returns
+        -------
+        pairs : DataFrame
+            Columns ``method``, ``target``, ``size``, ``fold``, ``seed``, ``error``,
+            ``reference`` and ``change``, the relative change in percent; below 0 the
+            method is better. Pairs with a missing error are left out.
+
+        Raises
+        ------
+        ValueError
+            If there is no such method.
+        """
+        errors = self.errors.astype({"size": str})
+        methods = list(errors["method"].unique())
+        if to not in methods:
+            raise ValueError(f"to={to!r} is none of the methods {methods}.")
+        reference = errors[errors["method"] == to].set_index(_CELL)["error"]
+        pairs = errors.loc[errors["method"] != to, ["method", *_CELL, "error"]]
+        pairs = pairs.join(reference.rename("reference"), on=_CELL).dropna()
+        pairs["change"] = 100 * (pairs["error"] / pairs["reference"] - 1)
+        return pairs.reset_index(drop=True)
+
+    def summary(self, to="single-task", *, by=("method", "target", "size")):
+        """Compare each method with one of them, over folds and seeds.
+
+        Parameters
+        ----------
+        to : str, default="single-task"
+            The method to compare with.
+        by : sequence of str, default=("method", "target", "size")
+            Columns that make a row of the table. Pairs are of folds and seeds, and of
+            what else is not named.
+
+        Returns
+        -------
+        table : DataFrame
+            Means of ``error``, ``reference`` and relative ``change`` in percent (below
+            0 the method is better), its standard deviation ``sd``, the share of pairs
+            that the method ``wins``, the number of ``pairs``, and ``p_value`` of
+            Wilcoxon's signed-rank test of their differences.
+
+        Raises
+        ------
+        ValueError
+            If there is no such method.
+
+        Notes
+        -----
+        Folds share training molecules and targets are related, so that the pairs are
+        not independent: a p-value is a help in reading, not a proof.
+        """
+        groups = self.paired(to).groupby(list(by), sort=False)
+        table = groups[["error", "reference", "change"]].mean()
+        table["sd"] = groups["change"].std(ddof=1)
+        table["wins"] = groups["change"].apply(lambda change: (change < 0).mean())
+        table["pairs"] = groups.size()
+        table["p_value"] = groups[["error", "reference"]].apply(_p_value)
+        return table
+
+    def learning_curves(self) -> pd.DataFrame:
+        """Average each method's errors by the number of labels.
+
+        Returns
+        -------
+        curves : DataFrame
+            One row a method, target and size: mean ``n_train``, mean ``error``, its
+            standard deviation ``sd`` over folds and seeds, in order of ``n_train``.
+        """
+        errors = self.errors.astype({"size": str}).dropna(subset="error")
+        groups = errors.groupby(["method", "target", "size"], sort=False)
+        curves = groups[["n_train", "error"]].mean()
+        curves["sd"] = groups["error"].std(ddof=1)
+        return curves.reset_index().sort_values("n_train", kind="stable")
+
+
+def _p_value(pairs: pd.DataFrame) -> float:
+    difference = (pairs["error"] - pairs["reference"]).to_numpy()
+    return float(wilcoxon(difference).pvalue) if any(difference) else 1.0
+
+
+def compare_transfer(
+    X,
+    y,
+    *,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    sizes: Sequence[int | None] = (50, 100, 200, None),
+    cv=None,
+    groups=None,
+    methods: Sequence[str] | Mapping[str, str | Callable] = tuple(METHODS),
+    encoder="dmpnn",
+    parameters: Mapping | None = None,
+    gate_parameters: Mapping | None = None,
+    source_steps: int = 2000,
+    target_steps: int = 1000,
+    random_states: Sequence[int] = (0,),
+    cache=None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> TransferComparison:
+    """Compare ways to learn scarce targets with the help of other properties.
+
+    Each fold parts molecules, for all properties at once: no label of a test molecule
+    is seen, of sources neither. Of the training molecules, targets keep so many labels
+    as ``sizes`` says, drawn once a seed, so that a smaller set is part of a larger one.
+    All methods see the same labels. The methods by name:
+
+    * "single-task": the target alone;
+    * "hard-sharing": one network with a linear head for each source and target;
+    * "linear-probe": ridge regression on the embeddings of a network trained on the
+      sources, its penalty chosen by leave-one-out errors of the training rows;
+    * "source-predictions": the same on that network's predictions;
+    * "fine-tuning": that network's encoder, trained further on the target;
+    * "gate": :class:`~skgnn_mtl.GATERegressor` on all sources and targets;
+    * "addition": the same on the sources, then
+      :meth:`~skgnn_mtl.GATERegressor.add_task`.
+
+    Every network has the same encoder and training parameters. A training on the
+    sources takes ``source_steps`` steps, one on a target ``target_steps``, and one on
+    both together their sum, all rounded up to whole epochs.
+
+    Parameters
+    ----------
+    X : GraphArray or array-like of shape (n,)
+        Molecules, or a numeric table of shape (n, n_features).
+    y : DataFrame or array-like of shape (n, t)
+        Labels, NaN where missing. Columns of an array are ``task_0``, ``task_1``, ...
+    sources, targets : sequence of str
+        Columns of y to learn from, and to be learned.
+    sizes : sequence of int or None, default=(50, 100, 200, None)
+        Training labels of each target; None stands for all. A target that has fewer
+        labels in a fold takes no part in this size.
+    cv : int, splitter or iterable, default=None
+        Folds; None stands for ``LabelPresenceKFold(4, random_state=0)``. For scaffolds,
+        give ``GroupKFold`` and ``groups``.
+    groups : array-like of shape (n,), optional
+        For the splitter.
+    methods : sequence of str or dict, default=all of the above
+        Names, or what each of your own names stands for: one of the above, or a
+        function of a :class:`TransferProblem` with a single target that returns
+        something with ``predict``.
+    encoder : str or GraphEncoder, default="dmpnn"
+        Of every network.
+    parameters : dict, optional
+        Training parameters of every network, by default those of GATE: a learning rate
+        of 1e-3, batches of 256, and so on.
+    gate_parameters : dict, optional
+        Parameters of GATE alone, such as ``latent_dim``.
+    source_steps, target_steps : int, default=2000, 1000
+        Lengths of the trainings.
+    random_states : sequence of int, default=(0,)
+        Seeds, of the networks and of the labels that are kept.
+    cache : path-like, optional
+        Folder that keeps source models for the next call with the same data, folds and
+        parameters.
+    n_jobs : int, optional
+        Folds and seeds at a time.
+    verbose : int, default=0
+        Of joblib.
+
+    Returns
+    -------
+    comparison : TransferComparison
+        A tidy table of all errors, and its summaries.
+
+    Raises
+    ------
+    ValueError
+        If a column or a method is unknown, if a column is a source and a target, or if
+        a source has no label in the training rows of a fold.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Geometrically Aligned Transfer Encoder for Inductive
+       Transfer in Regression Tasks", ICLR 2024, arXiv:2310.06369.
+    .. [2] S. Yim et al., "Task Addition in Multi-Task Learning by Geometrical
+       Alignment", arXiv:2409.16645.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgnn_mtl.encoders import GIN
+    >>> from skgnn_mtl.model_selection import compare_transfer
+    >>> X = np.random.default_rng(0).normal(size=(80, 3))
+    >>> y = np.column_stack([X[:, 0], X[:, 1], X[:, 0] - X[:, 1]])
+    >>> comparison = compare_transfer(
+    ...     X, y, sources=["task_0", "task_1"], targets=["task_2"], sizes=(20, None),
+    ...     methods=["single-task", "linear-probe"], encoder=GIN(width=8),
+    ...     source_steps=5, target_steps=5,
+    ... )
+    >>> comparison.errors.shape  # 2 methods, 2 sizes, 4 folds
+    (16, 14)
+    """
+    table = _as_frame(y)
+    table.columns = table.columns.map(str)
+    check_consistent_length(X, table)
+    sources, targets = _check_tasks(table, sources, targets)
+    functions = _check_methods(methods)
+    _check_sizes(sizes)
+    for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
+        if not steps >= 1:
+            raise ValueError(f"{name} must be at least 1, got {steps!r}.")
+    budget = TransferBudget(
+        encoder,
+        dict(parameters or {}),
+        dict(gate_parameters or {}),
+        source_steps,
+        target_steps,
+    )
+    cv = LabelPresenceKFold(4, random_state=0) if cv is None else check_cv(cv)
+    folds = list(enumerate(cv.split(X, table[sources + targets], groups)))
+    folder = None if cache is None else Path(cache)
+    jobs = [
+        delayed(_errors)(
+            X,
+            table,
+            sources,
+            targets,
+            sizes,
+            functions,
+            budget,
+            fold,
+            rows,
+            seed,
+            folder,
+        )
+        for (fold, rows), seed in product(folds, random_states)
+    ]
+    parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
+    return TransferComparison(pd.DataFrame([row for part in parts for row in part]))
+
+
+def _check_tasks(table: pd.DataFrame, sources, targets) -> tuple[list[str], list[str]]:
+    for name, columns in (("sources", sources), ("targets", targets)):
+        if isinstance(columns, str) or not len(columns):
+            raise ValueError(f"{name} must be a list of columns of y, got {columns!r}.")
+        unknown = [column for column in columns if column not in table.columns]
+        if unknown:
+            raise ValueError(
+                f"{name} has {unknown}, but the columns of y are {list(table.columns)}."
+            )
+    both = [*sources, *targets]
+    if len(set(both)) < len(both):
+        raise ValueError(
+            "Each column may be a source or a target, once; got sources="
+            f"{list(sources)} and targets={list(targets)}."
+        )
+    return list(sources), list(targets)
+
+
+def _check_methods(methods) -> dict[str, Callable]:
+    named = methods if isinstance(methods, Mapping) else {m: m for m in methods}
+    unknown = [m for m in named.values() if not callable(m) and m not in METHODS]
+    if unknown or not named:
+        raise ValueError(
+            f"methods must be names of {list(METHODS)}, or a dict of these and of "
+            f"functions; got {unknown or methods!r}."
+        )
+    return {name: m if callable(m) else METHODS[m] for name, m in named.items()}
+
+
+def _check_sizes(sizes) -> None:
+    wrong = [size for size in sizes if size is not None and not size >= 2]
+    if wrong or not len(sizes):
+        raise ValueError(
+            f"sizes must hold numbers of labels of at least 2, or None for all; got "
+            f"{sizes!r}."
+        )
+
+
+def _errors(
+    X, table, sources, targets, sizes, functions, budget, fold, rows, seed, folder
+) -> list[dict]:
+    """Let all methods learn from the training rows of one fold."""
+    train, test = rows
+    y, truth = table.iloc[train], table.iloc[test]
+    bare = [name for name in sources if not y[name].notna().any()]
+    if bare:
+        raise ValueError(
+            f"Sources {bare} have no label in the training rows of fold {fold}; leave "
+            "them out, or choose another split."
+        )
+    X_train, X_test = (_safe_indexing(X, part) for part in rows)
+    order = {name: _labelled(y[name], seed) for name in targets}
+    models = SourceModels(folder)
+    records = []
+    for size in sizes:
+        chosen = [name for name in targets if len(order[name]) >= max(size or 0, 2)]
+        cut = _cut(y, order, size)
+        for method, function in functions.items():
+            together = takes_all_targets(function)
+            parts = [chosen] if together else [[name] for name in chosen]
+            for part in filter(None, parts):
+                problem = TransferProblem(
+                    X_train, cut[sources + part], sources, part, budget, seed, models
+                )
+                model, seconds = fit_method(function, problem)
+                predictions = np.asarray(model.predict(X_test))
+                predictions = predictions.reshape(len(test), len(part))
+                records += [
+                    {
+                        "method": method,
+                        "target": name,
+                        "size": "all" if size is None else str(size),
+                        "fold": fold,
+                        "seed": seed,
+                        **_rmse(truth[name], predictions[:, k], y[name]),
+                        "n_train": int(cut[name].count()),
+                        "n_test": int(truth[name].count()),
+                        "trained_parameters": model.trained_parameters,
+                        "parameters": model.parameters,
+                        "seconds": seconds,
+                        "seconds_to_best": model.seconds_to_best,
+                        "source_seconds": model.source_seconds,
+                    }
+                    for k, name in enumerate(part)
+                ]
+    return records
+
+
+def _labelled(labels: pd.Series, seed: int) -> np.ndarray:
+    """Labelled rows of a target in an order of its own, to be cut."""
+    rng = np.random.default_rng([seed, *str(labels.name).encode()])
+    return rng.permutation(np.flatnonzero(labels.notna()))
+
+
+def _cut(y: pd.DataFrame, order: dict[str, np.ndarray], size) -> pd.DataFrame:
+    cut = y.copy()
+    for name, rows in order.items():
+        cut.iloc[rows[size:] if size else rows[:0], cut.columns.get_loc(name)] = np.nan
+    return cut
+
+
+def _rmse(truth: pd.Series, prediction: np.ndarray, labels: pd.Series) -> dict:
+    """Error in units of a target, and in standard deviations of its labels."""
+    residuals = (truth - prediction).dropna()
+    # A fold without a label of a target has no error of it.
+    rmse = float(np.sqrt(np.mean(residuals**2))) if len(residuals) else np.nan
+    return {"rmse": rmse, "error": rmse / float(labels.std(ddof=0) or 1.0)}
