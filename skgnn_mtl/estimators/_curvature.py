@@ -346,7 +346,7 @@ class CurvatureMixin:
         for name in ("hessian_spectrum_", "hessian_spectrum_path_"):
             self.__dict__.pop(name, None)
 
-    def _spectrum_recorder(self, graphs, values, seed: int, partial: bool):
+    def _spectrum_recorder(self, graphs, rows, values, seed: int, partial: bool):
         """Make what takes the spectra of the training rows; None if nobody asked."""
         if partial or self.hessian_spectrum is False:
             return None
@@ -355,6 +355,7 @@ class CurvatureMixin:
             self.hessian_spectrum, name, getattr(self, "loss", None)
         )
         options = {"random_state": seed, "verbose": self.verbose, **options}
+        graphs, values = graphs[rows], values[rows]
         # The targets' table keeps its names.
         given = self._as_given(values.reshape(len(values), -1))
         table = pd.DataFrame(given, columns=self.task_names_)

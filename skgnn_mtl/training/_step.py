@@ -16,7 +16,7 @@ from skgnn_mtl.weighting import Curvature, GramianWeighting, JacobianAggregation
 
 from ._adam import TaskAdam
 from ._curvature import CurvatureProbe, Eigenvalues
-from ._jacobian import forward_pass, task_pass, with_auxiliary
+from ._jacobian import auxiliary_pass, forward_pass, task_pass, with_auxiliary
 from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
@@ -109,7 +109,13 @@ class TrainingStep:
     def losses(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> tuple[Tensor, Tensor]:
-        """Losses and label weights of the tasks of y; tensors of shape (n_tasks,)."""
+        """Losses and label weights of the tasks of y, or else of the auxiliary tasks.
+
+        Tensors of shape (n_tasks,) or (n_auxiliary,). The draws of auxiliary tasks are
+        the same for every call: epochs are compared by the same masks.
+        """
+        if not labels[0].shape[1]:
+            return auxiliary_pass(model, graphs, labels, torch.Generator())
         targets, weights = (part.to(graphs.device) for part in labels[:2])
         return task_losses(model(graphs), targets, weights, self.loss)
 
@@ -147,6 +153,8 @@ class TrainingStep:
             ]
         )
         tasks = present.nonzero()[:, 0]
+        if not len(tasks):  # the optimizer finds no gradient
+            return StepRecord(losses, mass, torch.zeros_like(losses), present)
         if self._surgery is None:
             weights = self._loss_weights(losses, mass, tasks)
             tensors, cotangents = zip(*result.seeds(weights), strict=True)
@@ -204,6 +212,8 @@ class TrainingStep:
 
     def after_step(self, model, graphs, labels, record: StepRecord) -> None:
         """Show the weighting what the optimizer's step did to the batch's losses."""
+        if not bool(record.present.any()):
+            return
         if self.draws is not None:  # the same masks again
             now = self.draws.get_state()
             self.draws.set_state(self._draws)
