@@ -8,6 +8,9 @@ from torch import Tensor
 
 from ._base import JacobianAggregation, present
 
+# Columns at a time on the CPU; with a dozen tasks, about a megabyte.
+_BLOCK = 16_384
+
 
 class GradDrop(JacobianAggregation):
     r"""Gradient sign dropout of Chen et al. (2020).
@@ -59,12 +62,21 @@ class GradDrop(JacobianAggregation):
         leak = torch.as_tensor(np.asarray(self.leak, dtype=np.float64)).to(jacobian)
         by_task = leak.ndim > 0
         leak = present(leak, tasks) if by_task else leak.expand(len(jacobian))
-        positive = jacobian.clamp(min=0.0)
-        total, size = jacobian.sum(dim=0), positive.sum(dim=0)
-        size = 2.0 * size - total  # the sum of moduli
-        P = 0.5 * (1.0 + total / torch.where(size > 0, size, 1.0))
         # The generator of a fit lives on the CPU.
-        U = torch.rand(len(P), generator=generator, dtype=P.dtype).to(P.device)
-        up = (1.0 - leak) @ positive
-        down = (1.0 - leak) @ jacobian - up
-        return leak @ jacobian + torch.where(P > U, up, down)
+        p, dtype = jacobian.shape[1], jacobian.dtype
+        draws = torch.rand(p, generator=generator, dtype=dtype).to(jacobian.device)
+        # What is made on the way is as large as the gradients: a CPU does it in cache.
+        width = _BLOCK if jacobian.device.type == "cpu" else max(p, 1)
+        blocks = zip(jacobian.split(width, dim=1), draws.split(width), strict=True)
+        return torch.cat([_combine(block, leak, U) for block, U in blocks])
+
+
+def _combine(J: Tensor, leak: Tensor, U: Tensor) -> Tensor:
+    """Choose a sign in each column of (t, n), by draws (n,)."""
+    positive = J.clamp(min=0.0)
+    total, size = J.sum(dim=0), positive.sum(dim=0)
+    size = 2.0 * size - total  # the sum of moduli
+    P = 0.5 * (1.0 + total / torch.where(size > 0, size, 1.0))
+    up = (1.0 - leak) @ positive
+    down = (1.0 - leak) @ J - up
+    return leak @ J + torch.where(P > U, up, down)
