@@ -253,9 +253,17 @@ def _info(estimator, labelled: np.ndarray, dtype: str) -> dict[str, Any]:
             # Kinks have no second derivative: a reader has to know the activation.
             "activation": getattr(encoder, "activation", None),
             "hidden_layers": len(estimator.module_.hidden_dims),
-            "loss": estimator.loss if isinstance(estimator.loss, str) else "callable",
+            "loss": _loss_name(estimator),
         },
     }
+
+
+def _loss_name(estimator) -> str:
+    """Name the loss of an estimator, or those of the columns of a pretrainer."""
+    if hasattr(estimator, "target_losses_"):
+        return ", ".join(sorted(set(estimator.target_losses_)))
+    loss = getattr(estimator, "loss", "logistic")  # a classifier has no choice
+    return loss if isinstance(loss, str) else "callable"
 
 
 # Products with a task's matrix in one look of a weighting at its largest eigenvalue.
