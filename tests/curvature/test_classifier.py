@@ -100,7 +100,7 @@ def test_spectra_are_those_of_the_dense_matrices(fitted, matrix):
 
 
 def test_fit_ends_with_a_spectrum(fitted):
-    model, X, y = fitted
+    _, X, y = fitted
     options = {"n_lanczos": 8, "n_eigenvalues": 1, "tol": 0.9, "at": (0, 1)}
     again = MultiTaskGNNClassifier(
         ENCODER, hessian_spectrum=options, max_epochs=2, random_state=0
