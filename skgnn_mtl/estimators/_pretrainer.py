@@ -341,7 +341,7 @@ callable, default="cosine"
 
     def _read_labels(self, graphs, y, sample_weight, resume, classes):
         if y is not None and self.target_loss is not None:
-            values, names = read_targets(self, graphs, y)
+            values, names = _read_numbers(self, graphs, y)
             if resume and not self.n_tasks_:
                 raise ValueError(
                     "y has labels, but the first call had none and made no heads for "
@@ -418,6 +418,19 @@ callable, default="cosine"
 
     def _elementwise_loss(self) -> Loss:
         return _by_column(self.target_losses_)
+
+
+def _read_numbers(estimator, graphs, y) -> tuple[np.ndarray, list[str]]:
+    """Read y, which in a pipeline may be the text labels of a classifier."""
+    try:
+        return read_targets(estimator, graphs, y)
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"GNNPretrainer reads numbers as y, but {error}. Encode two classes as 0 "
+            "and 1, or set target_loss=None to learn from the graphs alone."
+        ) from error
 
 
 def _two_values(values: np.ndarray, name: str) -> tuple[float, float]:

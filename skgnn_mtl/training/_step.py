@@ -138,7 +138,7 @@ class TrainingStep:
         record : StepRecord
             Losses and weights.
         """
-        self.begun = True
+        begun, self.begun = self.begun, True
         if self.looks_back:
             self._random_state = random_state(graphs.device)
             self._draws = self.draws.get_state() if self.draws else torch.empty(0)
@@ -154,6 +154,7 @@ class TrainingStep:
         )
         tasks = present.nonzero()[:, 0]
         if not len(tasks):  # the optimizer finds no gradient
+            self.begun = begun
             return StepRecord(losses, mass, torch.zeros_like(losses), present)
         if self._surgery is None:
             weights = self._loss_weights(losses, mass, tasks)

@@ -147,6 +147,13 @@ def test_labels_may_be_ignored(pretrainer, graphs, table, same_weights):
     assert same_weights(ignoring, pretrainer().fit(graphs))
 
 
+def test_text_labels_are_refused_but_may_be_ignored(pretrainer, graphs):
+    words = np.where(graphs.n_nodes > 5, "large", "small")
+    with pytest.raises(ValueError, match="or set target_loss=None"):
+        pretrainer().fit(graphs, words)
+    pretrainer(target_loss=None).fit(graphs, words)
+
+
 def test_labels_are_targets_of_anchored_weightings(pretrainer, graphs, table):
     model = pretrainer(["infomax"], task_weighting="gns").fit(graphs, table)
     assert model.history_[-1]["task_weights"]["task_0"] == pytest.approx(1 / 3)
@@ -316,6 +323,16 @@ def test_a_failed_chunk_leaves_the_estimator_as_it_was(pretrainer, graphs, mixed
         model.partial_fit(graphs, mixed.assign(big=7.0))
     np.testing.assert_array_equal(model.transform(graphs), before)
     assert len(model.history_) == 1
+
+
+def test_a_chunk_with_nothing_to_learn_from_loses_nothing(pretrainer, graphs):
+    encoder = GIN(width=8, n_layers=1, norm=None)
+    model = pretrainer(["infomax"], encoder=encoder).partial_fit(graphs)
+    before = model.transform(graphs)
+    with pytest.raises(ValueError, match="had anything to learn from"):
+        model.partial_fit(graphs[:1])
+    np.testing.assert_array_equal(model.transform(graphs), before)
+    model.partial_fit(graphs)
 
 
 # -- scikit-learn --------------------------------------------------------------------
