@@ -9,9 +9,12 @@ A resumable study::
 
 Every run writes its rows to ``errors.csv`` and ``spectra.csv`` in FOLDER, and its
 spectra as npz beside them; runs that are there already are skipped, so the script can
-be stopped and started again. ``plot_curvature_qm8.py`` and
-``plot_curvature_materials.py`` run it small and draw what it found; the definitions are
-in ``docs/benchmarks/curvature.rst``.
+be stopped and started again. ``--rates 1e-3 3e-3 1e-2`` chooses the learning rate of
+the equally weighted network, of each single-task network and of each rule from one
+grid: by the error on the last fifth of the training rows after training on the others,
+in the first seed only. The scores are kept in ``rates.csv``. ``plot_curvature_qm8.py``
+and ``plot_curvature_materials.py`` run it small and draw what it found; the definitions
+are in ``docs/benchmarks/curvature.rst``.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from diagonal_preconditioning import DiagonalPreconditioning
 from scipy.stats import spearmanr
 from sklearn.base import clone
 
@@ -53,6 +57,8 @@ class Setting:
     n_lanczos: int = 30
     n_probes: int = 4
     n_eigenvalues: int = 10
+    # Learning rates to choose from; everything is trained at 2e-3 if there are none.
+    rates: tuple[float, ...] = ()
 
 
 SMALL = Setting(200, 60, 16, 2, 6, (0, 1.0), 64, 12, 3, 3)
@@ -95,6 +101,10 @@ def materials(cifs, y):
     return cifs[labelled], table[labelled]
 
 
+# Weightings need the spectra of the multi-task run.
+PARTS = ("multi_task", "single_tasks", "controls", "weightings")
+
+
 class Study:
     """All runs of all seeds; each is skipped if its rows are there."""
 
@@ -109,6 +119,7 @@ class Study:
         )
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.check_rates()
 
     # -- storage ------------------------------------------------------------------
 
@@ -124,12 +135,65 @@ class Study:
         path = self.folder / f"{name}.csv"
         rows.to_csv(path, mode="a", header=not path.is_file(), index=False)
 
+    def check_rates(self) -> None:
+        """Refuse to mix runs with a chosen rate and runs without in one table."""
+        chosen = len(self.table("rates")) > 0
+        if len(self.table("errors")) and chosen != bool(self.setting.rates):
+            raise ValueError(
+                f"The runs in {self.folder} were made with{'' if chosen else 'out'} a "
+                f"choice of learning rates (--rates), but rates={self.setting.rates}. "
+                "Use the same option, or another folder."
+            )
+
+    # -- learning rates -----------------------------------------------------------
+
+    def rate(self, run: str, seed: int, y, **changes) -> float:
+        """Learning rate of a run: the one with the smallest error on validation rows.
+
+        It is chosen in the first seed that asks, and kept for the others.
+        """
+        rates = self.setting.rates
+        if not rates:
+            return 2e-3
+        n = int(0.8 * self.setting.n_train)
+        for rate in rates:
+            known = self.scores(run)
+            if rate in known.index:
+                continue
+            estimator = self.estimator(seed, lr=rate, **changes)
+            score = self.score(estimator, y.iloc[: self.setting.n_train], n)
+            row = {"run": run, "seed": seed, "rate": rate, "score": score}
+            self.append("rates", pd.DataFrame([row]))
+        return float(self.scores(run)[list(rates)].idxmin())
+
+    def scores(self, run: str) -> pd.Series:
+        """Errors on the validation rows by rate, as far as they are known."""
+        table = self.table("rates")
+        if not len(table):
+            return pd.Series(dtype=float)
+        return table[table.run == run].set_index("rate")["score"]
+
+    def score(self, estimator, y, n: int) -> float:
+        """Train on the first n rows; mean over tasks of error / deviation on the rest.
+
+        A training that breaks down is infinitely bad.
+        """
+        try:
+            fitted = clone(estimator).fit(self.X[:n], y.iloc[:n])
+        except FloatingPointError:
+            return np.inf
+        predictions = np.reshape(fitted.predict(self.X[n : len(y)]), (len(y) - n, -1))
+        errors = nan_mean_absolute_error(
+            y.iloc[n:], predictions, multioutput="raw_values"
+        )
+        return float(np.nanmean(errors / y.iloc[:n].std().to_numpy()))
+
     # -- runs ---------------------------------------------------------------------
 
-    def estimator(self, seed: int, **changes) -> MultiTaskGNNRegressor:
+    def estimator(self, seed: int, lr: float, **changes) -> MultiTaskGNNRegressor:
         return MultiTaskGNNRegressor(
             self.encoder,
-            lr=2e-3,
+            lr=lr,
             max_epochs=self.setting.max_epochs,
             device="cpu",
             random_state=seed,
@@ -184,22 +248,22 @@ class Study:
             fraction = spectrum.settings["epoch"] / self.setting.max_epochs
             self.record_spectrum(run, seed, spectrum, fraction)
 
-    def run(self, seed: int) -> None:
-        """All runs of one seed."""
-        self.multi_task(seed)
-        self.single_tasks(seed)
-        self.controls(seed)
-        self.weightings(seed)
+    def run(self, seed: int, parts=PARTS) -> None:
+        """All runs of one seed, or those of some parts."""
+        for part in parts:
+            getattr(self, part)(seed)
 
     def multi_task(self, seed: int) -> None:
         if self.done("multi-task", seed):
             return
+        lr = self.rate("multi-task", seed, self.y)
         started = time.perf_counter()
         path = []
         for matrix in ("ggn", "hessian"):
             # Two fits with one seed are the same training.
             options = self.options(matrix, self.setting.at)
-            fitted = self.fit(self.estimator(seed, hessian_spectrum=options), self.y)
+            estimator = self.estimator(seed, lr, hessian_spectrum=options)
+            fitted = self.fit(estimator, self.y)
             path += fitted.hessian_spectrum_path_
         # Only now: a run that is cut leaves nothing behind.
         self.record_path("multi-task", seed, path)
@@ -210,10 +274,11 @@ class Study:
             run = f"single: {task}"
             if self.done(run, seed):
                 continue
+            y = self.y[[task]]
+            lr = self.rate(run, seed, y)
             started = time.perf_counter()
             options = self.options("ggn")
-            y = self.y[[task]]
-            fitted = self.fit(self.estimator(seed, hessian_spectrum=options), y)
+            fitted = self.fit(self.estimator(seed, lr, hessian_spectrum=options), y)
             self.record_spectrum(run, seed, fitted.hessian_spectrum_, 1.0)
             self.record(run, seed, fitted, y, started)
 
@@ -238,9 +303,11 @@ class Study:
         for run, y in controls.items():
             if self.done(run, seed):
                 continue
+            # Trained as what they are held against.
+            lr = self.rate("multi-task", seed, self.y)
             started = time.perf_counter()
             options = self.options("ggn", self.setting.at)
-            fitted = self.fit(self.estimator(seed, hessian_spectrum=options), y)
+            fitted = self.fit(self.estimator(seed, lr, hessian_spectrum=options), y)
             self.record_path(run, seed, fitted.hessian_spectrum_path_)
             self.record(run, seed, fitted, y, started)
 
@@ -270,12 +337,18 @@ class Study:
                     "Hessian": {"statistic": "hessian_max"},
                 }.items()
             },
+            **{
+                f"weights: diagonal, {name}": DiagonalPreconditioning(exponent)
+                for name, exponent in {"Newton": 1.0, "root": 0.5}.items()
+            },
         }
         for run, rule in rules.items():
             if self.done(run, seed):
                 continue
+            lr = self.rate(run, seed, self.y, task_weighting=rule)
             started = time.perf_counter()
-            fitted = self.fit(clone(self.estimator(seed, task_weighting=rule)), self.y)
+            estimator = self.estimator(seed, lr, task_weighting=rule)
+            fitted = self.fit(clone(estimator), self.y)
             self.record(run, seed, fitted, self.y, started)
 
 
@@ -343,26 +416,36 @@ def correlations(spectra, errors, groups=None, n_permutations=5000) -> pd.DataFr
     change = error_changes(errors).mean(axis=1)
     mine = spectra[(spectra.run == "multi-task") & (spectra.fraction == 1.0)]
     mine = mine[mine.matrix == "ggn"]
-    groups = pd.Series("all", change.index) if groups is None else groups[change.index]
-    rng = np.random.default_rng(0)
-    rows = []
+    rows = {}
     for name, statistic in STATISTICS.items():
-        logs = np.log10(statistic(mine)).groupby(mine.task).mean()[change.index]
-        for form, values in (
-            ("log m", logs),
-            ("|log m - median|", (logs - logs.median()).abs()),
-        ):
-            rho, p_free = spearmanr(values, change)
-            # Spearman's correlation is Pearson's of the ranks.
-            ranks, order = values.rank(), change.rank().to_numpy()
-            null = [
-                np.corrcoef(_within(ranks, groups, rng), order)[0, 1]
-                for _ in range(n_permutations)
-            ]
-            p = (1 + np.sum(np.abs(null) >= abs(rho) - 1e-12)) / (1 + n_permutations)
-            rows.append((name, form, rho, p, p_free))
-    columns = ["statistic", "form", "rho", "p_within_groups", "p_free"]
-    return pd.DataFrame(rows, columns=columns).set_index(["statistic", "form"])
+        logs = np.log10(statistic(mine)).groupby(mine.task).mean()
+        far = (logs - logs.median()).abs()
+        for form, values in (("log m", logs), ("|log m - median|", far)):
+            rows[name, form] = _correlate(values, change, groups, n_permutations)
+    return _correlation_table(rows)
+
+
+def _correlate(values, change, groups, n_permutations) -> tuple[float, float, float]:
+    """Spearman's correlation, its p-value within groups, and that without groups."""
+    groups = pd.Series("all", change.index) if groups is None else groups[change.index]
+    values = values[change.index]
+    rng = np.random.default_rng(0)
+    rho, p_free = spearmanr(values, change)
+    # Spearman's correlation is Pearson's of the ranks.
+    ranks, order = values.rank(), change.rank().to_numpy()
+    null = [
+        np.corrcoef(_within(ranks, groups, rng), order)[0, 1]
+        for _ in range(n_permutations)
+    ]
+    p = (1 + np.sum(np.abs(null) >= abs(rho) - 1e-12)) / (1 + n_permutations)
+    return rho, p, p_free
+
+
+def _correlation_table(rows: dict) -> pd.DataFrame:
+    columns = ["rho", "p_within_groups", "p_free"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index = pd.MultiIndex.from_tuples(rows, names=["statistic", "form"])
+    return table
 
 
 def _within(values: pd.Series, groups: pd.Series, rng) -> np.ndarray:
@@ -371,6 +454,60 @@ def _within(values: pd.Series, groups: pd.Series, rng) -> np.ndarray:
         members = np.flatnonzero(groups.to_numpy() == group)
         mixed[members] = rng.permutation(mixed[members])
     return mixed
+
+
+def single_ratios(spectra: pd.DataFrame) -> pd.DataFrame:
+    """log10 of a task's curvature in the shared network over that in its own.
+
+    One row a statistic and task, one column a seed, at the end of the training. Both
+    are curvatures in the parameters in front of the heads, which are as many.
+    """
+    ends = spectra[(spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
+    tables = {}
+    for name, statistic in STATISTICS.items():
+        logs = ends.assign(log=np.log10(statistic(ends)))
+        single = logs[logs.run.str.startswith("single: ")]
+        shared = logs[logs.run == "multi-task"]
+        single, shared = (
+            part.set_index(["task", "seed"])["log"].unstack("seed")
+            for part in (single, shared)
+        )
+        tables[name] = (shared - single).reindex(list(dict.fromkeys(ends.task)))
+    table = pd.concat(tables, names=["statistic"])
+    return table.dropna(how="all").dropna(axis=1, how="all")
+
+
+def single_correlations(
+    spectra, errors, groups=None, n_permutations=5000
+) -> pd.DataFrame:
+    """Spearman correlation over tasks of what sharing does to curvature and to errors.
+
+    "log ratio" is that of :func:`single_ratios`, "log m, own" the curvature in the
+    single-task network; both are averaged over seeds. p-values as in
+    :func:`correlations`.
+    """
+    change = error_changes(errors).mean(axis=1)
+    own = spectra[spectra.run.str.startswith("single: ") & (spectra.matrix == "ggn")]
+    ratios = single_ratios(spectra).mean(axis=1)
+    rows = {}
+    for name, statistic in STATISTICS.items():
+        logs = np.log10(statistic(own)).groupby(own.task).mean()
+        for form, values in (("log ratio", ratios[name]), ("log m, own", logs)):
+            rows[name, form] = _correlate(values, change, groups, n_permutations)
+    return _correlation_table(rows)
+
+
+def single_spread(spectra: pd.DataFrame) -> pd.DataFrame:
+    """Log-spread over tasks at the end: in networks of their own, and in the shared."""
+    ends = spectra[(spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
+    ends = ends[(ends.run == "multi-task") | ends.run.str.startswith("single: ")]
+    ends = ends.assign(kind=ends.run.where(ends.run == "multi-task", "single"))
+    rows = {}
+    for name, statistic in STATISTICS.items():
+        logs = ends.assign(log=np.log10(statistic(ends)))
+        spread = logs.groupby(["kind", "seed"])["log"].std(ddof=1)
+        rows[name] = spread.groupby("kind").mean()
+    return pd.DataFrame(rows).T
 
 
 def weighting_table(errors: pd.DataFrame) -> pd.DataFrame:
@@ -400,20 +537,29 @@ def main() -> None:
             f"--{name.replace('_', '-')}", type=int, default=getattr(Setting, name)
         )
     parser.add_argument("--at", type=float, nargs="+", default=list(Setting.at))
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[], help="learning rates to try"
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--threads", type=int, default=1)
     arguments = vars(parser.parse_args())
     torch.set_num_threads(arguments.pop("threads"))
     data, folder = arguments.pop("data"), arguments.pop("folder")
     home, seeds = arguments.pop("data_home"), arguments.pop("seeds")
-    setting = Setting(**{**arguments, "at": tuple(arguments["at"])})
+    parts = arguments.pop("parts")
+    lists = {name: tuple(arguments[name]) for name in ("at", "rates")}
+    setting = Setting(**{**arguments, **lists})
     X, y = load(data, setting, home)
     study = Study(X, y, folder, setting)
     for seed in seeds:
-        study.run(seed)
+        study.run(seed, parts)
         print(f"seed {seed} done", flush=True)
     print(dispersion(study.table("spectra")).to_string())
     print(correlations(study.table("spectra"), study.table("errors")).to_string())
     print(weighting_table(study.table("errors")).to_string())
+    if setting.rates:
+        scores = study.table("rates").set_index(["run", "rate"])["score"]
+        print(scores.unstack().round(4).to_string())
 
 
 if __name__ == "__main__":

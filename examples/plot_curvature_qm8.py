@@ -43,6 +43,9 @@ from curvature_study import (
     duplicate_noise,
     error_changes,
     load,
+    single_correlations,
+    single_ratios,
+    single_spread,
     weighting_table,
 )
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
@@ -140,15 +143,18 @@ def draw_dispersion(folder):
 # test error from a single-task network to the shared one.
 
 
+def task_groups(tasks):
+    """Levels of theory of one quantity, which are no independent tasks; else None."""
+    groups = pd.Series({task: task.split("-")[0] for task in tasks})
+    return None if groups.is_unique else groups
+
+
 def draw_costs(folder):
     """Draw error change against curvature; return changes and correlations."""
     spectra = pd.read_csv(Path(folder) / "spectra.csv")
     errors = pd.read_csv(Path(folder) / "errors.csv")
     changes = 100 * error_changes(errors)
-    # Levels of theory of one quantity are no independent tasks.
-    groups = pd.Series({task: task.split("-")[0] for task in changes.index})
-    if groups.is_unique:
-        groups = None
+    groups = task_groups(changes.index)
     table = correlations(spectra, errors, groups)
     last = spectra[
         (spectra.run == "multi-task")
@@ -195,6 +201,60 @@ def draw_costs(folder):
 
 
 # %%
+# What does sharing do to the curvature of a task?
+# ------------------------------------------------
+# Each task also has a network of its own, with a body of the same size: above 1, its
+# loss curves more in the shared body. If sharing hurts by making losses harder, the
+# tasks with large ratios should be those that lose.
+
+
+def draw_single(folder):
+    """Draw the ratios shared / own of each task; return ratios and correlations."""
+    spectra = pd.read_csv(Path(folder) / "spectra.csv")
+    errors = pd.read_csv(Path(folder) / "errors.csv")
+    ratios = 10 ** single_ratios(spectra)
+    tasks = list(dict.fromkeys(ratios.index.get_level_values("task")))
+    groups = task_groups(tasks)
+    table = single_correlations(spectra, errors, groups)
+    figure, axes = plt.subplots(
+        1,
+        len(STATISTICS),
+        figsize=(11, 0.32 * len(tasks) + 1.6),
+        sharey=True,
+        sharex=True,
+        layout="constrained",
+    )
+    rows = np.arange(len(tasks))
+    for ax, name in zip(axes, STATISTICS, strict=True):
+        part = ratios.loc[name].loc[tasks]
+        for row, (_, values) in zip(rows, part.iterrows(), strict=True):
+            known = values.dropna()
+            ax.plot(known, np.full(len(known), row), "o", color="0.7", markersize=4)
+        middle = 10 ** np.log10(part).mean(axis=1)
+        ax.plot(middle, rows, "D", color="#0072B2", markersize=6)
+        ax.axvline(1, color="0.3", linewidth=0.8)
+        rho, p = table.loc[(name, "log ratio"), ["rho", "p_within_groups"]]
+        ax.set_title(
+            f"{name}\nrank correlation with the cost: {rho:+.2f}, p = {p:.2f}",
+            fontsize=10,
+        )
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.grid(axis="x", color="0.92")
+    axes[0].set_yticks(rows, [task.split(" (")[0] for task in tasks])
+    axes[0].invert_yaxis()
+    figure.supxlabel(
+        "curvature in the shared network / in a network of its own, at the end "
+        "(Gauss-Newton, log); grey: seeds, blue: their geometric mean",
+        fontsize=9,
+    )
+    save(figure, Path(folder) / "single.png")
+    return ratios, table, single_spread(spectra)
+
+
+# %%
 # And does weighting by curvature help?
 # -------------------------------------
 # Mean over tasks of the error change against single-task networks, for several rules.
@@ -230,6 +290,7 @@ def main(folder=None, run=small_study):
         draw_spectra(folder)
         spread = draw_dispersion(folder)
         changes, table = draw_costs(folder)
+        ratios, single, spread_of_both = draw_single(folder)
         rules = draw_weightings(folder)
     print("\nSpread over tasks of log10:")
     print(spread.round(3).to_string())
@@ -237,6 +298,12 @@ def main(folder=None, run=small_study):
     print(changes.assign(mean=changes.mean(axis=1)).round(1).to_string())
     print("\nRank correlation with curvature:")
     print(table.round(3).to_string())
+    print("\nCurvature in the shared network / in a network of its own:")
+    print(ratios.round(2).to_string())
+    print("\nSpread over tasks in both, at the end:")
+    print(spread_of_both.round(3).to_string())
+    print("\nRank correlation of the ratio, and of the own curvature, with the change:")
+    print(single.round(3).to_string())
     print("\nRules:")
     print(rules.round(2).to_string())
     return spread, changes, table, rules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -114,7 +115,10 @@ default="density"
             eigenvalues with their residuals, hollow where not converged; largest
             eigenvalue, trace, and trace over squared head norm with error bars; how
             gradients and curvatures of two tasks lie to each other; largest eigenvalue
-            and trace along the training.
+            and trace of each task along the training, beside the medians of all tasks.
+            Axes of "trace" and "history" are logarithmic: a bar that reaches further
+            down, to zero or below, is cut at the edge and ends in an arrow; a trace
+            that is smaller than two standard errors is hollow.
 
         Returns
         -------
@@ -235,39 +239,33 @@ default="density"
     def _trace(self, plt) -> None:
         s = self.spectra[-1]
         head = s.head_norm**2
-        panels = [
-            ("largest eigenvalue", s.eigenvalues[:, 0], s.residuals[:, 0]),
-            ("trace", s.trace, 2 * s.trace_sem),
-            (
-                "trace / squared norm of the head",
-                s.trace / head,
-                2 * s.trace_sem / head,
-            ),
-        ]
+        panels = {
+            "largest eigenvalue": _largest(s),
+            "trace": _traces(s),
+            "trace / squared norm of the head": _traces(s, head),
+        }
+        rows = np.arange(len(s.task_names))
         self.figure_, axes = plt.subplots(
             1,
             3,
-            figsize=(11, 0.34 * len(s.task_names) + 1.5),
+            figsize=(12, 0.34 * len(rows) + 2.0),
             sharey=True,
             layout="constrained",
         )
-        for ax, (title, values, errors) in zip(axes, panels, strict=True):
-            rows = np.arange(len(values))
-            errors = np.where(np.isfinite(errors), errors, 0)
-            ax.barh(rows, values, color=_BLUE, alpha=0.75, height=0.7)
-            ax.errorbar(
-                values, rows, xerr=errors, fmt="none", ecolor="0.15", capsize=2.5
-            )
-            ax.axvline(0, color="0.3", linewidth=0.8)
+        for ax, (title, marks) in zip(axes, panels.items(), strict=True):
+            _draw_marks(ax, rows, marks, marks.limits(), _BLUE, "o", vertical=False)
             ax.set_title(title, fontsize=10)
             ax.grid(axis="x", color="0.9")
             ax.set_axisbelow(True)
+            _write_numbers(ax, rows, marks)
         _task_axis(axes[0], s)
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
         self.figure_.suptitle(
-            f"Curvature of each task's loss ({_MATRIX[s.matrix]}); bars of the error: "
-            "residual, and two standard errors",
-            fontsize=10,
+            f"Curvature of each task's loss ({_MATRIX[s.matrix]}, {s.n_parameters:,} "
+            f"{s.parameters} parameters)",
+            fontsize=11,
         )
+        self.figure_.supxlabel(_marks_key(s.matrix, "left"), fontsize=9)
         self.axes_ = axes
 
     def _pairs(self, plt) -> None:
@@ -327,52 +325,184 @@ default="density"
                 "A history needs several spectra, such as hessian_spectrum_path_ of an "
                 "estimator fitted with hessian_spectrum={'at': (0, 0.5, 1)}."
             )
-        last = self.spectra[-1]
-        epochs = [s.settings.get("epoch", k) for k, s in enumerate(self.spectra)]
-        panels = {
-            "largest eigenvalue": [
-                (s.eigenvalues[:, 0], s.residuals[:, 0]) for s in self.spectra
-            ],
-            "trace (bars: two standard errors)": [
-                (s.trace, 2 * s.trace_sem) for s in self.spectra
-            ],
+        last, t = self.spectra[-1], len(self.spectra[-1].task_names)
+        epochs = np.array(
+            [s.settings.get("epoch", k) for k, s in enumerate(self.spectra)]
+        )
+        statistics = {
+            "largest eigenvalue": (_join(map(_largest, self.spectra)), _BLUE, "o", -1),
+            "trace": (_join(map(_traces, self.spectra)), _ORANGE, "s", 1),
         }
-        self.figure_, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-        colours = plt.get_cmap("tab20")(np.linspace(0, 1, 20))
-        markers = "osv^D<>pXhd*"
-        for ax, (title, values) in zip(axes, panels.items(), strict=True):
-            for task, name in enumerate(last.task_names):
-                middle = np.array([value[task] for value, _ in values])
-                error = np.array([e[task] for _, e in values])
-                ax.errorbar(
-                    epochs,
-                    middle,
-                    yerr=np.where(np.isfinite(error), error, 0),
-                    color=colours[(2 * task) % 20 + (2 * task) // 20 % 2],
-                    marker=markers[task % len(markers)],
-                    markersize=4.5,
-                    linewidth=1.3,
-                    capsize=2,
-                    label=_short(name),
-                )
-            ax.set_title(title, fontsize=10)
-            ax.set_xlabel("epoch")
-            # The trace of a Hessian may be negative: then no logarithm.
-            lowest = np.nanmin([value for value, _ in values])
-            ax.set_yscale("log" if lowest > 0 else "linear")
+        columns = min(t, 4)
+        rows = -(-t // columns)
+        self.figure_, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(2.6 * columns + 0.6, 2.0 * rows + 1.3),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        limits = _common([marks.limits() for marks, *_ in statistics.values()])
+        # Beside each other, so that no bar hides the other one.
+        step = 0.008 * (epochs.max() - epochs.min())
+        for task, ax in zip(range(t), axes.flat, strict=False):
+            for name, (marks, colour, marker, side) in statistics.items():
+                with np.errstate(invalid="ignore"):
+                    middle = np.nanmedian(marks.values, axis=1)
+                if limits is not None:
+                    middle = np.maximum(middle, limits[0])
+                ax.plot(epochs, middle, "--", color=colour, linewidth=0.9, alpha=0.6)
+                places = epochs + side * step
+                _draw_marks(ax, places, marks.of(task), limits, colour, marker, name)
+            ax.set_title(_short(last.task_names[task]), fontsize=9)
             ax.grid(color="0.92")
+            if task + columns >= t:
+                ax.set_xlabel("epoch", fontsize=9)
+                ax.tick_params(labelbottom=True)
+        _remove(axes, t)
+        self.axes_ = axes.ravel()[:t]
         self.figure_.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside right upper",
-            fontsize=8,
+            *self.axes_[0].get_legend_handles_labels(),
+            loc="outside upper right",
+            ncols=2,
+            fontsize=9,
             frameon=False,
         )
         self.figure_.suptitle(
             f"Curvature of the tasks' losses along the training "
-            f"({_MATRIX[last.matrix]})",
+            f"({_MATRIX[last.matrix]}); dashed: median of the tasks",
             fontsize=11,
+            x=0.01,
+            ha="left",
         )
-        self.axes_ = axes
+        self.figure_.supxlabel(_marks_key(last.matrix, "bottom"), fontsize=9)
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Values with the half length of their bars, and whether they are known well."""
+
+    values: np.ndarray
+    errors: np.ndarray
+    known: np.ndarray
+
+    def of(self, task: int) -> _Marks:
+        """Take one column, the course of a task."""
+        return _Marks(self.values[:, task], self.errors[:, task], self.known[:, task])
+
+    def limits(self) -> tuple[float, float] | None:
+        """Give the ends of a logarithmic axis; None if no value is positive."""
+        positive = self.values[self.values > 0]
+        if not len(positive):
+            return None
+        # A value smaller than its bar is a bound: it gets a decade, not ten.
+        clear = self.values[self.values > self.errors]
+        lowest = positive.min()
+        if len(clear):
+            lowest = max(lowest, 0.1 * clear.min())
+        return 0.6 * float(lowest), 1.4 * float(np.nanmax(self._ends()[1]))
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.values - self.errors, self.values + self.errors
+
+    def within(self, limits) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Values and ends of bars on an axis, and which bars go on below it."""
+        low, high = self._ends()
+        if limits is None:
+            return self.values, low, high, np.zeros(len(low), dtype=bool)
+        inside = (np.maximum(x, limits[0]) for x in (self.values, low, high))
+        return *inside, low < limits[0]
+
+
+def _largest(s: HessianSpectrum) -> _Marks:
+    """Largest eigenvalues and their residuals; known where converged."""
+    residuals = np.nan_to_num(s.residuals[:, 0])
+    return _Marks(s.eigenvalues[:, 0], residuals, s.converged[:, 0].astype(bool))
+
+
+def _traces(s: HessianSpectrum, unit: np.ndarray | float = 1.0) -> _Marks:
+    """Traces and two standard errors; known where their sign is."""
+    errors = 2 * np.nan_to_num(s.trace_sem)
+    return _Marks(s.trace / unit, errors / unit, np.abs(s.trace) > errors)
+
+
+def _join(marks) -> _Marks:
+    """Stack the marks of several spectra, (n_spectra, t)."""
+    parts = [(m.values, m.errors, m.known) for m in marks]
+    return _Marks(*(np.stack(part) for part in zip(*parts, strict=True)))
+
+
+def _common(limits) -> tuple[float, float] | None:
+    """Give the limits of an axis for several marks."""
+    known = [pair for pair in limits if pair is not None]
+    if not known:
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _draw_marks(
+    ax, places, marks: _Marks, limits, colour, marker, label=None, *, vertical=True
+) -> None:
+    """Draw values with bars; on a logarithmic axis nothing falls below its edge."""
+    values, low, high, cut = marks.within(limits)
+
+    def points(where) -> tuple[np.ndarray, np.ndarray]:
+        pair = places[where], values[where]
+        return pair if vertical else pair[::-1]
+
+    style = {"color": colour, "clip_on": False, "zorder": 3}
+    if vertical:
+        line = {"color": colour, "linewidth": 1.3, "markersize": 5.5, "label": label}
+        ax.plot(places, values, marker=marker, zorder=2, **line)
+    bars = ax.vlines if vertical else ax.hlines
+    bars(places, low, high, color=colour, linewidth=1.8, alpha=0.5, zorder=2)
+    for known, face in ((marks.known, colour), (~marks.known, "white")):
+        if known.any():
+            x, y = points(known)
+            ax.plot(x, y, marker, markersize=5.5, markerfacecolor=face, **style)
+    if limits is not None:
+        if cut.any():
+            edge = places[cut], np.full(cut.sum(), limits[0])
+            x, y = edge if vertical else edge[::-1]
+            ax.plot(x, y, "v" if vertical else "<", markersize=5, **style)
+        _make_logarithmic(ax, limits, vertical=vertical)
+
+
+def _make_logarithmic(ax, limits, *, vertical: bool) -> None:
+    """Set the axis, with a tick at 1, 2 and 5 of each decade: decades may be few."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    (ax.set_yscale if vertical else ax.set_xscale)("log")
+    (ax.set_ylim if vertical else ax.set_xlim)(*limits)
+    axis = ax.yaxis if vertical else ax.xaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _write_numbers(ax, rows, marks: _Marks) -> None:
+    """Write value and bar at the right end of each row."""
+    texts = []
+    for value, error in zip(marks.values, marks.errors, strict=True):
+        # Rounded to digits that count, but not written with a power of ten.
+        text = f"{float(f'{value:.3g}'):g}"
+        if error > 5e-3 * abs(value):
+            text += f" ± {float(f'{error:.2g}'):g}"
+        texts.append(text)
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(rows, texts, fontsize=8, color="0.25")
+    right.tick_params(length=0)
+
+
+def _marks_key(matrix: str, edge: str) -> str:
+    """Say what bars, hollow marks and arrows are."""
+    return (
+        "log axis; bars: residual of the eigenvalue, two standard errors of the trace "
+        "(none: shorter than the mark)\nhollow: eigenvalue not converged, or trace not "
+        f"told from 0; arrow: the bar goes on beyond the {edge} edge"
+    )
 
 
 def _short(name: str, most: int = 24) -> str:

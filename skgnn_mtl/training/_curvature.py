@@ -73,7 +73,7 @@ class CurvatureProbe:
         self._n_steps = int(weighting.n_steps)
         self._batches: deque[Any] = deque(maxlen=int(weighting.n_batches))
         if weighting.statistic != "hessian_max":
-            _check_convex(loss, weighting)
+            check_convex(loss, weighting, weighting.means.device)
 
     def see(self, model: MultiTaskModel, graphs: GraphBatch, labels) -> None:
         """Note a batch; look at the latest ones if it is time.
@@ -148,20 +148,84 @@ def gauss_newton_traces(
     masses : Tensor of float64 of shape (n_tasks,)
         Summed weights of the labels.
     """
-    result = task_pass(model, graphs, labels, loss)
-    targets, weights = (part.to(graphs.device) for part in labels[:2])
-    second = second_derivatives(loss, result.outputs, targets)
-    scales = (weights * second / torch.where(result.mass > 0, result.mass, 1.0)).sqrt()
-    shared, n_tasks = shared_parameters(model), scales.shape[1]
-    rows = scales.new_empty(n_tasks, flat_size(shared))
-    chunk = 1 if rows.device.type == "cpu" else n_tasks
-    squares = torch.zeros(n_tasks, dtype=torch.float64, device=rows.device)
-    for _ in range(n_probes):
-        signs = torch.randint(2, (len(scales), 1), generator=generator) * 2 - 1
-        probe = replace(result, slopes=scales * signs.to(scales))
-        fill_jacobian(rows, probe, torch.arange(n_tasks), shared, chunk)
-        squares += rows.double().square().sum(dim=1)
-    return squares / n_probes, result.mass.double()
+    tasks = torch.arange(labels[0].shape[1])
+    probes = _OutputProbes(model, graphs, labels, loss, tasks, generator)
+    squares = sum(probes.draw().double().square().sum(dim=1) for _ in range(n_probes))
+    return squares / n_probes, probes.mass.double()
+
+
+def gauss_newton_diagonals(
+    model: MultiTaskModel,
+    graphs: GraphBatch,
+    labels: tuple[Tensor, Tensor],
+    loss: Loss,
+    tasks: Tensor,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Estimate the diagonal of tasks' Gauss-Newton matrices at one batch, unbiasedly.
+
+    One sample; the network is looked at in evaluation mode, and left as it was.
+
+    Parameters
+    ----------
+    model : MultiTaskModel
+        The network.
+    graphs : GraphBatch
+        The batch.
+    labels : tuple of two Tensors of shape (n_graphs, n_tasks)
+        Targets, and weights of the labels.
+    loss : callable
+        Elementwise loss.
+    tasks : Tensor of int64 of shape (t,), on the CPU
+        Which tasks, each with a label.
+    generator : torch.Generator, optional
+        Where the signs come from.
+
+    Returns
+    -------
+    diagonals : Tensor of shape (t, p)
+        In the shared parameters; not negative.
+
+    Raises
+    ------
+    ValueError
+        If an auxiliary task is among them, which has no outputs.
+    """
+    if len(tasks) and int(tasks.max()) >= labels[0].shape[1]:
+        raise ValueError(
+            "Auxiliary tasks have no outputs, and so no Gauss-Newton matrix: fit "
+            "without auxiliary_tasks, or use another task_weighting."
+        )
+    with _evaluating(model):
+        probes = _OutputProbes(model, graphs, labels, loss, tasks, generator)
+        return probes.draw().square_()
+
+
+class _OutputProbes:
+    r"""Samples :math:`J_t^\top D_t^{1/2} \epsilon` (t, p) at one batch.
+
+    Their squares are those of the diagonal of :math:`C_t`, and sum to its trace.
+    """
+
+    def __init__(self, model, graphs, labels, loss: Loss, tasks, generator) -> None:
+        self.result = task_pass(model, graphs, labels, loss)
+        targets, weights = (part.to(graphs.device) for part in labels[:2])
+        second = second_derivatives(loss, self.result.outputs, targets)
+        self.mass = self.result.mass
+        self.scales = weights * second / torch.where(self.mass > 0, self.mass, 1.0)
+        self.scales = self.scales.sqrt()
+        self.shared, self.tasks = shared_parameters(model), tasks
+        self.generator = generator
+        self.rows = self.scales.new_empty(len(tasks), flat_size(self.shared))
+
+    def draw(self) -> Tensor:
+        """Draw one sample, with the same signs for all tasks, into a common buffer."""
+        size = (len(self.scales), 1)
+        signs = torch.randint(2, size, generator=self.generator) * 2 - 1
+        probe = replace(self.result, slopes=self.scales * signs.to(self.scales))
+        chunk = 1 if self.rows.device.type == "cpu" else len(self.tasks)
+        fill_jacobian(self.rows, probe, self.tasks, self.shared, chunk)
+        return self.rows
 
 
 def second_derivatives(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -174,18 +238,20 @@ def second_derivatives(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     return second
 
 
-def _check_convex(loss: Loss, weighting: Curvature) -> None:
+def check_convex(loss: Loss, weighting: Any, device: torch.device) -> None:
     """Refuse a loss, before the training, whose Gauss-Newton matrix says nothing."""
-    grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0])
-    outputs = grid.to(weighting.means.device)[:, None]
+    grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0], device=device)
+    outputs = grid[:, None]
     second = second_derivatives(loss, outputs, torch.zeros_like(outputs))
     if bool((second > 0).any()) and bool((second >= 0).all()):
         return
     found = "negative" if bool((second < 0).any()) else "zero"
+    cure = "Use another loss."
+    if isinstance(weighting, Curvature):
+        cure = "Use statistic='hessian_max', or another loss."
     raise ValueError(
         f"{weighting!r} needs a loss with a positive second derivative in the outputs, "
-        f"but that of this one is {found} (loss='absolute_error'?). Use "
-        "statistic='hessian_max', or another loss."
+        f"but that of this one is {found} (loss='absolute_error'?). {cure}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,20 @@ import torch
 from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch
-from skgnn_mtl.weighting import Curvature, GramianWeighting, JacobianAggregation
+from skgnn_mtl.weighting import (
+    Curvature,
+    GramianWeighting,
+    JacobianAggregation,
+    wants,
+)
 
 from ._adam import TaskAdam
-from ._curvature import CurvatureProbe, Eigenvalues
+from ._curvature import (
+    CurvatureProbe,
+    Eigenvalues,
+    check_convex,
+    gauss_newton_diagonals,
+)
 from ._jacobian import auxiliary_pass, forward_pass, task_pass, with_auxiliary
 from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
@@ -98,6 +109,8 @@ class TrainingStep:
         self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
         self._surgery = self._probe = None
         if isinstance(weighting, (GramianWeighting, JacobianAggregation)):
+            if wants(weighting, "diagonals"):
+                check_convex(loss, weighting, torch.device("cpu"))
             if n_tasks > 1:
                 self._surgery = GradientSurgery(weighting, n_tasks, self.monitor, chunk)
         elif isinstance(weighting, Curvature) and n_tasks > 1:
@@ -162,6 +175,15 @@ class TrainingStep:
             torch.autograd.backward(tensors, cotangents)
         else:
             known = self._known(losses.cpu(), mass, tasks)
+            known["diagonals"] = partial(
+                gauss_newton_diagonals,
+                model,
+                graphs,
+                labels,
+                self.loss,
+                tasks,
+                self.generator,
+            )
             found = self._surgery.apply(model, result, tasks, labels, known)
             self._adam.step(known["tasks"])
             weights = self._spread(found.to(losses), tasks)

@@ -12,10 +12,12 @@ dilute the others.
 detached, ``tasks`` (t,) the positions of the present tasks, ``generator`` the source of
 randomness of the fit, ``anchor`` (t,) the weights that pool the target tasks,
 ``lookback`` (t,) the inner products of the target's gradient with the gradients of the
-last look, where there was one. Methods with a state keep it in buffers and parameters;
-two hooks are optional: ``after_step(losses_before, losses_after, tasks)``, which costs
-one more forward pass, and ``end_epoch(mean_losses)``, where a task without a label has
-NaN.
+last look, where there was one, and ``diagonals``, a function without arguments that
+draws an unbiased sample (t, p) of the diagonals of the present tasks' Gauss-Newton
+matrices at the batch, for one backward pass a task. Methods with a state keep it in
+buffers and parameters; two hooks are optional: ``after_step(losses_before,
+losses_after, tasks)``, which costs one more forward pass, and
+``end_epoch(mean_losses)``, where a task without a label has NaN.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ class Curvature(TaskWeighting):
     statistic : {"ggn_trace", "ggn_max", "hessian_max"}, default="ggn_trace"
         What measures curvature: the trace of the Gauss-Newton matrix, estimated by
         random combinations of the gradients of the outputs; its largest eigenvalue; or
-        that of the Hessian. The eigenvalues come from four Lanczos steps from the
-        eigenvectors of the time before.
+        that of the Hessian. The eigenvalues come from two Lanczos steps from the
+        eigenvectors of the time before, and at the first look from four steps from the
+        gradients.
     exponent : float, default=1.0
         How far the weights even curvature out; 0 is ``Equal``.
     update_every : int, default=250
@@ -64,7 +65,7 @@ class Curvature(TaskWeighting):
     ``Fixed`` weights from these norms are the baseline to compare with. Curvature is
     that of the network in evaluation mode; heads receive weighted gradients. A look at
     the trace costs ``n_batches * n_probes`` gradients of each task, so that the
-    defaults make a training of 12 tasks 5 to 9 % longer; eigenvalues cost about ten
+    defaults make a training of 12 tasks 5 to 9 % longer; eigenvalues cost about five
     times as much, and want a larger ``update_every``.
 
     References

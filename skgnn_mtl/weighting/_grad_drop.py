@@ -68,15 +68,16 @@ class GradDrop(JacobianAggregation):
         # What is made on the way is as large as the gradients: a CPU does it in cache.
         width = _BLOCK if jacobian.device.type == "cpu" else max(p, 1)
         blocks = zip(jacobian.split(width, dim=1), draws.split(width), strict=True)
-        return torch.cat([_combine(block, leak, U) for block, U in blocks])
+        sums = torch.stack([torch.ones_like(leak), 1.0 - leak])
+        return torch.cat([_combine(block, sums, U) for block, U in blocks])
 
 
-def _combine(J: Tensor, leak: Tensor, U: Tensor) -> Tensor:
-    """Choose a sign in each column of (t, n), by draws (n,)."""
-    positive = J.clamp(min=0.0)
-    total, size = J.sum(dim=0), positive.sum(dim=0)
-    size = 2.0 * size - total  # the sum of moduli
-    P = 0.5 * (1.0 + total / torch.where(size > 0, size, 1.0))
-    up = (1.0 - leak) @ positive
-    down = (1.0 - leak) @ J - up
-    return leak @ J + torch.where(P > U, up, down)
+def _combine(J: Tensor, sums: Tensor, U: Tensor) -> Tensor:
+    """Choose a sign in each column of (t, n), by draws (n,).
+
+    The rows of ``sums`` (2, t) add all of every gradient, and what is not exempt of it.
+    """
+    (total, whole), (positive, up) = sums @ J, sums @ J.clamp(min=0.0)
+    # U < P, times the sum of moduli: that sum may be zero.
+    chosen = positive > U * (2.0 * positive - total)
+    return (total - whole) + torch.where(chosen, up, whole - up)

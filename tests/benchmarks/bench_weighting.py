@@ -5,11 +5,12 @@
 One model (GIN, about 1e6 shared parameters, batches of 64 molecules), one process. In
 each round every way of stepping is timed once, in turn, on the same batches; the median
 over rounds of its ratio to the plain step (forward, one backward of the summed losses,
-AdamW) of the same round is reported. The other sides:
+AdamW) of the same round is reported. One thread is timed by the CPU time of the
+process, which neighbours on the machine disturb least. The other sides:
 
 * TorchJD's ``mtl_backward`` from the representation, one task at a time (its fastest on
-  a CPU; all at once it cannot pass the sums over neighbours), with its UPGrad or, where
-  quadprog is missing, ConFIG;
+  a CPU; all at once it cannot pass the sums over neighbours), with its UPGrad, which
+  needs qpsolvers and quadprog;
 * a loop in the manner of LibMTL: one ``backward`` a task through the heads, gradients
   copied parameter by parameter into a new (tasks, parameters) matrix, whose weighted
   rows are added one by one.
@@ -114,11 +115,7 @@ class TorchJD(Side):
         super().__init__(schema, n_tasks)
         from torchjd import aggregation, autojac
 
-        self.autojac = autojac
-        try:
-            self.aggregator = aggregation.UPGrad()
-        except ImportError:
-            self.aggregator = aggregation.ConFIG()
+        self.autojac, self.aggregator = autojac, aggregation.UPGrad()
         # It wants one head a task instead of a fused one.
         width = self.model.heads.in_features
         self.heads = [torch.nn.Linear(width, 1) for _ in range(n_tasks)]
@@ -178,6 +175,8 @@ def time_steps(n_tasks: int, n_rounds: int, only: list[str] | None) -> pd.DataFr
         f"{flat_size(shared_parameters(contestants['plain'].model)):,} shared "
         f"parameters, {n_tasks} tasks, batches of {BATCH}"
     )
+    one_thread = torch.get_num_threads() == 1
+    clock = time.process_time if one_thread else time.perf_counter
     rows = []
     for k in range(n_rounds + 1):
         # Ten steps for what acts every tenth step, else one.
@@ -188,10 +187,10 @@ def time_steps(n_tasks: int, n_rounds: int, only: list[str] | None) -> pd.DataFr
         seconds = {}
         for name, side in contestants.items():
             some = batches if "every" in name or name == "plain" else batches[:2]
-            start = time.perf_counter()
+            start = clock()
             for graphs, labels in some:
                 side(graphs, labels)
-            seconds[name] = (time.perf_counter() - start) / len(some)
+            seconds[name] = (clock() - start) / len(some)
         if k:  # the first round fills caches
             rows.append(seconds)
     table = pd.DataFrame(rows)

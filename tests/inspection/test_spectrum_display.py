@@ -1,5 +1,7 @@
 """Every kind of picture is drawn, with what a reader needs."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -56,11 +58,54 @@ def test_history(fitted):
     display = HessianSpectrumDisplay.from_spectrum(
         fitted[0].hessian_spectrum_path_, kind="history"
     )
-    assert [ax.get_xlabel() for ax in display.axes_] == ["epoch", "epoch"]
+    assert [ax.get_title() for ax in display.axes_] == ["task_0", "task_1", "task_2"]
+    for ax in display.axes_:
+        assert ax.get_xlabel() == "epoch"
+        assert ax.get_yscale() == "log"
+    words = [text.get_text() for text in display.figure_.findobj(mpl.text.Text)]
+    assert any("two standard errors" in word for word in words)
     with pytest.raises(ValueError, match="several spectra"):
         HessianSpectrumDisplay.from_spectrum(
             fitted[0].hessian_spectrum_, kind="history"
         )
+
+
+@pytest.mark.parametrize("kind", ["trace", "history"])
+def test_bars_below_zero_are_cut_at_the_edge_and_marked(fitted, kind):
+    """Whatever is known badly neither rules the axis nor vanishes from it."""
+    trace, sem = np.array([10.0, 2.0, -1.0]), np.array([1.0, 50.0, 4.0])
+    path = [
+        replace(s, trace=trace, trace_sem=sem) for s in fitted[0].hessian_spectrum_path_
+    ]
+    display = HessianSpectrumDisplay.from_spectrum(path, kind=kind)
+    axes = display.axes_[1:2] if kind == "trace" else display.axes_
+    arrow, axis = ("<", "x") if kind == "trace" else ("v", "y")
+    assert all(getattr(ax, f"get_{axis}scale")() == "log" for ax in axes)
+    lines = [line for ax in axes for line in ax.get_lines()]
+    arrows = [len(line.get_xdata()) for line in lines if line.get_marker() == arrow]
+    n_bars = 1 if kind == "trace" else len(path)
+    assert sum(arrows) >= 2 * n_bars
+    hollow = [
+        np.asarray(getattr(line, f"get_{axis}data")())
+        for line in lines
+        if line.get_markerfacecolor() == "white"
+    ]
+    low, high = getattr(axes[0], f"get_{axis}lim")()
+    values = np.concatenate(hollow)
+    assert np.isclose(values, 2.0).sum() >= n_bars
+    assert np.isclose(values, low).sum() >= n_bars
+    assert ((low <= values) & (values < high)).all()
+
+
+@pytest.mark.parametrize("kind", ["trace", "history"])
+def test_without_a_positive_value_the_axis_is_linear(fitted, kind):
+    path = [
+        replace(s, trace=-s.trace_sem, eigenvalues=-np.abs(s.eigenvalues))
+        for s in fitted[0].hessian_spectrum_path_
+    ]
+    display = HessianSpectrumDisplay.from_spectrum(path, kind=kind)
+    axis = "x" if kind == "trace" else "y"
+    assert {getattr(ax, f"get_{axis}scale")() for ax in display.axes_} == {"linear"}
 
 
 def test_from_estimator(fitted):

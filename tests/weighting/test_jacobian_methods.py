@@ -33,6 +33,17 @@ def test_signs_are_kept_with_their_probability(leak):
     assert nearest.max() < 1e-12
 
 
+def test_a_wide_matrix_uses_one_draw_a_coordinate_in_their_order():
+    J = torch.randn(3, 40_000, generator=generator(), dtype=torch.float64)
+    J[:, 30_000:30_010] = 0.0
+    result = make(GradDrop, 3).direction(J, generator=generator(1))
+    U = torch.rand(40_000, generator=generator(1), dtype=torch.float64)
+    size = J.abs().sum(dim=0)
+    P = (1 + J.sum(dim=0) / torch.where(size > 0, size, 1.0)) / 2
+    up, down = J.clamp(min=0.0).sum(dim=0), J.clamp(max=0.0).sum(dim=0)
+    torch.testing.assert_close(result, torch.where(P > U, up, down))
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_dual_balancing_follows_its_formula(decay):
     method, Y = make(DBMTL, 3, beta=0.8, beta_decay=decay), 0.0
