@@ -2,6 +2,7 @@
 
 from skgnn_mtl.estimators import (
     GATERegressor,
+    GNNPretrainer,
     MultiTaskGNNClassifier,
     MultiTaskGNNRegressor,
 )
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CifToGraph",
     "GATERegressor",
+    "GNNPretrainer",
     "GraphArray",
     "MultiTaskGNNClassifier",
     "MultiTaskGNNRegressor",

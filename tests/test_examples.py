@@ -38,6 +38,21 @@ def test_quickstart(tmp_path, capsys):
     assert "Parity plot" in capsys.readouterr().out
 
 
+def test_plot_auxiliary(tmp_path, capsys):
+    path = tmp_path / "auxiliary.png"
+    errors, cosines = load("plot_auxiliary").main(
+        n_molecules=500, pretraining_epochs=2, max_epochs=4, n_splits=2, path=path
+    )
+    assert errors.shape == (2, 4)
+    assert np.isfinite(errors).all(axis=None)
+    # Splits, seeds and budget are shared: the ways differ, and in nothing else.
+    assert (errors.nunique(axis=1) == 4).all()
+    assert list(cosines.columns)[-1] == "descriptors"
+    assert cosines.abs().max(axis=None) <= 1.0
+    assert path.stat().st_size > 10_000
+    assert "Losses of the pretraining" in capsys.readouterr().out
+
+
 def test_plot_crystals(tmp_path, capsys):
     pytest.importorskip("gemmi")
     pytest.importorskip("pymatgen.core")

@@ -5,6 +5,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skgnn_mtl import (
     GATERegressor,
+    GNNPretrainer,
     MultiTaskGNNClassifier,
     MultiTaskGNNRegressor,
 )
@@ -63,4 +64,24 @@ def test_classifier(estimator, check):
     ]
 )
 def test_gate(estimator, check):
+    check(estimator)
+
+
+# Rows of a table have no element to guess: what they can be pretrained on is y.
+@parametrize_with_checks(
+    [
+        GNNPretrainer(
+            GIN(width=32, n_layers=1, norm=None), auxiliary_tasks=(), **SETTINGS
+        ),
+        GNNPretrainer(
+            DMPNN(width=32),
+            readout="attention",
+            auxiliary_tasks=(),
+            target_loss="huber",
+            task_weighting="upgrad",
+            **SETTINGS,
+        ),
+    ]
+)
+def test_pretrainer(estimator, check):
     check(estimator)

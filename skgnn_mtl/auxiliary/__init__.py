@@ -8,6 +8,7 @@ from ._base import (
 from ._base import auxiliary_losses as auxiliary_losses
 from ._base import auxiliary_names as auxiliary_names
 from ._context_prediction import ContextPrediction
+from ._denoising import Denoising
 from ._descriptor_prediction import DescriptorPrediction
 from ._edge_prediction import EdgePrediction
 from ._infomax import Infomax
@@ -17,6 +18,7 @@ __all__ = [
     "AtomMasking",
     "AuxiliaryTask",
     "ContextPrediction",
+    "Denoising",
     "DescriptorPrediction",
     "EdgePrediction",
     "Infomax",

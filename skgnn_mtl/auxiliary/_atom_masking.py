@@ -31,7 +31,7 @@ class AtomMasking(AuxiliaryTask):
     ------
     ValueError
         In ``build``, if the graphs' nodes have no categorical column, or if the encoder
-        does not embed nodes apart from its layers (GIN, GCN, GraphSAGE, GAT do).
+        does not embed nodes apart from its layers (GIN, GCN, GraphSAGE, GAT, CGCNN do).
 
     Notes
     -----
@@ -79,8 +79,8 @@ class AtomMasking(AuxiliaryTask):
         elif not hasattr(encoder.core, "embed_nodes"):
             raise ValueError(
                 f"AtomMasking needs an encoder that embeds nodes apart from its layers "
-                f"(GIN, GCN, GraphSAGE, GAT) for graphs of schema {schema.name!r}, got "
-                f"{encoder!r}."
+                f"(GIN, GCN, GraphSAGE, GAT, CGCNN) for graphs of schema "
+                f"{schema.name!r}, got {encoder!r}."
             )
         else:
             self.vector = nn.Parameter(torch.zeros(encoder.width))

@@ -62,6 +62,11 @@ class PlainPass:
         values = torch.rand(*shape, generator=self.generator, dtype=torch.float64)
         return values.to(self.batch.device)
 
+    def normal(self, *shape: int) -> Tensor:
+        """Draw from the standard normal, in float64, on the device of the batch."""
+        values = torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+        return values.to(self.batch.device)
+
     def first_nodes(self) -> tuple[Tensor, Tensor]:
         """First node and number of nodes of each graph, int64 (n_graphs,)."""
         counts = self.batch.membership.counts

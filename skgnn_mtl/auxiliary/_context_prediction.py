@@ -41,8 +41,8 @@ class ContextPrediction(AuxiliaryTask):
     Raises
     ------
     ValueError
-        In ``build``, if a parameter is no integer >= 1, or if the encoder has no
-        ``n_layers``.
+        In ``build``, if a parameter is no integer >= 1, if the edges are no bonds, or
+        if the encoder has no ``n_layers``.
 
     Notes
     -----
@@ -79,6 +79,11 @@ class ContextPrediction(AuxiliaryTask):
         encoder : encoder
             The built encoder, whose class and width the network has.
         """
+        if not schema.paired_edges:
+            raise ValueError(
+                "ContextPrediction counts bonds between atoms, but the edges of schema "
+                f"{schema.name!r} are not bonds in both directions."
+            )
         core = encoder.core
         if not hasattr(core, "n_layers"):
             raise ValueError(f"ContextPrediction needs n_layers, but got {encoder!r}.")

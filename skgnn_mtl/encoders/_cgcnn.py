@@ -145,8 +145,39 @@ class CGCNN(GraphEncoder):
         states : Tensor of shape (n_nodes, width)
             One row a node.
         """
-        v = self.embedding(self.nodes(batch.node_codes, batch.node_features))
-        u = self.edges(batch)
+        return self.propagate(self.embed_nodes(batch), batch)
+
+    def embed_nodes(self, batch: GraphBatch) -> Tensor:
+        """Embed the columns of the nodes.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        embedded : Tensor of shape (n_nodes, width)
+            What the first layer receives.
+        """
+        return self.embedding(self.nodes(batch.node_codes, batch.node_features))
+
+    def propagate(self, embedded: Tensor, batch: GraphBatch) -> Tensor:
+        """Run the layers on embedded nodes.
+
+        Parameters
+        ----------
+        embedded : Tensor of shape (n_nodes, width)
+            What :meth:`embed_nodes` gives.
+        batch : GraphBatch
+            The graphs.
+
+        Returns
+        -------
+        states : Tensor of shape (n_nodes, width)
+            One row a node.
+        """
+        v, u = embedded, self.edges(batch)
         for layer in self.layers:
             v = self.drop(layer(v, u, batch))
         return v

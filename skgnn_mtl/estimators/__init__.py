@@ -2,6 +2,12 @@
 
 from ._classifier import MultiTaskGNNClassifier
 from ._gate import GATERegressor
+from ._pretrainer import GNNPretrainer
 from ._regressor import MultiTaskGNNRegressor
 
-__all__ = ["GATERegressor", "MultiTaskGNNClassifier", "MultiTaskGNNRegressor"]
+__all__ = [
+    "GATERegressor",
+    "GNNPretrainer",
+    "MultiTaskGNNClassifier",
+    "MultiTaskGNNRegressor",
+]

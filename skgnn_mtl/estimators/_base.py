@@ -87,9 +87,6 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
     }
 
     history_: list[dict]
-    # State that only partial_fit leaves behind.
-    _random_state: np.random.RandomState | None = None
-    _optimizer_state: dict | None = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
@@ -143,10 +140,10 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             check_consistent_length(graphs, groups)
         table = values.reshape(len(values), -1)
         labelled = (weights > 0).any(axis=1)
-        if not labelled.any():
-            raise ValueError("No row of X has a label: there is nothing to fit.")
         if self._learns_from_unlabelled:
             labelled = row_weights > 0
+        if not labelled.any():
+            raise ValueError("No row of X has a label: there is nothing to fit.")
         watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
             rows, valid_rows = np.flatnonzero(labelled), None
@@ -158,19 +155,21 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 self._learn_targets(table[rows], weights[rows])
                 self._build()
                 if getattr(self.module_.encoder, "recalibrate", False):
-                    recalibrate(self.module_.encoder, graphs[rows], self._device())
+                    recalibrate(
+                        self.module_.encoder, _chosen(graphs, rows), self._device()
+                    )
             targets = self._encode_targets(table)
             weights = self._weigh_classes(table, weights)
             train_set = self._training_set(
-                graphs[rows], targets[rows], weights[rows], row_weights[rows]
+                _chosen(graphs, rows), targets[rows], weights[rows], row_weights[rows]
             )
             valid_set = valid_rows
             if valid_rows is not None:
-                valid_set = GraphDataset(
+                valid_set = self._validation_set(
                     *(part[valid_rows] for part in (graphs, targets, weights))
                 )
             self._forget_spectra()
-            spectra = self._spectrum_recorder(graphs[rows], values[rows], seed, partial)
+            spectra = self._spectrum_recorder(graphs, rows, values, seed, partial)
             interrupted = self._train(
                 train_set,
                 valid_set,
@@ -245,6 +244,11 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
     def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
         """Give the training step what it wants to know about each row."""
         return GraphDataset(graphs, targets, weights, self._auxiliary_columns(graphs))
+
+    def _validation_set(self, graphs, targets, weights) -> GraphDataset:
+        # Auxiliary tasks are watched only where there are no others.
+        columns = () if self.n_tasks_ else self._auxiliary_columns(graphs)
+        return GraphDataset(graphs, targets, weights, columns)
 
     def _row_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
         """Weight of each row (n,): 0 if its graph is invalid."""
@@ -456,9 +460,9 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         )
 
     def _watched_tasks(self) -> np.ndarray:
-        """Positions of the target tasks."""
+        """Positions of the target tasks, or of the auxiliary ones if y has none."""
         if self.target_tasks is None:
-            return np.arange(self.n_tasks_)
+            return np.arange(self.n_tasks_ or len(self.auxiliary_tasks))
         chosen = self.target_tasks
         if isinstance(chosen, (str, Integral)):
             chosen = [chosen]
@@ -528,6 +532,11 @@ def _warn_of_weights(encoder: GraphEncoder) -> None:
             UserWarning,
             stacklevel=6,
         )
+
+
+def _chosen(graphs: GraphArray, rows: np.ndarray) -> GraphArray:
+    """Take rows, in order; all of them without a copy, which memory may not hold."""
+    return graphs if len(rows) == len(graphs) else graphs[rows]
 
 
 def _enumerate(rows: np.ndarray, most: int = 10) -> str:

@@ -253,9 +253,17 @@ def _info(estimator, labelled: np.ndarray, dtype: str) -> dict[str, Any]:
             # Kinks have no second derivative: a reader has to know the activation.
             "activation": getattr(encoder, "activation", None),
             "hidden_layers": len(estimator.module_.hidden_dims),
-            "loss": estimator.loss if isinstance(estimator.loss, str) else "callable",
+            "loss": _loss_name(estimator),
         },
     }
+
+
+def _loss_name(estimator) -> str:
+    """Name the loss of an estimator, or those of the columns of a pretrainer."""
+    if hasattr(estimator, "target_losses_"):
+        return ", ".join(sorted(set(estimator.target_losses_)))
+    loss = getattr(estimator, "loss", "logistic")  # a classifier has no choice
+    return loss if isinstance(loss, str) else "callable"
 
 
 # Products with a task's matrix in one look of a weighting at its largest eigenvalue:
@@ -348,7 +356,7 @@ class CurvatureMixin:
         for name in ("hessian_spectrum_", "hessian_spectrum_path_"):
             self.__dict__.pop(name, None)
 
-    def _spectrum_recorder(self, graphs, values, seed: int, partial: bool):
+    def _spectrum_recorder(self, graphs, rows, values, seed: int, partial: bool):
         """Make what takes the spectra of the training rows; None if nobody asked."""
         if partial or self.hessian_spectrum is False:
             return None
@@ -357,6 +365,7 @@ class CurvatureMixin:
             self.hessian_spectrum, name, getattr(self, "loss", None)
         )
         options = {"random_state": seed, "verbose": self.verbose, **options}
+        graphs, values = graphs[rows], values[rows]
         # The targets' table keeps its names.
         given = self._as_given(values.reshape(len(values), -1))
         table = pd.DataFrame(given, columns=self.task_names_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -14,6 +15,10 @@ from ._io import read, write
 
 class PersistenceMixin(ComputeMixin, BaseEstimator):
     """Pickling, ``save`` and ``load``."""
+
+    # State that only partial_fit leaves behind.
+    _random_state: np.random.RandomState | None = None
+    _optimizer_state: dict | None = None
 
     def __getstate__(self):
         state = dict(super().__getstate__())
@@ -58,6 +63,10 @@ class PersistenceMixin(ComputeMixin, BaseEstimator):
             "module": self.module_.state_dict(),
             "task_weighting": self.task_weighting_.state_dict(),
         }
+        if self._optimizer_state is not None:
+            tensors["optimizer"] = self._optimizer_state
+        if self._random_state is not None:
+            tensors["random_state"] = _pack(self._random_state)
         write(path, kind=type(self).__name__, values=values, tensors=tensors)
 
     @classmethod
@@ -73,7 +82,8 @@ class PersistenceMixin(ComputeMixin, BaseEstimator):
         -------
         estimator : estimator of this class
             It predicts as the saved one, and can be trained on with ``warm_start`` or
-            ``partial_fit``.
+            ``partial_fit``. Calls of the latter go on exactly as in the saved one:
+            optimizer and random generator are in the file.
 
         Raises
         ------
@@ -89,7 +99,27 @@ class PersistenceMixin(ComputeMixin, BaseEstimator):
         estimator.module_.load_state_dict(tensors["module"])
         estimator.module_.eval()
         estimator.task_weighting_.load_state_dict(tensors["task_weighting"])
+        if "optimizer" in tensors:
+            estimator._optimizer_state = tensors["optimizer"]
+        if "random_state" in tensors:
+            estimator._random_state = _unpack(tensors["random_state"])
         return estimator
+
+
+def _pack(source: np.random.RandomState) -> dict:
+    """Express the state of a generator in what a safe file may hold."""
+    state: dict = dict(source.get_state(legacy=False))
+    state["key"] = torch.from_numpy(state["state"]["key"].astype(np.int64))
+    state["pos"] = state.pop("state")["pos"]
+    return state
+
+
+def _unpack(packed: dict) -> np.random.RandomState:
+    source = np.random.RandomState()
+    state = {"key": packed["key"].numpy().astype(np.uint32), "pos": packed["pos"]}
+    names = ("bit_generator", "has_gauss", "gauss")
+    source.set_state({"state": state, **{name: packed[name] for name in names}})
+    return source
 
 
 def _on_accelerator(module: torch.nn.Module) -> bool:

@@ -103,7 +103,25 @@ class GraphBatch:
         batch : GraphBatch
             A new batch that shares all else.
         """
-        batch = replace(self, node_codes=node_codes)
+        return self._with(node_codes=node_codes)
+
+    def with_edge_features(self, edge_features: Tensor) -> GraphBatch:
+        """Give the same graphs with other continuous columns of the edges.
+
+        Parameters
+        ----------
+        edge_features : Tensor of shape (n_edges, n_columns)
+            The columns.
+
+        Returns
+        -------
+        batch : GraphBatch
+            A new batch that shares all else.
+        """
+        return self._with(edge_features=edge_features)
+
+    def _with(self, **columns: Tensor) -> GraphBatch:
+        batch = replace(self, **columns)
         # The incidences do not depend on columns, and have been sorted already.
         known = ("source", "target", "membership")
         vars(batch).update({k: v for k, v in vars(self).items() if k in known})

@@ -80,13 +80,12 @@ class TaskPass:
         """
         n_tasks = self.slopes.shape[1]
         weights = weights.to(self.slopes)
-        return [
-            (self.outputs, self.slopes * weights[:n_tasks]),
-            *(
-                (loss, weight)
-                for loss, weight in zip(self.auxiliary, weights[n_tasks:], strict=True)
-                if loss is not None
-            ),
+        # Without a task of y the heads need no way back.
+        plain = [(self.outputs, self.slopes * weights[:n_tasks])] if n_tasks else []
+        return plain + [
+            (loss, weight)
+            for loss, weight in zip(self.auxiliary, weights[n_tasks:], strict=True)
+            if loss is not None
         ]
 
 
@@ -147,6 +146,15 @@ def forward_pass(
     with frozen_statistics(model):
         extra = auxiliary_losses(model.tasks(), seen, labels[2:])
     return z, model.heads(z), extra
+
+
+def auxiliary_pass(
+    model: MultiTaskModel, graphs: GraphBatch, labels: Labels, draws: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Detached losses (n_auxiliary,) of the auxiliary tasks alone, and their graphs."""
+    z, _, extra = forward_pass(model, graphs, labels, draws)
+    counts = [0.0 if x is None else len(graphs) for x in extra]
+    return with_auxiliary(z.new_zeros(0), extra), z.new_tensor(counts)
 
 
 def with_auxiliary(losses: Tensor, extra: Sequence[Tensor | None]) -> Tensor:

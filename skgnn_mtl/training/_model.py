@@ -57,7 +57,7 @@ class MultiTaskModel(nn.Module):
         for wide, narrow in pairwise(widths):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
-        self.heads = nn.Linear(widths[-1], n_tasks)
+        self.heads = _linear(widths[-1], n_tasks)
         for task in auxiliary:
             task.build(schema, encoder)
         self.auxiliary = nn.ModuleList(auxiliary)
@@ -91,6 +91,16 @@ class MultiTaskModel(nn.Module):
     def forward(self, batch: GraphBatch) -> Tensor:
         """Standardised predictions, shape (n_graphs, n_tasks)."""
         return self.heads(self.represent(batch))
+
+
+def _linear(width: int, n_tasks: int) -> nn.Linear:
+    """Linear heads; none for self-supervised training, which torch would warn of."""
+    heads = nn.Linear(width, n_tasks or 1)
+    if not n_tasks:
+        heads.out_features = 0
+        heads.weight = nn.Parameter(heads.weight.detach()[:0])
+        heads.bias = nn.Parameter(heads.bias.detach()[:0])
+    return heads
 
 
 class _Activation(nn.Module):

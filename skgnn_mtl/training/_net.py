@@ -202,6 +202,12 @@ class _Recorder(Callback):
             values, labelled = _means(self._sums[training])
             if not training:
                 labelled &= np.isin(np.arange(len(values)), self.watched)
+            if not labelled.any():
+                raise ValueError(
+                    f"No batch of the {prefix} rows had anything to learn from: "
+                    f"{self.task_names[: len(values)]} lack labels, or need larger "
+                    "batches or other graphs."
+                )
             record[f"{prefix}_loss"] = float(values[labelled].mean())
             record[f"{prefix}_losses"] = self._by_task(values)
             net.history.record(f"{prefix}_loss", record[f"{prefix}_loss"])
@@ -295,7 +301,10 @@ def _check_finite(
     """Refuse a model that its last step, after the last loss, has broken."""
     graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))
     with torch.inference_mode():
-        outputs = model.eval()(graphs.to(device))
+        graphs = graphs.to(device)
+        outputs = model.eval()(graphs)
+        if not outputs.shape[1]:  # self-supervised
+            outputs = model.embed(graphs)
     if not bool(torch.isfinite(outputs).all()):
         raise FloatingPointError(
             "The predictions became infinite in the last step of an epoch. Lower lr or "

@@ -27,7 +27,7 @@ from ._curvature import (
     check_convex,
     gauss_newton_diagonals,
 )
-from ._jacobian import forward_pass, task_pass, with_auxiliary
+from ._jacobian import auxiliary_pass, forward_pass, task_pass, with_auxiliary
 from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
@@ -122,7 +122,13 @@ class TrainingStep:
     def losses(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> tuple[Tensor, Tensor]:
-        """Losses and label weights of the tasks of y; tensors of shape (n_tasks,)."""
+        """Losses and label weights of the tasks of y, or else of the auxiliary tasks.
+
+        Tensors of shape (n_tasks,) or (n_auxiliary,). The draws of auxiliary tasks are
+        the same for every call: epochs are compared by the same masks.
+        """
+        if not labels[0].shape[1]:
+            return auxiliary_pass(model, graphs, labels, torch.Generator())
         targets, weights = (part.to(graphs.device) for part in labels[:2])
         return task_losses(model(graphs), targets, weights, self.loss)
 
@@ -145,7 +151,7 @@ class TrainingStep:
         record : StepRecord
             Losses and weights.
         """
-        self.begun = True
+        begun, self.begun = self.begun, True
         if self.looks_back:
             self._random_state = random_state(graphs.device)
             self._draws = self.draws.get_state() if self.draws else torch.empty(0)
@@ -160,6 +166,9 @@ class TrainingStep:
             ]
         )
         tasks = present.nonzero()[:, 0]
+        if not len(tasks):  # the optimizer finds no gradient
+            self.begun = begun
+            return StepRecord(losses, mass, torch.zeros_like(losses), present)
         if self._surgery is None:
             weights = self._loss_weights(losses, mass, tasks)
             tensors, cotangents = zip(*result.seeds(weights), strict=True)
@@ -226,6 +235,8 @@ class TrainingStep:
 
     def after_step(self, model, graphs, labels, record: StepRecord) -> None:
         """Show the weighting what the optimizer's step did to the batch's losses."""
+        if not bool(record.present.any()):
+            return
         if self.draws is not None:  # the same masks again
             now = self.draws.get_state()
             self.draws.set_state(self._draws)

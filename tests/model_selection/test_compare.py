@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.metrics import delta_m
 from skgnn_mtl.model_selection import SingleTaskComparison, compare_with_single_task
@@ -126,3 +126,21 @@ def test_bad_input_is_refused(data):
         compare_with_single_task(Constant(), X, y["a"])
     with pytest.raises(ValueError, match="metric must be"):
         compare_with_single_task(Constant(), X, y, metric="r2")
+
+
+def test_a_classifier_is_compared_by_its_mistakes(data):
+    X, y = data
+    labels = (y > y.median()).astype(float).where(y.notna())
+    model = MultiTaskGNNClassifier(
+        GIN(width=8, n_layers=1, norm=None), lr=1e-2, max_epochs=20, device="cpu"
+    )
+    comparison = compare_with_single_task(model, X, labels, cv=KFold(2))
+    table = comparison.summary()
+    assert list(table.index) == ["a", "b", "c"]
+    assert np.isfinite(comparison.delta_m)
+    train, test = next(KFold(2).split(X))
+    alone = model.set_params(random_state=0).fit(X[train], labels.iloc[train][["a"]])
+    wrong = (alone.predict(X[test]) != labels.iloc[test][["a"]]).mean().item()
+    errors = comparison.errors.query("task == 'a' and fold == 0")
+    single = errors.loc[errors["model"] == "single-task", "error"].item()
+    assert single == pytest.approx(wrong)

@@ -331,20 +331,6 @@ def test_one_scaffold_cannot_be_split():
         ScaffoldSplit(on_error="nan").parts([None, "C1CC"])
 
 
-@pytest.mark.parametrize(
-    ("file", "column", "counts"),
-    [
-        ("sider.csv.gz", "smiles", [1141, 143, 143]),
-        ("clintox.csv.gz", "smiles", [1184, 148, 148]),
-        ("SAMPL.csv", "smiles", [513, 64, 65]),
-    ],
-)
-def test_published_counts(shared_data, file, column, counts):
-    X = pd.read_csv(shared_data / file)[column]
-    parts = ScaffoldSplit(on_error="nan").parts(X)
-    assert [len(part) for part in parts] == counts
-
-
 # -- scaffold_train_test_split --------------------------------------------------------
 
 
