@@ -12,9 +12,10 @@ spectra as npz beside them; runs that are there already are skipped, so the scri
 be stopped and started again. ``--rates 1e-3 3e-3 1e-2`` chooses the learning rate of
 the equally weighted network, of each single-task network and of each rule from one
 grid: by the error on the last fifth of the training rows after training on the others,
-in the first seed only. The scores are kept in ``rates.csv``. ``plot_curvature_qm8.py``
-and ``plot_curvature_materials.py`` run it small and draw what it found; the definitions
-are in ``docs/benchmarks/curvature.rst``.
+in the first seed only. The scores are kept in ``rates.csv``, and in ``exponents.csv``
+those of constant weights, powers of the trace, which are chosen alike.
+``plot_curvature_qm8.py`` and ``plot_curvature_materials.py`` run it small and draw what
+it found; the definitions are in ``docs/benchmarks/curvature.rst``.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ def materials(cifs, y):
     return cifs[labelled], table[labelled]
 
 
+# Of the trace, for tuned constants: 0 are equal weights, -1 the inverse.
+EXPONENTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 # Weightings need the spectra of the multi-task run.
 PARTS = ("multi_task", "single_tasks", "controls", "weightings")
 
@@ -108,8 +111,9 @@ PARTS = ("multi_task", "single_tasks", "controls", "weightings")
 class Study:
     """All runs of all seeds; each is skipped if its rows are there."""
 
-    def __init__(self, X, y, folder, setting: Setting) -> None:
+    def __init__(self, X, y, folder, setting: Setting, skip=()) -> None:
         self.X, self.y, self.setting = X, y, setting
+        self.skip = skip  # rules of weighting to leave out
         width, depth = setting.width, setting.n_layers
         # Both have smooth activations: kinks have no second derivative.
         self.encoder = (
@@ -148,30 +152,33 @@ class Study:
     # -- learning rates -----------------------------------------------------------
 
     def rate(self, run: str, seed: int, y, **changes) -> float:
-        """Learning rate of a run: the one with the smallest error on validation rows.
-
-        It is chosen in the first seed that asks, and kept for the others.
-        """
+        """Learning rate of a run."""
         rates = self.setting.rates
         if not rates:
             return 2e-3
-        n = int(0.8 * self.setting.n_train)
-        for rate in rates:
-            known = self.scores(run)
-            if rate in known.index:
-                continue
-            estimator = self.estimator(seed, lr=rate, **changes)
-            score = self.score(estimator, y.iloc[: self.setting.n_train], n)
-            row = {"run": run, "seed": seed, "rate": rate, "score": score}
-            self.append("rates", pd.DataFrame([row]))
-        return float(self.scores(run)[list(rates)].idxmin())
+        made = {rate: self.estimator(seed, lr=rate, **changes) for rate in rates}
+        return self.best("rate", run, seed, made, y)
 
-    def scores(self, run: str) -> pd.Series:
-        """Errors on the validation rows by rate, as far as they are known."""
-        table = self.table("rates")
+    def best(self, what: str, run: str, seed: int, estimators: dict, y) -> float:
+        """The key of the estimator with the smallest error on validation rows.
+
+        It is chosen in the first seed that asks, and kept for the others.
+        """
+        n = int(0.8 * self.setting.n_train)
+        for value, estimator in estimators.items():
+            if value in self.scores(what, run).index:
+                continue
+            score = self.score(estimator, y.iloc[: self.setting.n_train], n)
+            row = {"run": run, "seed": seed, what: value, "score": score}
+            self.append(f"{what}s", pd.DataFrame([row]))
+        return float(self.scores(what, run)[list(estimators)].idxmin())
+
+    def scores(self, what: str, run: str) -> pd.Series:
+        """Errors on the validation rows by rate or exponent, so far as known."""
+        table = self.table(f"{what}s")
         if not len(table):
             return pd.Series(dtype=float)
-        return table[table.run == run].set_index("rate")["score"]
+        return table[table.run == run].set_index(what)["score"]
 
     def score(self, estimator, y, n: int) -> float:
         """Train on the first n rows; mean over tasks of error / deviation on the rest.
@@ -317,7 +324,18 @@ class Study:
         mine = (spectra.run == "multi-task") & (spectra.seed == seed)
         last = spectra[mine & (spectra.matrix == "ggn") & (spectra.fraction == 1.0)]
         last = last.set_index("task").loc[list(self.y.columns)]
+        tuned = "weights: tuned power of trace"
+        constants = {
+            exponent: Fixed((last["trace"] ** exponent).to_numpy(), rescale="mean1")
+            for exponent in EXPONENTS
+        }
+        lr = self.rate("multi-task", seed, self.y)
+        made = {
+            exponent: self.estimator(seed, lr, task_weighting=rule)
+            for exponent, rule in constants.items()
+        }
         rules = {
+            tuned: constants[self.best("exponent", tuned, seed, made, self.y)],
             "weights: uncertainty": "uncertainty",
             "weights: scale-invariant": "scaleinvariant",
             "weights: 1 / trace": Fixed(
@@ -343,7 +361,7 @@ class Study:
             },
         }
         for run, rule in rules.items():
-            if self.done(run, seed):
+            if self.done(run, seed) or run in self.skip:
                 continue
             lr = self.rate(run, seed, self.y, task_weighting=rule)
             started = time.perf_counter()
@@ -541,16 +559,17 @@ def main() -> None:
         "--rates", type=float, nargs="+", default=[], help="learning rates to try"
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--skip", nargs="+", default=[], help="rules to leave out")
     parser.add_argument("--threads", type=int, default=1)
     arguments = vars(parser.parse_args())
     torch.set_num_threads(arguments.pop("threads"))
     data, folder = arguments.pop("data"), arguments.pop("folder")
     home, seeds = arguments.pop("data_home"), arguments.pop("seeds")
-    parts = arguments.pop("parts")
+    parts, skip = arguments.pop("parts"), arguments.pop("skip")
     lists = {name: tuple(arguments[name]) for name in ("at", "rates")}
     setting = Setting(**{**arguments, **lists})
     X, y = load(data, setting, home)
-    study = Study(X, y, folder, setting)
+    study = Study(X, y, folder, setting, skip)
     for seed in seeds:
         study.run(seed, parts)
         print(f"seed {seed} done", flush=True)
