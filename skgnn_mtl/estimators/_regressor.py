@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -420,9 +421,28 @@ callable, default="cosine"
         """Learn mean and scale of each task over its labelled, weighted rows."""
         self.target_mean_ = np.zeros(self.n_tasks_)
         self.target_scale_ = np.ones(self.n_tasks_)
-        if not self.normalize_targets:
+        mean, scale = mean_and_scale(table, weights)
+        if self.normalize_targets:
+            self.target_mean_, self.target_scale_ = mean, scale
+        else:
+            self._warn_of_scales(scale)
+
+    def _warn_of_scales(self, scale: np.ndarray) -> None:
+        """Warn of units that a method which compares gradients would see."""
+        if self.n_tasks_ + len(self.auxiliary_tasks) == 1:
             return
-        self.target_mean_, self.target_scale_ = mean_and_scale(table, weights)
+        if not self._resolve_weighting().compares_norms:
+            return
+        odd = [t for t in self._watched_tasks().tolist() if not 0.1 <= scale[t] <= 10]
+        if odd:
+            named = ", ".join(f"{self.task_names_[t]!r} ({scale[t]:.3g})" for t in odd)
+            warnings.warn(
+                f"task_weighting={self.task_weighting!r} compares auxiliary gradients "
+                "with those of the targets, whose standard deviations are far from 1: "
+                f"{named}. Set normalize_targets=True.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _encode_targets(self, table: np.ndarray) -> np.ndarray:
         return (table - self.target_mean_) / self.target_scale_

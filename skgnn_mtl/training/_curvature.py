@@ -11,8 +11,7 @@ products of a training step: with signs :math:`\epsilon` drawn for the graphs an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from skgnn_mtl.weighting import Curvature
 from ._jacobian import fill_jacobian, flat_size, shared_parameters, task_pass
 from ._loss import Loss
 from ._model import MultiTaskModel
+from ._replay import evaluating
 
 Batches = list[tuple[GraphBatch, tuple[Tensor, Tensor]]]
 # (statistic, model, loss, batches, vectors or None) -> largest eigenvalue of each task
@@ -89,7 +89,7 @@ class CurvatureProbe:
         """
         self._batches.append((graphs, labels))
         if self._n_steps and self._n_steps % self.weighting.update_every == 0:
-            with _evaluating(model):
+            with evaluating(model):
                 values = self._statistics(model, list(self._batches))
             tasks = values.isfinite().nonzero()[:, 0]
             self.weighting(values[tasks], tasks)
@@ -187,13 +187,3 @@ def _check_convex(loss: Loss, weighting: Curvature) -> None:
         f"but that of this one is {found} (loss='absolute_error'?). Use "
         "statistic='hessian_max', or another loss."
     )
-
-
-@contextmanager
-def _evaluating(model: MultiTaskModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
