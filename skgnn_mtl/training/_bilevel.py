@@ -65,13 +65,14 @@ class Entries:
 
     Parameters
     ----------
-    losses : Tensor of shape (k,)
-        Losses of the entries that a batch has.
+    losses : list of Tensor of shape ()
+        Losses of the k entries that a batch has; in one tensor they would share a
+        graph, and each gradient would walk through all of it.
     places : Tensor of int64 of shape (k,), on the CPU
         0 for the pooled target, 1 + i for task i.
     """
 
-    losses: Tensor
+    losses: list[Tensor]
     places: Tensor
 
 
@@ -200,7 +201,7 @@ class OuterLoop:
             places.append(1 + task)
         if not values:
             return None
-        return Entries(torch.stack(values), torch.tensor(places))
+        return Entries(values, torch.tensor(places))
 
     def _hypergradient(self, entries: Entries, shared: list, g: Tensor) -> Tensor:
         if not self.weighting.uses_hessian:
@@ -329,7 +330,7 @@ def held_out_gradient(
 
 
 def neumann_series(
-    losses: Tensor,
+    losses: Sequence[Tensor],
     weights: Tensor,
     parameters: Sequence[Tensor],
     vector: Sequence[Tensor],
@@ -342,7 +343,7 @@ def neumann_series(
 
     Parameters
     ----------
-    losses : Tensor of shape (k,)
+    losses : sequence of k Tensors of shape ()
         Losses, with their graph.
     weights : Tensor of shape (k,)
         Their weights.
@@ -364,7 +365,10 @@ def neumann_series(
     """
     weights = weights.detach().requires_grad_()
     slopes = torch.autograd.grad(
-        weights @ losses, parameters, create_graph=True, materialize_grads=True
+        weights @ torch.stack(list(losses)),
+        parameters,
+        create_graph=True,
+        materialize_grads=True,
     )
     # Of parameters that no loss depends on, the slopes are constant zeros.
     used = [slope.requires_grad for slope in slopes]
@@ -394,7 +398,7 @@ def _length(parts: Sequence[Tensor]) -> float:
     return float(torch.cat([part.reshape(-1) for part in parts]).norm())
 
 
-def _rows(losses: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def _rows(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
     """Gradients of the losses, one a row (k, p)."""
-    rows = [gradients([(x, torch.ones_like(x))], parameters) for x in losses.unbind()]
+    rows = [gradients([(x, torch.ones_like(x))], parameters) for x in losses]
     return torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
