@@ -367,7 +367,7 @@ def hold_out(part: HeldOut, weights, groups, rows, seed: int):
             "none."
         )
     # The cut moves to the border of a group, and leaves one on either side.
-    fits = sizes.cumsum() <= (1 - part.fraction) * len(labelled)
+    fits = sizes.cumsum() <= (1 - part.fraction) * len(labelled) + 1e-9
     n_kept = int(np.clip(fits.sum(), 1, len(order) - 1))
     is_held = np.isin(groups, order[n_kept:])
     return rows[~is_held[rows]], labelled[is_held[labelled]]

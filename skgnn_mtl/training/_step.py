@@ -320,4 +320,4 @@ class TrainingStep:
         if self._probe is not None:
             self._probe.vectors = state["vectors"]
         if self._outer is not None:
-            self._outer.age = state["outer_age"]
+            self._outer.age = state.get("outer_age", 0)

@@ -39,7 +39,8 @@ class BLO(LossWeighting):
         How a step combines the gradients; None is the weighted sum. With
         :class:`RCGrad` the auxiliary tasks go along
         :math:`(\rho_i + w_i) P_i / 2`, where :math:`P_i` is the turned or projected
-        gradient; then :math:`w_i` has at most the value 1, and :math:`w_0` no meaning.
+        gradient; then :math:`w_i` is at most 1, and :math:`w_0` has no meaning. Its
+        own ``pool``, ``norm``, ``every``, ``fraction`` and ``split`` are not used.
     mode : {"consistent", "intended", "released"}, default="consistent"
         With ``inner``. "consistent" learns by the derivative of the step that is made,
         :math:`h_i = -g_v^\top P_i / 2`, without the Hessian. The others project,

@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -13,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.estimators._inputs import hold_out
+from skgnn_mtl.model_selection import ScaffoldSplit, scaffold_groups
 from skgnn_mtl.weighting import BLO, GNS, Equal, Fixed, HeldOut, RCGrad
 
 # Hessians of networks are indefinite: some term will be longer than the first.
@@ -99,6 +101,18 @@ def test_the_tail_is_whole_groups_the_smallest_and_earliest():
     rows, held = hold_out(part, weights, groups, np.arange(10), seed=0)
     assert rows.tolist() == [0, 1, 2, 3]
     assert set(held) == set(range(4, 10))
+
+
+def test_published_counts(shared_data):
+    """Of SIDER 912 of 1141 training rows are left, and 229 rare scaffolds judge."""
+    X = pd.read_csv(shared_data / "sider.csv.gz")["smiles"]
+    train, *_ = ScaffoldSplit().parts(X)
+    groups = scaffold_groups(X, chirality=True, acyclic="one")
+    part = HeldOut(10, 0.2, "tail")
+    weights = np.ones((len(X), 1))
+    rows, held = hold_out(part, weights, groups, np.sort(train), seed=0)
+    assert (len(rows), len(held)) == (912, 229)
+    assert np.unique(groups[held], return_counts=True)[1].max() == 1
 
 
 @pytest.mark.parametrize("split", ["tail", "random"])
