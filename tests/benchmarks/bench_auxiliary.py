@@ -150,9 +150,9 @@ def outer_rows(name, data, n_rounds, sizes):
             contestants[f"outer step: {label}, {size} rows held out"] = one
     ratios = {label: [] for label in contestants}
     for _ in range(n_rounds):
-        batch = data.__getitems__(rng.integers(0, len(data), BATCH))
         for label, one in contestants.items():
             start = time.process_time()
+            batch = data.__getitems__(rng.integers(0, len(data), BATCH))
             plain.run(*batch)
             middle = time.process_time()
             one.step.after_step(one.model, *batch, None)
