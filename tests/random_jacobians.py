@@ -8,6 +8,7 @@ import torch
 from skgnn_mtl import weighting
 from skgnn_mtl._component import part_names
 from skgnn_mtl.weighting import (
+    BLO,
     Curvature,
     Fixed,
     GramianWeighting,
@@ -21,7 +22,7 @@ GRAMIAN_METHODS = part_names(weighting, GramianWeighting)
 JACOBIAN_METHODS = part_names(weighting, JacobianAggregation)
 METHODS = part_names(weighting, TaskWeighting)
 # Methods for which one task, the first by default, is the target.
-ANCHORED = ["anchoredpcgrad", "gcs", "gns", "rcgrad"]
+ANCHORED = ["anchoredpcgrad", "blo", "gcs", "gns", "rcgrad"]
 
 
 def random_jacobian(n_tasks=3, rank=None, decades=1.0, seed=0, n_parameters=30):
@@ -51,6 +52,8 @@ def make(cls, n_tasks, **parameters):
     """Build a method for some tasks."""
     if cls is Fixed:
         parameters.setdefault("weights", np.ones(n_tasks))
+    if cls is BLO:
+        parameters.setdefault("weight_init", 0.5)
     method = cls(**parameters)
     method.build(n_tasks)
     return method

@@ -36,6 +36,7 @@ from skgnn_mtl.training import (
     OPTIMIZERS,
     SCHEDULES,
     AlignmentStep,
+    HeldOutRows,
     Loss,
     MultiTaskModel,
     TrainingOptions,
@@ -47,7 +48,7 @@ from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
 from ._compute import limited_threads
 from ._curvature import CurvatureMixin, check_options, largest_eigenvalues
-from ._inputs import check_labels, read_graphs, split_validation
+from ._inputs import check_labels, hold_out, read_graphs, split_validation
 from ._persistence import PersistenceMixin
 
 _MAX_SEED = 2**31 - 1
@@ -87,6 +88,8 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
     }
 
     history_: list[dict]
+    # One for all continuations of a fit, so that held-out rows stay held out.
+    _held_out_seed: int | None = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
@@ -152,12 +155,14 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                     graphs, values, weights, groups, labelled, seed
                 )
             if not resume:
+                self._held_out_seed = None
                 self._learn_targets(table[rows], weights[rows])
                 self._build()
                 if getattr(self.module_.encoder, "recalibrate", False):
                     recalibrate(
                         self.module_.encoder, _chosen(graphs, rows), self._device()
                     )
+            rows, held_out = self._hold_out(weights, groups, rows, watched, seed)
             targets = self._encode_targets(table)
             weights = self._weigh_classes(table, weights)
             train_set = self._training_set(
@@ -168,6 +173,12 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 valid_set = self._validation_set(
                     *(part[valid_rows] for part in (graphs, targets, weights))
                 )
+            judges = None
+            if held_out is not None:
+                parts = (part[held_out] for part in (graphs, targets, weights))
+                judges = HeldOutRows(
+                    train_set, GraphDataset(*parts), int(self.batch_size), seed
+                )
             self._forget_spectra()
             spectra = self._spectrum_recorder(graphs, rows, values, seed, partial)
             interrupted = self._train(
@@ -175,6 +186,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 valid_set,
                 watched,
                 seed,
+                judges,
                 resume=resume,
                 partial=partial,
                 observer=spectra,
@@ -303,12 +315,29 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             check_labels(weights[rows], self.task_names_, where)
         return parts
 
+    def _hold_out(self, weights, groups, rows, watched, seed: int):
+        """Training rows, and those of them that a weighting wants to be judged by."""
+        part = self.task_weighting_.held_out
+        self.__dict__.pop("held_out_rows_", None)
+        n_entries = self.n_tasks_ + len(self.auxiliary_names_)
+        if part is None or n_entries == len(watched):
+            return rows, None
+        if self._held_out_seed is None:
+            self._held_out_seed = seed
+        rows, held_out = hold_out(
+            part, weights[:, watched], groups, rows, self._held_out_seed
+        )
+        check_labels(weights[rows], self.task_names_, "training (not held-out)")
+        self.held_out_rows_ = held_out
+        return rows, held_out
+
     def _train(
         self,
         train_set,
         valid_set,
         watched,
         seed,
+        judges: HeldOutRows | None,
         *,
         resume: bool,
         partial: bool,
@@ -318,6 +347,8 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         # A continuation, or a single epoch, has no beginning to rise from.
         n_rows = 0 if resume or partial else len(train_set)
         step = self._step(watched, seed, n_rows)
+        if judges is not None and isinstance(step, TrainingStep):
+            step.hold_out(judges)
         try:
             result = train(
                 self.module_,

@@ -51,8 +51,8 @@ default="relu"
         the Gramian or the Jacobian. With a single task all train alike.
     target_tasks : None, str, int or list of these, default=None
         Names or positions of the tasks that count in early stopping and in the
-        "plateau" schedule, and that "gcs", "gns" and "anchoredpcgrad" help with the
-        other tasks; None stands for all.
+        "plateau" schedule, and that "gcs", "gns", "anchoredpcgrad", "rcgrad" and "blo"
+        help with the other tasks; None stands for all.
     auxiliary_tasks : sequence of str or AuxiliaryTask, default=()
         Tasks to train along, which need no labels: names of classes of
         ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
@@ -136,6 +136,9 @@ callable, default="cosine"
         Names of the auxiliary tasks, as in ``history_``.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
+    held_out_rows_ : ndarray of int
+        With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that judge them,
+        and that the network is not trained on.
 
     Notes
     -----
@@ -243,7 +246,8 @@ callable, default="cosine"
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
         groups : array-like of shape (n_samples,), optional
-            Rows of one group stay on one side of the validation split.
+            Rows of one group stay on one side of the validation split, and of that
+            which some task weightings hold out.
 
         Returns
         -------

@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.weighting import HeldOut
 
 
 def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
@@ -315,3 +316,64 @@ def split_validation(validation, X, y, weights, groups, labelled, seed: int):
     is_valid = np.zeros(n, dtype=bool)
     is_valid[picked] = True
     return rows[~is_valid], rows[is_valid]
+
+
+def hold_out(part: HeldOut, weights, groups, rows, seed: int):
+    """Choose training rows that judge a task weighting.
+
+    Parameters
+    ----------
+    part : HeldOut
+        How many, and which.
+    weights : ndarray of shape (n_samples, n_targets)
+        Weights of the targets' labels, 0 where one is missing.
+    groups : array-like of shape (n_samples,) or None
+        Rows of one group stay together.
+    rows : ndarray of int
+        Training rows.
+    seed : int
+        Seed of a random choice.
+
+    Returns
+    -------
+    train_rows, held_out_rows : ndarray of int
+        Positions in increasing order; those held out have a label of a target.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left on one side.
+    """
+    labelled = rows[(weights[rows] > 0).any(axis=1)]
+    if len(labelled) < 2:
+        raise ValueError(
+            f"{len(labelled)} training rows have a label of a target, but at least 2 "
+            "are needed to hold some out."
+        )
+    if groups is None:
+        chosen = np.isin(np.arange(len(weights)), labelled)
+        fraction = min(part.fraction, 1 - 1 / len(labelled))
+        _, held = split_validation(fraction, None, None, weights, None, chosen, seed)
+        return np.setdiff1d(rows, held), np.sort(held)
+    groups = np.asarray(groups)
+    order = _tail_last(groups[labelled])
+    if part.split == "random":
+        order = np.random.default_rng(seed).permutation(order)
+    sizes = np.array([(groups[labelled] == group).sum() for group in order])
+    if len(order) < 2:
+        raise ValueError(
+            f"All {len(labelled)} labelled training rows are of one group, "
+            f"{order[0]!r}, which leaves none to hold out: pass smaller groups, or "
+            "none."
+        )
+    # The cut moves to the border of a group, and leaves one on either side.
+    fits = sizes.cumsum() <= (1 - part.fraction) * len(labelled) + 1e-9
+    n_kept = int(np.clip(fits.sum(), 1, len(order) - 1))
+    is_held = np.isin(groups, order[n_kept:])
+    return rows[~is_held[rows]], labelled[is_held[labelled]]
+
+
+def _tail_last(groups: np.ndarray) -> np.ndarray:
+    """Distinct groups, large ones first, among equals those that begin late."""
+    names, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    return names[np.lexsort([-first, -sizes])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from skgnn_mtl.training import LOSSES, Loss
@@ -40,6 +42,25 @@ class NumericTargetsMixin:
 
     def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
         self.target_mean_, self.target_scale_ = self._scales(table, weights)
+        if not self.normalize_targets:
+            self._warn_of_scales(mean_and_scale(table, weights)[1])
+
+    def _warn_of_scales(self, scale: np.ndarray) -> None:
+        """Warn of units that a method which compares gradients would see."""
+        if self.n_tasks_ + len(self.auxiliary_tasks) == 1:
+            return
+        if not self._resolve_weighting().compares_norms:
+            return
+        odd = [t for t in self._watched_tasks().tolist() if not 0.1 <= scale[t] <= 10]
+        if odd:
+            named = ", ".join(f"{self.task_names_[t]!r} ({scale[t]:.3g})" for t in odd)
+            warnings.warn(
+                f"task_weighting={self.task_weighting!r} compares auxiliary gradients "
+                "with those of the targets, whose standard deviations are far from 1: "
+                f"{named}. Set normalize_targets=True.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _encode_targets(self, table: np.ndarray) -> np.ndarray:
         return (table - self.target_mean_) / self.target_scale_

@@ -364,7 +364,8 @@ callable, default="cosine"
                 "None: without auxiliary_tasks there is nothing else to learn."
             )
         weighting = self._resolve_weighting()
-        if hasattr(weighting, "pool") or isinstance(weighting, Curvature):
+        pools = getattr(weighting, "pool", None) is not None
+        if pools or isinstance(weighting, Curvature):
             raise ValueError(
                 f"task_weighting={weighting!r} looks at the columns of y, but there is "
                 "no y: use another weighting, such as 'equal'."

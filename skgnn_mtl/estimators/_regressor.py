@@ -46,8 +46,8 @@ default="relu"
         the Gramian or the Jacobian. With a single task all train alike.
     target_tasks : None, str, int or list of these, default=None
         Names or positions of the tasks that count in early stopping and in the
-        "plateau" schedule, and that "gcs", "gns" and "anchoredpcgrad" help with the
-        other tasks; None stands for all.
+        "plateau" schedule, and that "gcs", "gns", "anchoredpcgrad", "rcgrad" and "blo"
+        help with the other tasks; None stands for all.
     auxiliary_tasks : sequence of str or AuxiliaryTask, default=()
         Tasks to train along, which need no labels: names of classes of
         ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
@@ -115,12 +115,19 @@ callable, default="cosine"
         One record an epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
         validation rows, ``valid_loss`` (means over tasks); ``train_losses``,
         ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
-        over the batches with the task; dicts by task name); ``absent_share``, how
-        often a task had no label in a batch. Losses are of standardised targets.
+        over the batches with the task; dicts by task name); ``absent_shares``, how
+        often a task was absent from a batch, and their mean ``absent_share``. Losses
+        are of standardised targets.
         Methods that look at gradients add ``conflict_share`` (pairs of tasks with a
         negative inner product), ``norm_ratio`` (longest over shortest gradient) and
         ``solver`` (calls, worst residual, iterations, failures, stationary steps,
         flips); ``Curvature`` adds ``curvature``, its mean curvature of each task.
+        Gradient methods with target tasks add ``target_norm``, the length of the pooled
+        target's gradient, and of each auxiliary task ``norms``, ``cosines`` with the
+        target (means over the looks) and ``conflict_shares`` (looks with a negative
+        cosine); ``RCGrad`` also ``rotation``. ``BLO`` adds ``n_outer_steps`` so far,
+        ``learned_weights`` and ``hypergradients`` of each auxiliary task (the mean h),
+        ``target_hypergradient``, and ``series_ratio`` (last over first term).
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -139,6 +146,9 @@ callable, default="cosine"
         Names of the auxiliary tasks, as in ``history_``.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
+    held_out_rows_ : ndarray of int
+        With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that judge them,
+        and that the network is not trained on.
     hessian_spectrum_ : HessianSpectrum or dict
         With ``hessian_spectrum``; a dict if its option ``parameters`` is one.
     hessian_spectrum_path_ : list of HessianSpectrum
@@ -247,7 +257,8 @@ callable, default="cosine"
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows, in the losses and in the target scales.
         groups : array-like of shape (n_samples,), optional
-            Rows of one group stay on one side of the validation split.
+            Rows of one group stay on one side of the validation split, and of that
+            which some task weightings hold out.
 
         Returns
         -------

@@ -1,5 +1,6 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+from ._bilevel import HeldOutRows
 from ._gate_addition import AdditionModel, CachedDataset
 from ._gate_model import Embedded, GATEModel, TaskLayout
 from ._gate_step import AdditionStep, AlignmentStep, GATEStep
@@ -24,6 +25,7 @@ __all__ = [
     "GATEModel",
     "GATEStep",
     "GATETerms",
+    "HeldOutRows",
     "Loss",
     "MultiTaskModel",
     "TaskLayout",

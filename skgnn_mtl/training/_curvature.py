@@ -11,8 +11,7 @@ products of a training step: with signs :math:`\epsilon` drawn for the graphs an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from skgnn_mtl.weighting import Curvature
 from ._jacobian import fill_jacobian, flat_size, shared_parameters, task_pass
 from ._loss import Loss
 from ._model import MultiTaskModel
+from ._replay import evaluating
 
 Batches = list[tuple[GraphBatch, tuple[Tensor, Tensor]]]
 # (statistic, model, loss, batches, vectors or None) -> largest eigenvalue of each task
@@ -89,7 +89,7 @@ class CurvatureProbe:
         """
         self._batches.append((graphs, labels))
         if self._n_steps and self._n_steps % self.weighting.update_every == 0:
-            with _evaluating(model):
+            with evaluating(model):
                 values = self._statistics(model, list(self._batches))
             tasks = values.isfinite().nonzero()[:, 0]
             self.weighting(values[tasks], tasks)
@@ -196,7 +196,7 @@ def gauss_newton_diagonals(
             "Auxiliary tasks have no outputs, and so no Gauss-Newton matrix: fit "
             "without auxiliary_tasks, or use another task_weighting."
         )
-    with _evaluating(model):
+    with evaluating(model):
         probes = _OutputProbes(model, graphs, labels, loss, tasks, generator)
         return probes.draw().square_()
 
@@ -253,13 +253,3 @@ def check_convex(loss: Loss, weighting: Any, device: torch.device) -> None:
         f"{weighting!r} needs a loss with a positive second derivative in the outputs, "
         f"but that of this one is {found} (loss='absolute_error'?). {cure}"
     )
-
-
-@contextmanager
-def _evaluating(model: MultiTaskModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -164,6 +164,36 @@ def with_auxiliary(losses: Tensor, extra: Sequence[Tensor | None]) -> Tensor:
     return torch.cat([losses.detach(), *values])
 
 
+def pooling(
+    mass: Tensor, tasks: Tensor, targets: Sequence[int] | None, pool: str
+) -> Tensor:
+    """Weights that pool the losses of the target tasks.
+
+    Parameters
+    ----------
+    mass : Tensor of shape (n_entries,)
+        Summed label weights of all entries.
+    tasks : Tensor of int64 of shape (t,)
+        Present ones.
+    targets : sequence of int or None
+        Positions of the targets; None stands for all.
+    pool : {"labels", "tasks"}
+        What they are weighted by.
+
+    Returns
+    -------
+    anchor : Tensor of float64 of shape (t,), on the CPU
+        Sums to 1; 0 for auxiliary tasks, and everywhere if no target is present.
+    """
+    rows = tasks.cpu()
+    anchor = mass.detach().cpu().double()[rows]
+    if pool == "tasks":
+        anchor = (anchor > 0).double()
+    if targets is not None:
+        anchor *= torch.isin(rows, torch.as_tensor(targets))
+    return anchor / anchor.sum().clamp(min=1e-300)
+
+
 def shared_parameters(model: MultiTaskModel) -> list[nn.Parameter]:
     """Trainable parameters in front of the heads, in the order of the model."""
     own = {id(parameter) for parameter in model.head_parameters()}

@@ -10,7 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from skgnn_mtl.weighting import SolverReport
+from skgnn_mtl.weighting import SolverReport, see_from_target
 
 
 class GradientMonitor:
@@ -25,6 +25,9 @@ class GradientMonitor:
         self._conflicts: list[float] = []
         self._ratios: list[float] = []
         self._reports: list[SolverReport] = []
+        self._target_norms: list[float] = []
+        # Of each auxiliary task: cosines with the target, and lengths.
+        self._auxiliaries: dict[int, list[tuple[float, float]]] = {}
 
     def see(self, gramian: Tensor, report: SolverReport | None) -> None:
         """Note the Gramian (t, t) of a step, and what its solution was worth."""
@@ -39,6 +42,31 @@ class GradientMonitor:
             self.n_solutions += 1
             self.n_failures += not report.converged
 
+    def see_auxiliaries(
+        self, gramian: Tensor, anchor: Tensor, tasks: Tensor | None
+    ) -> None:
+        """Note how auxiliary gradients stand to that of the pooled target.
+
+        Parameters
+        ----------
+        gramian : Tensor of shape (t, t)
+            Inner products of the gradients of the present tasks.
+        anchor : Tensor of shape (t,)
+            Weights that pool the targets, 0 for auxiliary tasks.
+        tasks : Tensor of int64 of shape (t,) or None
+            Which tasks these are; None stands for all.
+        """
+        seen = see_from_target(gramian, anchor)
+        if seen is None:
+            return
+        self._target_norms.append(seen.target_norm)
+        where = range(len(gramian)) if tasks is None else tasks.tolist()
+        known = zip(where, seen.auxiliary, seen.products, seen.norms, strict=True)
+        for task, is_auxiliary, product, norm in known:
+            if is_auxiliary:
+                cosine = product / (norm * seen.target_norm) if norm > 0 else np.nan
+                self._auxiliaries.setdefault(task, []).append((cosine, norm))
+
     def see_labels(self, labelled: Tensor) -> None:
         """Note which tasks (n_graphs, n_tasks) of a batch have labels."""
         M = labelled.double()
@@ -52,6 +80,13 @@ class GradientMonitor:
         if self._conflicts:
             summary["conflict_share"] = float(np.mean(self._conflicts))
             summary["norm_ratio"] = float(np.median(self._ratios))
+        if self._auxiliaries:
+            tables = {k: np.array(v) for k, v in sorted(self._auxiliaries.items())}
+            cosines = {k: table[table[:, 1] > 0, 0] for k, table in tables.items()}
+            summary["target_norm"] = float(np.mean(self._target_norms))
+            summary["norms"] = {k: float(v[:, 1].mean()) for k, v in tables.items()}
+            summary["cosines"] = {k: _mean(v) for k, v in cosines.items()}
+            summary["conflict_shares"] = {k: _mean(v < 0) for k, v in cosines.items()}
         if self._reports:
             reports = self._reports
             summary["solver"] = {
@@ -88,3 +123,7 @@ class GradientMonitor:
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -157,7 +157,7 @@ class _Net(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         step = super().train_step(batch, **fit_params)
-        if isinstance(self.step, TrainingStep) and self.step.looks_back:
+        if isinstance(self.step, TrainingStep) and self.step.follows_up:
             graphs, labels = batch
             graphs = graphs.to(self.device)
             self.step.after_step(self.module_, graphs, labels, step["record"])
@@ -214,9 +214,7 @@ class _Recorder(Callback):
             if training:
                 record |= self._weights(self._sums[True])
                 summary = net.step.end_epoch(values)
-                if "curvature" in summary:
-                    summary["curvature"] = self._by_task(summary["curvature"])
-                record |= summary
+                record |= {key: self._named(v) for key, v in summary.items()}
         record["seconds"] = time.perf_counter() - self._started
         self._sums = {True: [], False: []}
         self.records.append(record)
@@ -234,6 +232,16 @@ class _Recorder(Callback):
             "task_weights": self._by_task(mean),
             "task_weights_std": self._by_task(np.sqrt(variance)),
             "absent_share": float(1.0 - present.mean()),
+            "absent_shares": self._by_task(1.0 - present.mean(axis=0)),
+        }
+
+    def _named(self, value: Any) -> Any:
+        """Name the entries of a dict by position."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            self.task_names[key] if isinstance(key, int) else key: entry
+            for key, entry in value.items()
         }
 
     def _by_task(self, values: np.ndarray) -> dict[str, float]:

@@ -48,6 +48,17 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
             layer.momentum, layer.num_batches_tracked = momentum, n_batches
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Compute in evaluation mode, and go back to the mode before."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 def recalibrate(
     encoder: GraphEncoder, graphs: GraphArray, device: torch.device, batch_size=256
 ) -> None:

@@ -14,20 +14,31 @@ from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch
 from skgnn_mtl.weighting import (
+    BLO,
     Curvature,
+    Equal,
+    Fixed,
     GramianWeighting,
     JacobianAggregation,
+    RCGrad,
     wants,
 )
 
 from ._adam import TaskAdam
+from ._bilevel import HeldOutRows, OuterLoop
 from ._curvature import (
     CurvatureProbe,
     Eigenvalues,
     check_convex,
     gauss_newton_diagonals,
 )
-from ._jacobian import auxiliary_pass, forward_pass, task_pass, with_auxiliary
+from ._jacobian import (
+    auxiliary_pass,
+    forward_pass,
+    pooling,
+    task_pass,
+    with_auxiliary,
+)
 from ._loss import Labels, Loss, task_losses
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
@@ -96,10 +107,17 @@ class TrainingStep:
     ) -> None:
         self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
         self.generator, self.targets, self.draws = generator, targets, draws
-        if targets is None and n_tasks > 1 and hasattr(weighting, "pool"):
+        aimed = range(n_tasks) if targets is None else targets
+        pools = getattr(weighting, "pool", None) is not None
+        if (
+            pools
+            and not isinstance(weighting, (Equal, Fixed))
+            and len(aimed) == n_tasks > 1
+        ):
             warnings.warn(
                 f"task_weighting={weighting!r} tells target from auxiliary tasks, but "
-                "target_tasks names none: all tasks are pooled as targets.",
+                "there are none of these: all tasks are pooled as targets. Name the "
+                "targets in target_tasks, or set auxiliary_tasks.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -107,12 +125,19 @@ class TrainingStep:
         self.begun = False  # from the first step on the model is changed
         # With a single task all methods are the plain gradient.
         self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
-        self._surgery = self._probe = None
-        if isinstance(weighting, (GramianWeighting, JacobianAggregation)):
-            if wants(weighting, "diagonals"):
-                check_convex(loss, weighting, torch.device("cpu"))
+        self._surgery = self._probe = self._outer = None
+        # What makes the steps, of a method that may leave that to another.
+        inner = weighting.inner if isinstance(weighting, BLO) else None
+        self._rule = weighting if inner is None else inner
+        if isinstance(weighting, BLO):
+            weighting.aim(aimed)
+        if isinstance(self._rule, (GramianWeighting, JacobianAggregation)):
+            if wants(self._rule, "diagonals"):
+                check_convex(loss, self._rule, torch.device("cpu"))
             if n_tasks > 1:
-                self._surgery = GradientSurgery(weighting, n_tasks, self.monitor, chunk)
+                self._surgery = GradientSurgery(
+                    self._rule, n_tasks, self.monitor, chunk
+                )
         elif isinstance(weighting, Curvature) and n_tasks > 1:
             self._probe = CurvatureProbe(weighting, loss, generator, eigenvalues)
         self._adam = TaskAdam(
@@ -214,15 +239,7 @@ class TrainingStep:
     def _anchor(self, mass: Tensor, tasks: Tensor) -> Tensor | None:
         """Weights that pool the present target tasks, by labels or by tasks."""
         pool = getattr(self.weighting, "pool", None)
-        if pool is None:
-            return None
-        rows = tasks.cpu()
-        anchor = mass.detach().cpu().double()[rows]
-        if pool == "tasks":
-            anchor = torch.ones_like(anchor)
-        if self.targets is not None:
-            anchor *= torch.isin(rows, torch.as_tensor(self.targets))
-        return anchor / anchor.sum().clamp(min=1e-300)
+        return None if pool is None else pooling(mass, tasks, self.targets, pool)
 
     def _spread(self, weights: Tensor, tasks: Tensor) -> Tensor:
         """Weights of all tasks, 0 for absent ones."""
@@ -233,10 +250,47 @@ class TrainingStep:
 
     # -- hooks --------------------------------------------------------------------
 
+    def hold_out(self, rows: HeldOutRows) -> None:
+        """Take rows that judge the weighting.
+
+        Parameters
+        ----------
+        rows : HeldOutRows
+            These rows, and those that are trained on.
+        """
+        targets = range(self.n_tasks) if self.targets is None else self.targets
+
+        def last_products(vector: Tensor) -> tuple[Tensor, Tensor] | None:
+            return self._surgery and self._surgery.last_products(vector)
+
+        self._outer = OuterLoop(self.weighting, self.loss, targets, rows, last_products)
+
+    @property
+    def follows_up(self) -> bool:
+        """Whether :meth:`after_step` does anything."""
+        return self.looks_back or self._outer is not None
+
     def after_step(self, model, graphs, labels, record: StepRecord) -> None:
-        """Show the weighting what the optimizer's step did to the batch's losses."""
+        """Let the weighting look at what the optimizer's step did.
+
+        Parameters
+        ----------
+        model : MultiTaskModel
+            The network behind the step.
+        graphs, labels : GraphBatch, tuple of Tensors
+            The batch.
+        record : StepRecord
+            What :meth:`backward` gave for it.
+        """
         if not bool(record.present.any()):
             return
+        if self.looks_back:
+            self._compare_losses(model, graphs, labels, record)
+        if self._outer is not None:
+            self._outer.advance(model)
+
+    def _compare_losses(self, model, graphs, labels, record: StepRecord) -> None:
+        """Show the weighting the batch's losses once more."""
         if self.draws is not None:  # the same masks again
             now = self.draws.get_state()
             self.draws.set_state(self._draws)
@@ -262,12 +316,23 @@ class TrainingStep:
             self.weighting.end_epoch(torch.from_numpy(mean_losses))
         summary = self.monitor.end_epoch()
         if self._probe is not None:
-            summary["curvature"] = self.weighting.means.cpu().numpy().copy()
+            summary["curvature"] = dict(enumerate(self.weighting.means.tolist()))
+        rule = self._rule
+        learns_turns = isinstance(rule, RCGrad) and (
+            rule is self.weighting or not rule.projects
+        )
+        if learns_turns and "cosines" in summary:
+            turns = rule.rotation_.tolist()
+            summary["rotation"] = {k: turns[k] for k in summary["cosines"]}
+        if self._outer is not None:
+            summary |= self._outer.end_epoch()
         return summary
 
     def end_fit(self) -> None:
         """Warn of what went wrong in many steps."""
         self.monitor.end_fit(repr(self.weighting))
+        if self._outer is not None:
+            self._outer.end_fit()
 
     # -- continuation -------------------------------------------------------------
 
@@ -278,6 +343,8 @@ class TrainingStep:
             state |= {"age": self._surgery.age, "weights": self._surgery.weights}
         if self._probe is not None:
             state["vectors"] = self._probe.vectors
+        if self._outer is not None:
+            state["outer_age"] = self._outer.age
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -287,3 +354,5 @@ class TrainingStep:
             self._surgery.age, self._surgery.weights = state["age"], state["weights"]
         if self._probe is not None:
             self._probe.vectors = state["vectors"]
+        if self._outer is not None:
+            self._outer.age = state.get("outer_age", 0)

@@ -142,13 +142,31 @@ class GradientSurgery:
             },
         )
         torch.mv(J.t(), found.to(J), out=self._direction)
-        self._last = rows
+        # Without a target the first row is none: nothing to look back at.
+        self._last = rows if pool is not None else rows[:0]
         weights = torch.zeros_like(anchor)
         if pool is not None:
             weights[aimed] = found[0] * anchor[aimed]
         weights[~aimed] = found[-int((~aimed).sum()) :] if not aimed.all() else 0.0
         self.weights[tasks] = weights
         return weights
+
+    def last_products(self, vector: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Products of a vector (p,) with the gradients of the last look.
+
+        Parameters
+        ----------
+        vector : Tensor of shape (p,)
+            Of the size of a gradient.
+
+        Returns
+        -------
+        tasks, products : Tensor of shape (t,), on the CPU
+            The pooled target first; None if there was no look at one.
+        """
+        if not len(self._last):
+            return None
+        return self._last, (self._jacobian[: len(self._last)] @ vector).cpu().double()
 
     def _lookback(self, J: Tensor, rows: Tensor) -> Tensor | None:
         """Products of the target's gradient with the rows of the last look.
@@ -197,6 +215,8 @@ class GradientSurgery:
 
     def _weigh(self, G: Tensor, tasks: Tensor | None, known: dict[str, Any]) -> Tensor:
         G = _finite(G)
+        if known["anchor"] is not None and G.ndim == 2:
+            self.monitor.see_auxiliaries(G, known["anchor"], known["tasks"])
         weights = self.weighting.task_weights(G, **known).double()
         if tasks is not None:
             self.weights[tasks] = weights

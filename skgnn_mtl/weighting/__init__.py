@@ -9,6 +9,7 @@ first task where it is; ``PCGrad`` takes the conflicting parts out, with the wei
 """
 
 from ._aligned_mtl import AlignedMTL
+from ._anchored import see_from_target as see_from_target
 from ._anchored_pcgrad import AnchoredPCGrad
 from ._base import (
     GramianWeighting,
@@ -17,6 +18,7 @@ from ._base import (
     TaskWeighting,
 )
 from ._base import wants as wants
+from ._blo import BLO
 from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._curvature import Curvature
@@ -32,6 +34,7 @@ from ._gns import GNS
 from ._grad_drop import GradDrop
 from ._grad_norm import GradNorm
 from ._grad_vac import GradVac
+from ._held_out import HeldOut as HeldOut
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._mgda import MGDA
@@ -51,6 +54,7 @@ from ._upgrad import UPGrad
 __all__ = [  # noqa: RUF022
     "AlignedMTL",
     "AnchoredPCGrad",
+    "BLO",
     "CAGrad",
     "ConFIG",
     "Curvature",

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from skgnn_mtl._component import Component
 
+from ._held_out import HeldOut
 from ._solvers import SolverReport
 
 # Shorter gradients, relative to the longest, are those of tasks that are solved.
@@ -55,11 +56,18 @@ class TaskWeighting(Component, ABC):
         apart from the choice between tasks.
     lr, weight_decay : float
         Of the Adam that trains the method's own parameters, if it has any.
+    held_out : HeldOut or None
+        Training rows that the method wants to be kept out, to judge it.
+    compares_norms : bool
+        Whether the method compares the lengths of auxiliary gradients with that of the
+        target's, which depends on the units of an unscaled target.
     """
 
     rescale: str = "none"
     lr: float = 1e-3
     weight_decay: float = 0.0
+    held_out: HeldOut | None = None
+    compares_norms: bool = False
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
         """Make the state.
@@ -81,6 +89,8 @@ class TaskWeighting(Component, ABC):
             If one of rescale, gradients, update_every, n_splits is wrong.
         """
         for name, choices in _CHOICES.items():
+            if name == "pool" and isinstance(self, LossWeighting):
+                choices = (None, *choices)
             if getattr(self, name, choices[0]) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
         for name in ("update_every", "n_splits"):
@@ -315,6 +325,13 @@ def named(weighting: TaskWeighting, **known) -> dict:
 def present(values: Tensor, tasks: Tensor | None) -> Tensor:
     """Entries of a per-task vector that belong to the present tasks."""
     return values if tasks is None else values[tasks]
+
+
+def pooled(anchor: Tensor | None, losses: Tensor) -> Tensor:
+    """Factors (t,) that pool the losses of the targets, 1 for auxiliary tasks."""
+    if anchor is None:
+        return torch.ones_like(losses)
+    return torch.where(anchor > 0, anchor, 1.0).to(losses)
 
 
 def positions(n_tasks: int, tasks: Tensor | None) -> Tensor:

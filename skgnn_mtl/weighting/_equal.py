@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ._base import LossWeighting
+from ._base import LossWeighting, pooled
 
 
 class Equal(LossWeighting):
@@ -12,6 +12,9 @@ class Equal(LossWeighting):
 
     Parameters
     ----------
+    pool : None, "labels" or "tasks", default=None
+        Pool the targets to one loss beside the auxiliary tasks: their mean, weighted
+        by labels in the batch or equally. Without it every column of ``y`` counts.
     rescale : {"none", "mean1"}, default="none"
         "mean1" divides the weights by their mean.
 
@@ -23,10 +26,11 @@ class Equal(LossWeighting):
     tensor(3.)
     """
 
-    def __init__(self, *, rescale="none") -> None:
+    def __init__(self, *, pool=None, rescale="none") -> None:
         super().__init__()
+        self.pool = pool
         self.rescale = rescale
 
-    def forward(self, losses: Tensor) -> Tensor:
+    def forward(self, losses: Tensor, anchor: Tensor | None = None) -> Tensor:
         """Sum losses of shape (t,) to a scalar."""
-        return losses.sum()
+        return losses.sum() if anchor is None else pooled(anchor, losses) @ losses

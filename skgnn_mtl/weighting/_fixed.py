@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import LossWeighting, present
+from ._base import LossWeighting, pooled, present
 
 
 class Fixed(LossWeighting):
@@ -20,6 +20,9 @@ class Fixed(LossWeighting):
         The weights, none negative and not all zero, in the order of the columns of
         ``y`` or by task name. The ``task_weights_`` of a fitted estimator can be
         passed on.
+    pool : None, "labels" or "tasks", default=None
+        Multiply the weights of the targets by their shares, which sum to 1: shares of
+        the labels in the batch, or equal ones.
     rescale : {"none", "mean1"}, default="none"
         "mean1" divides the weights by their mean over the present tasks.
 
@@ -40,9 +43,10 @@ class Fixed(LossWeighting):
 
     a: Tensor
 
-    def __init__(self, weights=None, *, rescale="none") -> None:
+    def __init__(self, weights=None, *, pool=None, rescale="none") -> None:
         super().__init__()
         self.weights = weights
+        self.pool = pool
         self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
@@ -78,6 +82,12 @@ class Fixed(LossWeighting):
             )
         return [weights[name] for name in task_names]
 
-    def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        losses: Tensor,
+        tasks: Tensor | None = None,
+        anchor: Tensor | None = None,
+    ) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""
-        return (present(self.a, tasks).to(losses) * losses).sum()
+        weights = present(self.a, tasks).to(losses)
+        return (weights * pooled(anchor, losses) * losses).sum()

@@ -51,6 +51,8 @@ class GNS(GramianWeighting):
     tensor([1.0000, 0.2500, 1.0000])
     """
 
+    compares_norms = True
+
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ._anchored import Anchored, see_from_target
 from ._base import GramianWeighting, as_matrix, positions
+from ._held_out import HeldOut, check_held_out
 from ._solvers import SolverReport
 
 _MODES = ("angle", "schedule", "released")
@@ -30,7 +31,7 @@ class RCGrad(GramianWeighting):
 
     and the others are :math:`g_i' = g_i`. The turn :math:`x_i \in [0, 1]` is learned:
     0 is orthogonal to the target, 1 parallel to it. The target's gradient
-    :math:`g_v` of the next batch judges the last step,
+    :math:`g_v` on other rows judges the last step,
 
     .. math:: x_i \leftarrow x_i + \eta\, \tfrac{\pi}{2}\, \bigl(
         \sin \alpha_i\, g_v^\top u - \cos \alpha_i\, g_v^\top v_i \bigr) / \|g_v\|.
@@ -51,8 +52,15 @@ class RCGrad(GramianWeighting):
         First value of :math:`x_i`.
     rotation_lr : float, default=0.01
         Rate :math:`\eta`.
-    learn : {"next"} or None, default="next"
-        None keeps :math:`x_i` at its first value.
+    learn : {"next", "heldout"} or None, default="next"
+        Where :math:`g_v` comes from, with mode "angle": the next batch, or training
+        rows that are kept out. None keeps :math:`x_i` at its first value.
+    every : int, default=10
+        Steps between two looks at the rows kept out.
+    fraction : float, default=0.2
+        Share of the training rows to keep out.
+    split : {"tail", "random"}, default="tail"
+        Which ones, as for :class:`BLO`.
     max_gain : float, default=10.0
         Largest factor on the part of a gradient that is orthogonal to the target:
         gradients that oppose the target exactly have none to turn along.
@@ -97,6 +105,8 @@ class RCGrad(GramianWeighting):
 
     turns: Tensor
     n_steps: Tensor
+    shares: Tensor
+    projects: bool
 
     def __init__(
         self,
@@ -106,6 +116,9 @@ class RCGrad(GramianWeighting):
         rotation_init=0.0,
         rotation_lr=0.01,
         learn="next",
+        every=10,
+        fraction=0.2,
+        split="tail",
         max_gain=10.0,
         decay_steps=1000,
         pool="labels",
@@ -119,6 +132,9 @@ class RCGrad(GramianWeighting):
         self.rotation_init = rotation_init
         self.rotation_lr = rotation_lr
         self.learn = learn
+        self.every = every
+        self.fraction = fraction
+        self.split = split
         self.max_gain = max_gain
         self.decay_steps = decay_steps
         self.pool = pool
@@ -139,10 +155,19 @@ class RCGrad(GramianWeighting):
         for name, choices in (
             ("mode", _MODES),
             ("norm", ("target", "keep")),
-            ("learn", ("next", None)),
+            ("learn", ("next", "heldout", None)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
+        check_held_out(self)
+        if self.held_out is not None and self.gradients != "parameters":
+            raise ValueError(
+                f"learn='heldout' needs gradients='parameters', got {self!r}."
+            )
+        self.projects = self.mode != "angle"
+        # Factors that ``BLO`` learns, in the place of the method's own.
+        shares = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
+        self.register_buffer("shares", shares)
         first = float(self.rotation_init) if self.mode == "angle" else 1.0
         turns = torch.full((n_tasks,), first, dtype=torch.float64)
         if self.mode == "released":
@@ -158,6 +183,18 @@ class RCGrad(GramianWeighting):
         """The turns of all tasks, (n_tasks,)."""
         return self.turns.detach().cpu().clamp(0.0, 1.0).numpy()
 
+    @property
+    def held_out(self) -> HeldOut | None:  # type: ignore[override]
+        """Rows that judge the turns."""
+        if self.learn != "heldout" or self.mode != "angle":
+            return None
+        return HeldOut(self.every, self.fraction, self.split)
+
+    @property
+    def compares_norms(self) -> bool:  # type: ignore[override]
+        """Whether lengths are compared with the target's."""
+        return self.mode != "angle" or self.norm == "target"
+
     def forward(
         self,
         gramian: Tensor,
@@ -172,53 +209,99 @@ class RCGrad(GramianWeighting):
             self.report = SolverReport(stationary=True)
             return gramian.new_zeros(len(gramian))
         where = positions(len(self.turns), tasks).numpy()
-        if self.mode == "angle":
-            return self._turn(seen, where, lookback, gramian)
-        w = (np.minimum(1.0, seen.target_norm / seen.norms) + self._share(where)) / 2
-        opposed = np.clip(seen.products, None, 0.0) / seen.target_norm**2
-        factor = 1.0 - float((w * opposed)[seen.auxiliary].sum())
-        self._advance(where[seen.auxiliary], losses, seen)
-        return seen.weights(factor, w, gramian)
+        if not self.projects:
+            if self.learn == "next" and lookback is not None:
+                self._learn(
+                    as_matrix(lookback), where, seen.auxiliary, seen.target_norm
+                )
+            self._remember(seen, where)
+        own, along = self.parts(seen, where)
+        factors = self._factors(seen, where)
+        target = 1.0 + float((factors * along)[seen.auxiliary].sum())
+        if self.projects and not self._is_led:
+            self._advance(where[seen.auxiliary], losses, seen)
+        return seen.weights(target, factors * own, gramian)
 
-    # -- angle --------------------------------------------------------------------
+    def parts(self, seen: Anchored, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Take a turned or projected gradient apart into the task's and the target's.
 
-    def _turn(self, seen: Anchored, where, lookback, gramian: Tensor) -> Tensor:
-        self._learn(seen, where, lookback)
+        Parameters
+        ----------
+        seen : Anchored
+            Gradients of some tasks.
+        where : ndarray of int of shape (t,)
+            Which tasks these are.
+
+        Returns
+        -------
+        own, along : ndarray of shape (t,)
+            Task i goes along ``own[i] * g_i + along[i] * g_0``.
+        """
+        if self.projects:
+            opposed = np.clip(seen.products, None, 0.0) / seen.target_norm**2
+            return np.ones_like(opposed), -opposed
         c, ratio = seen.cosines.clip(-1.0, 1.0), seen.norms / seen.target_norm
-        self._remember(c, where, seen)
         angle = np.pi / 2 * (1.0 - self.rotation_[where])
         gain = np.clip(_divide(np.sin(angle), np.sqrt(1.0 - c**2)), None, self.max_gain)
-        r = np.minimum(1.0, 1.0 / ratio) if self.norm == "target" else np.ones_like(c)
-        turned = c < 0.0
-        w = np.where(turned, r * gain, r)
-        share = np.where(turned, r * ratio * (np.cos(angle) - c * gain), 0.0)
-        return seen.weights(1.0 + float(share[seen.auxiliary].sum()), w, gramian)
+        own = np.where(c < 0.0, gain, 1.0)
+        return own, np.where(c < 0.0, ratio * (np.cos(angle) - c * gain), 0.0)
 
-    def _remember(self, cosines: np.ndarray, where: np.ndarray, seen: Anchored) -> None:
+    @property
+    def _is_led(self) -> bool:
+        return not bool(self.shares.isnan().any())
+
+    def _factors(self, seen: Anchored, where: np.ndarray) -> np.ndarray:
+        """Factors (t,) on the turned or projected gradients."""
+        rho = np.minimum(1.0, seen.target_norm / seen.norms)
+        if self._is_led:
+            return (rho + self.shares.cpu().numpy()[where]) / 2
+        if self.projects:
+            return (rho + self._scheduled(where)) / 2
+        return rho if self.norm == "target" else np.ones_like(rho)
+
+    # -- learning the angle -------------------------------------------------------
+
+    def judge(self, products: Tensor, tasks: Tensor, length: float) -> None:
+        """Let a gradient of the target judge the turns of the last step.
+
+        Parameters
+        ----------
+        products : Tensor of shape (t,)
+            Its inner products with the gradients of the last step, that of the pooled
+            target first.
+        tasks : Tensor of int64 of shape (t,)
+            Which tasks these are.
+        length : float
+            Its length.
+        """
+        auxiliary = np.arange(len(tasks)) > 0
+        self._learn(as_matrix(products), tasks.cpu().numpy(), auxiliary, length)
+
+    def _remember(self, seen: Anchored, where: np.ndarray) -> None:
         kept = np.full((2, len(self.turns)), np.nan)
-        kept[:, where] = cosines, seen.norms
+        kept[:, where] = seen.cosines.clip(-1.0, 1.0), seen.norms
         self._last = (kept, seen.target_norm)
 
-    def _learn(self, seen: Anchored, where: np.ndarray, lookback) -> None:
-        """Let the target's gradient judge the turns of the last step."""
-        if self.learn is None or lookback is None or self._last is None:
+    def _learn(
+        self, b: np.ndarray, where: np.ndarray, auxiliary: np.ndarray, length: float
+    ) -> None:
+        if self._last is None or not length > 0.0:
             return
         (c, norms), n0 = self._last[0][:, where], self._last[1]
-        b = as_matrix(lookback)
-        along = float(b[~seen.auxiliary][0]) / n0
+        along = float(b[~auxiliary][0]) / n0
         across = _divide(b / norms - c * along, np.sqrt(1.0 - c**2))
         x = self.rotation_[where]
         angle = np.pi / 2 * (1.0 - x)
         slope = np.sin(angle) * along - np.cos(angle) * across
-        x = x + self.rotation_lr * np.pi / 2 * slope / seen.target_norm
-        judged = (c < 0.0) & seen.auxiliary & np.isfinite(x)
+        x = x + self.rotation_lr * np.pi / 2 * slope / length
+        judged = (c < 0.0) & auxiliary & np.isfinite(x)
         self.turns[where[judged]] = (
             torch.from_numpy(x[judged]).clamp(0, 1).to(self.turns)
         )
 
     # -- schedule and released ----------------------------------------------------
 
-    def _share(self, where: np.ndarray) -> np.ndarray:
+    def _scheduled(self, where: np.ndarray) -> np.ndarray:
         if self.mode == "schedule":
             s = max(0.0, 1.0 - int(self.n_steps) / self.decay_steps)
             self.turns.fill_(s)

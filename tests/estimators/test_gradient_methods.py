@@ -18,6 +18,7 @@ from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.readouts import Sum
 from skgnn_mtl.weighting import (
+    BLO,
     DBMTL,
     FAMO,
     MGDA,
@@ -49,7 +50,11 @@ def no_word_about_few_common_labels():
 
 def choose(name):
     # Sixty steps are few for a running mean over ten.
-    special = {"fixed": Fixed([1.0, 1.0, 1.0]), "dbmtl": DBMTL(beta=0.1)}
+    special = {
+        "fixed": Fixed([1.0, 1.0, 1.0]),
+        "dbmtl": DBMTL(beta=0.1),
+        "blo": BLO(n_terms=0),
+    }
     return special.get(name, name)
 
 

@@ -63,6 +63,8 @@ def test_finite_on_zero_tiny_and_huge_losses(method):
 
 
 def test_mean1_divides_by_the_mean(method):
+    if "rescale" not in method.get_params():
+        pytest.skip("learns what the weights are")
     plain = method.task_weights(LOSSES, generator=generator())
     method.set_params(rescale="mean1")
     scaled = method.task_weights(LOSSES, generator=generator())

@@ -172,6 +172,6 @@ def test_turns_follow_the_use_of_the_orthogonal_part(helpful):
 
 
 def test_wrong_parameters_are_refused():
-    for parameters in ({"mode": "spin"}, {"norm": 1}, {"learn": "heldout"}):
+    for parameters in ({"mode": "spin"}, {"norm": 1}, {"learn": "last"}):
         with pytest.raises(ValueError, match=f"{next(iter(parameters))} must be one"):
             built(**parameters)
