@@ -88,8 +88,6 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
     }
 
     history_: list[dict]
-    # One for all continuations of a fit, so that held-out rows stay held out.
-    _held_out_seed: int | None = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")

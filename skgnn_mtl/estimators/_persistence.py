@@ -16,6 +16,8 @@ from ._io import read, write
 class PersistenceMixin(ComputeMixin, BaseEstimator):
     """Pickling, ``save`` and ``load``."""
 
+    # One for all continuations of a fit, so that held-out rows stay held out.
+    _held_out_seed: int | None = None
     # State that only partial_fit leaves behind.
     _random_state: np.random.RandomState | None = None
     _optimizer_state: dict | None = None
@@ -58,6 +60,7 @@ class PersistenceMixin(ComputeMixin, BaseEstimator):
                 if name.endswith("_") and not isinstance(value, torch.nn.Module)
             },
             "one_dimensional": self._one_dimensional,
+            "held_out_seed": self._held_out_seed,
         }
         tensors = {
             "module": self.module_.state_dict(),
@@ -94,6 +97,7 @@ class PersistenceMixin(ComputeMixin, BaseEstimator):
         estimator = cls(**values["parameters"])
         estimator.__dict__.update(values["fitted"])
         estimator._one_dimensional = values["one_dimensional"]
+        estimator._held_out_seed = values["held_out_seed"]
         with estimator._seeded_with(0):
             estimator._assemble(**values["parts"])
         estimator.module_.load_state_dict(tensors["module"])

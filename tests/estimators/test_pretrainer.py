@@ -26,6 +26,7 @@ from skgnn_mtl.auxiliary import AtomMasking, ContextPrediction
 from skgnn_mtl.curvature import hessian_spectrum
 from skgnn_mtl.encoders import GCN, GIN, Pretrained
 from skgnn_mtl.training import LOSSES, logistic
+from skgnn_mtl.weighting import BLO
 
 
 @pytest.fixture
@@ -256,13 +257,14 @@ def test_a_whole_file_is_not_copied(pretrainer, graphs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "weighting", ["equal", "uncertainty", "famo", "dwa", "gradnorm", "upgrad", "rcgrad"]
+    "weighting",
+    ["equal", "uncertainty", "famo", "dwa", "gradnorm", "upgrad", "rcgrad", "blo"],
 )
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_resumed_run_is_the_uninterrupted_one(
     pretrainer, graphs, mixed, same_weights, tmp_path, weighting, optimizer
 ):
-    y = mixed if weighting == "rcgrad" else None
+    y = mixed if weighting in ("rcgrad", "blo") else None
     chunks = [slice(0, 15), slice(15, 30)] * 2
 
     def run(model, chunks):
@@ -270,7 +272,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(
             model.partial_fit(graphs[chunk], None if y is None else y[chunk])
         return model
 
-    settings = {"task_weighting": weighting, "optimizer": optimizer}
+    rule = BLO(every=1, n_terms=0) if weighting == "blo" else weighting
+    settings = {"task_weighting": rule, "optimizer": optimizer}
     tasks = ["atommasking", "infomax"]
     whole = run(pretrainer(tasks, **settings), chunks)
     half = run(pretrainer(tasks, **settings), chunks[:2])
