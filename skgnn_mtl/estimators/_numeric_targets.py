@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +19,14 @@ class NumericTargetsMixin:
     For estimators with the parameters ``loss`` and ``normalize_targets``.
     """
 
-    loss: object
+    loss: Any
     normalize_targets: bool
+    n_tasks_: int
+    task_names_: list[str]
+    auxiliary_tasks: Any
+    task_weighting: Any
+    _resolve_weighting: Callable
+    _watched_tasks: Callable
     target_mean_: np.ndarray
     target_scale_: np.ndarray
 

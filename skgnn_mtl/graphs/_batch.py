@@ -120,7 +120,7 @@ class GraphBatch:
         """
         return self._with(edge_features=edge_features)
 
-    def _with(self, **columns: Tensor) -> GraphBatch:
+    def _with(self, **columns: Any) -> GraphBatch:
         batch = replace(self, **columns)
         # The incidences do not depend on columns, and have been sorted already.
         known = ("source", "target", "membership")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -169,6 +170,7 @@ class TransferComparisonDisplay:
         table = ratio.mean().unstack("target")[targets]
         angles = np.linspace(0, 2 * np.pi, len(targets), endpoint=False)
         around = np.append(angles, 0.0)
+        ax: Any  # a polar one has methods of its own
         self.figure_, ax = plt.subplots(
             figsize=(7, 6.6), layout="constrained", subplot_kw={"projection": "polar"}
         )
@@ -190,9 +192,11 @@ class TransferComparisonDisplay:
         self.axes_ = np.array([ax])
         self._legend(ax, len(table) + 1, "outside lower center")
 
-    def _legend(self, ax, n_methods: int, place: str) -> None:
+    def _legend(self, ax, n_methods: int, place: Any) -> None:
+        handles, labels = ax.get_legend_handles_labels()
         self.figure_.legend(
-            *ax.get_legend_handles_labels(),
+            handles,
+            labels,
             loc=place,
             ncols=min(4, n_methods),
             fontsize=9,

@@ -98,7 +98,7 @@ class SourceModels:
             self.seconds = before + time.perf_counter() - start
         return self.models[key]
 
-    def _load_or_fit(self, key: str, kind: type, fit: Callable):
+    def _load_or_fit(self, key: str, kind: Any, fit: Callable):
         if self.folder is None:
             return fit()
         path = self.folder / key

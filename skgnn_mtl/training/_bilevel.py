@@ -372,7 +372,7 @@ def neumann_series(
     )
     # Of parameters that no loss depends on, the slopes are constant zeros.
     used = [slope.requires_grad for slope in slopes]
-    slopes = [slope for slope, is_used in zip(slopes, used, strict=True) if is_used]
+    reached = [slope for slope, is_used in zip(slopes, used, strict=True) if is_used]
     first = _length(vector)
     products = torch.zeros_like(weights)
     v, p = list(vector), [part.clone() for part in vector]
@@ -381,7 +381,7 @@ def neumann_series(
         # The graph of the slopes is kept; only the part that leads to the weights is
         # walked for the last term.
         found = torch.autograd.grad(
-            slopes,
+            reached,
             [weights] if last else [weights, *parameters],
             [part for part, is_used in zip(v, used, strict=True) if is_used],
             retain_graph=keep_graph or not last,

@@ -150,8 +150,8 @@ def gauss_newton_traces(
     """
     tasks = torch.arange(labels[0].shape[1])
     probes = _OutputProbes(model, graphs, labels, loss, tasks, generator)
-    squares = sum(probes.draw().double().square().sum(dim=1) for _ in range(n_probes))
-    return squares / n_probes, probes.mass.double()
+    samples = [probes.draw().double().square().sum(dim=1) for _ in range(n_probes)]
+    return torch.stack(samples).mean(dim=0), probes.mass.double()
 
 
 def gauss_newton_diagonals(

@@ -304,7 +304,7 @@ class _FiniteLoss(Callback):
 
 
 def _check_finite(
-    model: nn.Module, data: GraphDataset | CachedDataset, device: torch.device
+    model: Any, data: GraphDataset | CachedDataset, device: torch.device
 ) -> None:
     """Refuse a model that its last step, after the last loss, has broken."""
     graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))

@@ -125,7 +125,8 @@ class TrainingStep:
         self.begun = False  # from the first step on the model is changed
         # With a single task all methods are the plain gradient.
         self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
-        self._surgery = self._probe = self._outer = None
+        self._surgery = self._probe = None
+        self._outer: OuterLoop | None = None
         # What makes the steps, of a method that may leave that to another.
         inner = weighting.inner if isinstance(weighting, BLO) else None
         self._rule = weighting if inner is None else inner
@@ -204,7 +205,7 @@ class TrainingStep:
                 gauss_newton_diagonals,
                 model,
                 graphs,
-                labels,
+                (labels[0], labels[1]),
                 self.loss,
                 tasks,
                 self.generator,
@@ -259,9 +260,10 @@ class TrainingStep:
             These rows, and those that are trained on.
         """
         targets = range(self.n_tasks) if self.targets is None else self.targets
+        surgery = self._surgery
 
         def last_products(vector: Tensor) -> tuple[Tensor, Tensor] | None:
-            return self._surgery and self._surgery.last_products(vector)
+            return None if surgery is None else surgery.last_products(vector)
 
         self._outer = OuterLoop(self.weighting, self.loss, targets, rows, last_products)
 

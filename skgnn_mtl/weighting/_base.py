@@ -88,9 +88,10 @@ class TaskWeighting(Component, ABC):
         ValueError
             If one of rescale, gradients, update_every, n_splits is wrong.
         """
-        for name, choices in _CHOICES.items():
+        for name, named in _CHOICES.items():
+            choices: tuple = named
             if name == "pool" and isinstance(self, LossWeighting):
-                choices = (None, *choices)
+                choices = (None, *named)
             if getattr(self, name, choices[0]) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
         for name in ("update_every", "n_splits"):

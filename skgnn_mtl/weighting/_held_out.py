@@ -39,7 +39,7 @@ def check_held_out(part: Any) -> None:
     """
     if not isinstance(part.every, Integral) or part.every < 1:
         raise ValueError(f"every must be an integer >= 1, got {part!r}.")
-    if not isinstance(part.fraction, Real) or not 0 < part.fraction < 1:
+    if not isinstance(part.fraction, Real) or not 0 < float(part.fraction) < 1:
         raise ValueError(f"fraction must lie in (0, 1), got {part!r}.")
     if part.split not in ("tail", "random"):
         raise ValueError(f"split must be 'tail' or 'random', got {part!r}.")
