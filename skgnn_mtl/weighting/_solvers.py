@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, nnls
 
+# Steps of the active-set iteration of conflict_averse before the bracketing search.
+_FACES = 10
+
 
 @dataclass(frozen=True)
 class SolverReport:
@@ -182,7 +185,9 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
     Here b = G 1/t and r = c ||g_0|| with the mean gradient g_0. As
     :math:`\sqrt q = \min_\tau q / 2\tau + \tau / 2`, the problem for a fixed tau is the
     minimum-norm point of the columns :math:`g_t + (\tau/r)\,g_0`, and
-    :math:`\tau = \|J^\top w(\tau)\|` is a root of a monotone function.
+    :math:`\tau = \|J^\top w(\tau)\|` is a root of a monotone function. Once the tasks
+    with a positive weight are known, it is a root of a quadratic equation; where these
+    are not found in a few steps, a bracketing search takes over.
 
     Parameters
     ----------
@@ -217,23 +222,66 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
         nonlocal calls
         calls += 1
         columns = R + (tau / r) * mean[:, None]
-        lengths = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
+        lengths = np.maximum(np.sqrt((columns * columns).sum(axis=0)), 1e-300)
         return min_norm_point(columns / lengths, lengths)[0]
+
+    def solution(w: np.ndarray) -> tuple[np.ndarray, float, SolverReport]:
+        point = R @ w
+        length = max(float(np.linalg.norm(point)), 1e-300)
+        slopes = R.T @ (mean + (r / length) * point)
+        gap = float((slopes @ w - slopes.min()) / scale**2)
+        return w, r / length, SolverReport(gap, calls, converged=gap <= 1e-6)
+
+    tau, shortest = float(np.linalg.norm(mean)), 1e-10 * scale
+    for _ in range(_FACES):
+        found = _on_face(R, mean, r, weights(tau) > 0.0)
+        if found is None:
+            break
+        w, tau = found
+        if w.min() >= 0.0 and tau > shortest:
+            result = solution(w)
+            if result[2].residual <= 1e-10:
+                return result
 
     def excess(log_tau: float) -> float:
         length = float(np.linalg.norm(R @ weights(np.exp(log_tau))))
         return float(np.log(max(length, 1e-300))) - log_tau
 
-    low, high = np.log(1e-10 * scale), np.log(2.0 * d.max())
+    low, high = np.log(shortest), np.log(2.0 * d.max())
     if excess(low) <= 0.0:
         return uniform, 0.0, SolverReport(stationary=True, n_iter=calls)
     root: float = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)  # type: ignore[assignment]
-    w = weights(np.exp(root))
-    point = R @ w
-    length = float(np.linalg.norm(point))
-    slopes = R.T @ (mean + (r / length) * point)
-    gap = float((slopes @ w - slopes.min()) / scale**2)
-    return w, r / length, SolverReport(gap, calls, converged=gap <= 1e-6)
+    return solution(weights(np.exp(root)))
+
+
+def _on_face(R, mean, r, face) -> tuple[np.ndarray, float] | None:
+    r"""Solve :func:`conflict_averse` on the plane of some of the tasks, w < 0 included.
+
+    There :math:`b + r G w / \tau = \lambda 1`, which with the constraint
+    :math:`1^\top w = 1` leaves a quadratic equation for lambda.
+
+    Returns
+    -------
+    w : ndarray of shape (t,)
+        Weights that sum to 1, zero outside of the face.
+    tau : float
+        :math:`\|R w\|`. None in place of both where the face has no solution.
+    """
+    columns = R[:, face]
+    d = np.sqrt((columns * columns).sum(axis=0))
+    unit = columns / d
+    right = np.stack([1.0 / d, mean @ unit], axis=1)
+    try:
+        u, v = np.linalg.solve(unit.T @ unit, right).T
+    except np.linalg.LinAlgError:
+        return None
+    (uu, uv), (_, vv) = right.T @ np.stack([u, v], axis=1)
+    square = uv * uv - uu * (vv - r * r)
+    if not square > 0.0:
+        return None
+    w = np.zeros(len(face))
+    w[face] = (u / uu + (u * (uv / uu) - v) / np.sqrt(square)) / d
+    return w, r / float(np.sqrt(square))
 
 
 def project_on_dual_cone(G: np.ndarray) -> tuple[np.ndarray, SolverReport]:

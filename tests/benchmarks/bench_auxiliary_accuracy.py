@@ -5,16 +5,20 @@
     python tests/benchmarks/bench_auxiliary_accuracy.py --out FILE.csv --report
 
 The scaffold split of Hu et al., a share of its training rows, the best epoch by
-validation, the test score there: root mean squared error, or mean ROC-AUC. A seed means
-the same initial heads, rows and batches for every strategy. Targets are pooled by their
-labels. "FT on D_in" trains on what bi-level weights leave, without auxiliary tasks;
-"MTL, 0.1" multiplies every auxiliary loss by that constant. Rows that the file already
-holds are not computed again, and ``--minutes`` bounds what one call may take. Needs the
-data sets and weights of ``shared`` beside the repository.
+validation, the test score there: root mean squared error, or mean ROC-AUC. With
+``--split random`` the seed draws the order in which scaffolds fill the parts. A seed
+means the same initial heads, rows and batches for every strategy. Targets are pooled by
+their labels. "FT on D_in" trains on what bi-level weights leave, without auxiliary
+tasks; "FT, 4 x" has four times the epochs, as many gradients as a strategy; "MTL, 0.1"
+multiplies every auxiliary loss by that constant. Rows that the file already holds are
+not computed again, and ``--minutes`` bounds what one call may take. ``--predictions
+FOLDER`` keeps predictions for the test molecules; a report then draws these anew for a
+second interval. Needs the data sets and weights of ``shared`` beside the repository.
 """
 
 import argparse
 import time
+import warnings
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +32,7 @@ from sklearn.model_selection import PredefinedSplit
 from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.datasets import fetch_moleculenet
 from skgnn_mtl.encoders import GAT, GCN, GraphSAGE, Pretrained
-from skgnn_mtl.metrics import nan_root_mean_squared_error
+from skgnn_mtl.metrics import nan_roc_auc_score, nan_root_mean_squared_error
 from skgnn_mtl.model_selection import ScaffoldSplit, scaffold_groups
 from skgnn_mtl.weighting import (
     BLO,
@@ -51,11 +55,12 @@ FIVE = (
     "motifprediction",
 )
 THREE = ("atommasking", "infomax", "motifprediction")
-FT = "FT"
+FT, LONGER = "FT", "FT, 4 x"
 # Weights that never move: the first belongs to the target.
 ON_D_IN = BLO(weight_init=(1.0, *(0.0,) * len(FIVE)), lr=1e-12, n_terms=0)
 ARMS = {
     FT: ((), Equal(pool="labels")),
+    LONGER: ((), Equal(pool="labels")),
     "FT on D_in": (FIVE, ON_D_IN),
     "MTL": (FIVE, Equal(pool="labels")),
     "MTL, 0.1": (FIVE, 0.1),
@@ -81,13 +86,18 @@ ARMS = {
         for task in FIVE
     },
 }
-CORE = ("FT", "FT on D_in", "MTL", "MTL, 0.1", "GCS", "GNS", "AnchoredPCGrad")
+CORE = (FT, LONGER, "FT on D_in", "MTL", "MTL, 0.1", "GCS", "GNS", "AnchoredPCGrad")
 CORE += ("RCGrad", "RCGrad released", "BLO, no Hessian", "BLO+RCGrad", "descriptors")
-FIELDS = ["data", "encoder", "fraction", "arm", "seed", "valid", "test", "seconds"]
+SETTING = ["data", "split", "encoder", "epochs", "fraction"]
+KEYS = [*SETTING, "arm", "seed"]
+DRAWS = 500
 
 
-def run(name, X, y, groups, checkpoint, arm, fraction, seed, epochs):
-    train, valid, test = ScaffoldSplit().parts(X)
+def run(X, y, groups, setting, predictions):
+    """The scores for the validation and the test part, and the seconds of the fit."""
+    name, split, checkpoint, epochs, fraction, arm, seed = setting.values()
+    drawn = {"order": "random", "random_state": seed} if split == "random" else {}
+    train, valid, test = ScaffoldSplit(**drawn).parts(X)
     rng = np.random.default_rng(seed)
     train = rng.choice(train, max(1, round(fraction * len(train))), replace=False)
     cls = CLASSES[checkpoint.split("_")[0]]
@@ -97,6 +107,7 @@ def run(name, X, y, groups, checkpoint, arm, fraction, seed, epochs):
         constants = [1.0] * y.shape[1] + [weighting] * len(tasks)
         weighting = Fixed(constants, pool="labels")
     kind = MultiTaskGNNRegressor if name in REGRESSION else MultiTaskGNNClassifier
+    epochs *= 4 if arm == LONGER else 1
     rows = np.concatenate([train, valid])
     model = kind(
         Pretrained(cls.from_checkpoint(path, dropout=0.5)),
@@ -116,12 +127,25 @@ def run(name, X, y, groups, checkpoint, arm, fraction, seed, epochs):
     model.fit(X[rows], y[rows], groups=groups[rows])
     seconds = time.perf_counter() - start
 
-    def score(part):
-        if name in REGRESSION:
-            return nan_root_mean_squared_error(y[part], model.predict(X[part]))
-        return model.score(X[part], y[part])
+    predict = model.predict if name in REGRESSION else model.predict_logits
+    predicted = predict(X[test]).reshape(len(test), -1)
+    if predictions:
+        predictions.mkdir(parents=True, exist_ok=True)
+        path = predictions / file_name(setting)
+        np.savez(path, true=y[test], predicted=predicted)
+    scores = score(name, y[valid], predict(X[valid])), score(name, y[test], predicted)
+    return dict(zip(("valid", "test", "seconds"), (*scores, seconds), strict=True))
 
-    return score(valid), score(test), seconds
+
+def score(name, true, predicted):
+    predicted = predicted.reshape(true.shape)
+    if name in REGRESSION:
+        return nan_root_mean_squared_error(true, predicted)
+    return nan_roc_auc_score(true, predicted)
+
+
+def file_name(setting) -> str:
+    return "_".join(map(str, setting.values())).replace(" ", "-") + ".npz"
 
 
 def study(options):
@@ -131,21 +155,20 @@ def study(options):
     X = SmilesToGraph(features="hu2020", on_error="nan").fit_transform(smiles)
     X, y = X[X.valid], np.asarray(y, dtype=float).reshape(len(X), -1)[X.valid]
     groups = scaffold_groups(X, chirality=True, acyclic="one")
-    started, setting = time.perf_counter(), (options.data, options.checkpoint)
+    started = time.perf_counter()
     cells = product(range(options.seeds), options.fractions, options.arms)
     for seed, fraction, arm in cells:
-        key = dict(zip(FIELDS, (*setting, fraction, arm, seed), strict=False))
-        if is_known(options.out, key):
+        values = (options.data, options.split, options.checkpoint, options.epochs)
+        setting = dict(zip(KEYS, (*values, fraction, arm, seed), strict=True))
+        if is_known(options.out, setting):
             continue
         if time.perf_counter() - started > 60 * options.minutes:
             print("out of time; call again to go on")
             return
-        part = (options.checkpoint, arm, fraction, seed, options.epochs)
-        found = run(options.data, X, y, groups, *part)
-        row = key | dict(zip(FIELDS[5:], np.round(found, 4), strict=True))
+        row = pd.DataFrame([setting | run(X, y, groups, setting, options.predictions)])
         new = not options.out.exists()
-        pd.DataFrame([row]).to_csv(options.out, mode="a", header=new, index=False)
-        print(*row.values(), flush=True)
+        row.round(4).to_csv(options.out, mode="a", header=new, index=False)
+        print(*row.round(4).iloc[0], flush=True)
 
 
 def is_known(path, key) -> bool:
@@ -157,9 +180,10 @@ def is_known(path, key) -> bool:
 
 def report(options):
     """Print a table for each data set, checkpoint and share of the training rows."""
-    for setting, runs in pd.read_csv(options.out).groupby(FIELDS[:3]):
+    for values, runs in pd.read_csv(options.out).groupby(SETTING):
+        setting = dict(zip(SETTING, values, strict=True))
         tests = runs.pivot_table(index="arm", columns="seed", values="test")
-        better = -1 if setting[0] in REGRESSION else 1
+        better = -1 if setting["data"] in REGRESSION else 1
         gain = better * (tests - tests.loc[FT])
         n = gain.notna().sum(axis=1)
         table = pd.DataFrame(
@@ -175,8 +199,37 @@ def report(options):
                 "seconds": runs.groupby("arm")["seconds"].median(),
             }
         )
-        print("\n" + ", ".join(map(str, setting)))
-        print(table.reindex([arm for arm in ARMS if arm in table.index]).round(4))
+        if options.predictions and setting["split"] == "size":
+            drawn = {arm: over_molecules(options, setting, arm, n) for arm in ARMS}
+            table.insert(5, "molecules +-", pd.Series(drawn))
+        print("\n" + ", ".join(f"{k} {v}" for k, v in setting.items()))
+        table = table.reindex([arm for arm in ARMS if arm in table.index])
+        print(table.round(4).to_string())
+
+
+def over_molecules(options, setting, arm, seeds) -> float:
+    """Half of the 95 % interval of the mean gain when test molecules are drawn anew."""
+    if arm not in seeds or arm == FT:
+        return np.nan
+
+    def load(arm, seed):
+        path = options.predictions / file_name(setting | {"arm": arm, "seed": seed})
+        with np.load(path) as found:
+            return found["true"], found["predicted"]
+
+    pairs = [(load(FT, seed), load(arm, seed)) for seed in range(seeds[arm])]
+    rng, n, gains = np.random.default_rng(0), len(pairs[0][0][0]), []
+    for _ in range(DRAWS):
+        rows = rng.integers(n, size=n)
+        chosen = rng.integers(len(pairs), size=len(pairs))
+        differences = [
+            score(setting["data"], true[rows], predicted[rows])
+            - score(setting["data"], true[rows], reference[rows])
+            for (true, reference), (_, predicted) in (pairs[k] for k in chosen)
+        ]
+        gains.append(np.mean(differences))
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return (high - low) / 2
 
 
 def main():
@@ -185,14 +238,18 @@ def main():
     parser.add_argument("--checkpoint", default="gcn_supervised_contextpred")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.2])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(CORE))
+    parser.add_argument("--split", choices=["size", "random"], default="size")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     RDLogger.DisableLog("rdApp.*")
+    # The groups are for bi-level weights, which split the training rows.
+    warnings.filterwarnings("ignore", "The groups parameter is ignored")
     report(options) if options.report else study(options)
 
 

@@ -15,8 +15,9 @@ process, which neighbours on the machine disturb least. The other sides:
   copied parameter by parameter into a new (tasks, parameters) matrix, whose weighted
   rows are added one by one.
 
-Solvers are timed on random Gramians with norms over two decades; TorchJD's NashMTL,
-the published solution by cvxpy with ECOS, takes part where these are installed.
+Solvers are timed on random Gramians with norms over two decades. Two of TorchJD's that
+call cvxpy take part where it is installed: NashMTL, the published solution with ECOS,
+and CAGrad with Clarabel.
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ from skgnn_mtl.graphs import GraphDataset
 from skgnn_mtl.readouts import Mean
 from skgnn_mtl.training import LOSSES, MultiTaskModel, TrainingStep
 from skgnn_mtl.training._jacobian import flat_size, shared_parameters
-from skgnn_mtl.weighting import Fixed, GramianWeighting, NashMTL, TaskWeighting, UPGrad
+from skgnn_mtl.weighting import (
+    CAGrad,
+    Fixed,
+    GramianWeighting,
+    NashMTL,
+    TaskWeighting,
+    UPGrad,
+)
 
 BATCH = 64
 
@@ -240,13 +248,18 @@ def time_solvers(n_repeats: int = 50) -> pd.DataFrame:
             residual = nash_residual if cls is NashMTL else reported(method)
             found = time_calls(method.task_weights, grams, grams, residual)
             rows.append((name, n_tasks, *found))
+        nash, cagrad = "TorchJD's NashMTL, cvxpy", "TorchJD's CAGrad, cvxpy"
         try:
-            theirs = torchjd_nash(n_tasks)
+            found = time_calls(
+                torchjd_nash(n_tasks), jacobians[:5], grams[:5], nash_residual
+            )
+            rows.append((nash, n_tasks, *found))
+            found = time_calls(
+                torchjd_cagrad(), grams, grams, lambda weights, G: np.nan
+            )
+            rows.append((cagrad, n_tasks, *found))
         except ImportError as error:
-            warnings.warn(f"TorchJD's NashMTL is left out: {error}", stacklevel=1)
-            continue
-        found = time_calls(theirs, jacobians[:5], grams[:5], nash_residual)
-        rows.append(("TorchJD's NashMTL, cvxpy", n_tasks, *found))
+            warnings.warn(f"TorchJD's solvers are left out: {error}", stacklevel=1)
     columns = ["solver", "tasks", "milliseconds", "worst residual"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -266,6 +279,12 @@ def torchjd_nash(n_tasks: int):
         return weighting_of_rows(J)
 
     return solve
+
+
+def torchjd_cagrad():
+    from torchjd.aggregation import CAGradWeighting
+
+    return CAGradWeighting(c=CAGrad().c)
 
 
 def main() -> None:

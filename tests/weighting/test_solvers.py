@@ -18,7 +18,9 @@ from skgnn_mtl.weighting import (
     NashMTL,
     PCGrad,
     UPGrad,
+    _solvers,
 )
+from skgnn_mtl.weighting._solvers import conflict_averse
 
 
 def grams(*sizes):
@@ -149,6 +151,25 @@ def test_conflict_averse_weights_minimise_their_objective(c):
             n,
         )
         assert (J @ direction).min() / scale == pytest.approx(oracle, abs=1e-6)
+
+
+@pytest.mark.parametrize("c", [0.1, 0.4, 2.0])
+def test_faces_and_the_bracketing_search_find_the_same_direction(c, monkeypatch):
+    cases = [G.numpy() for _, G in grams(2, 3, 11, 20)]
+    # twice the same task: the weights are free, the direction is not
+    cases += [G[np.ix_(rows, rows)] for G in cases for rows in [[0, 0, 1]]]
+    n_iter = []
+    for G in cases:
+        found, _, report = conflict_averse(G, c)
+        with monkeypatch.context() as patched:
+            patched.setattr(_solvers, "_FACES", 0)
+            searched, _, _ = conflict_averse(G, c)
+        scale = np.sqrt(np.diagonal(G).mean())
+        difference = found - searched
+        assert np.sqrt(abs(difference @ G @ difference)) <= 1e-6 * scale
+        assert report.residual <= 1e-10
+        n_iter.append(report.n_iter)
+    assert np.median(n_iter) <= 2
 
 
 def test_shrinking_divides_and_radius_zero_is_the_sum():
