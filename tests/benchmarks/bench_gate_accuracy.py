@@ -4,6 +4,7 @@
         --cache FOLDER [--data physchem|qm8] [--split random|scaffold] \
         [--methods METHOD ...] [--sizes 50 100 200 all] [--minutes M]
     python tests/benchmarks/bench_gate_accuracy.py --out FILE.csv --report
+    python tests/benchmarks/bench_gate_accuracy.py --out FILE.csv --memory
 
 * physchem: ``chemicals_multitask.csv.gz`` of the data home, 11 properties with many
   labels as sources, 11 scarce ones as targets; logarithms of what spans decades.
@@ -21,6 +22,9 @@ the cache. Several processes may share a cache, not a file; ``--report --also FI
 reads several. Methods that train all targets together depend on ``--targets``: another
 choice of these needs another file.
 
+``--memory`` writes the peak memory of each method instead, each in a process of its own
+with one fold, one seed, all labels and a few steps: it does not depend on their number.
+
 Hard sharing visits each row once an epoch, GATE draws rows with scarce labels more
 often. "balanced-sharing", GATE without any of its terms, tells the two apart.
 """
@@ -29,6 +33,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -274,6 +282,27 @@ def run(options, X, y, sources, targets, rows, setting: dict) -> None:
     )
 
 
+def memory(options) -> None:
+    """Write what each method adds to the memory of a process that holds the graphs."""
+    rows = {}
+    for method in ["", *methods_of(options)]:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, __file__, "--out", f"{folder}/errors.csv"]
+            for name in ("cache", "data", "data_home", "split", "width", "layers"):
+                command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+            command += "--sizes all --folds 0 --seeds 0".split()
+            command += "--source-steps 20 --target-steps 20 --methods".split()
+            process = subprocess.Popen([*command, method] if method else command)
+            _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"{method or 'the process without a method'} failed.")
+        rows[method] = usage.ru_maxrss / 1024
+        print(f"{method or 'graphs alone'}: {rows[method]:.0f} MiB", flush=True)
+    table = pd.Series(rows, name="peak_mib")
+    table = table.to_frame().assign(added_mib=table - table[""])
+    table.rename_axis("method").round(1).to_csv(options.out)
+
+
 # -- report --------------------------------------------------------------------------
 
 
@@ -374,6 +403,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     d = options.latent_dim
     options.gate = {
@@ -385,7 +415,8 @@ def main() -> None:
     unknown = set(methods_of(options)) - set(EVERYTHING)
     if unknown:
         parser.error(f"no such method: {sorted(unknown)}; there are {list(EVERYTHING)}")
-    report(options) if options.report else study(options)
+    task = report if options.report else memory if options.memory else study
+    task(options)
 
 
 if __name__ == "__main__":
