@@ -172,7 +172,7 @@ class TransferComparisonDisplay:
         around = np.append(angles, 0.0)
         ax: Any  # a polar one has methods of its own
         self.figure_, ax = plt.subplots(
-            figsize=(7, 6.6), layout="constrained", subplot_kw={"projection": "polar"}
+            figsize=(8, 6.6), layout="constrained", subplot_kw={"projection": "polar"}
         )
         circle = np.linspace(0, 2 * np.pi, 200)
         methods = list(self.comparison.errors["method"].unique())
@@ -182,7 +182,10 @@ class TransferComparisonDisplay:
             values = np.append(line.to_numpy(), line.iloc[0])
             ax.plot(around, values, label=method, **_style(methods.index(method)))
         ax.set_xticks(angles, [str(target) for target in targets])
-        ax.tick_params(axis="x", pad=14)
+        ax.tick_params(axis="x", pad=4)
+        for label, side in zip(ax.get_xticklabels(), np.cos(angles), strict=True):
+            # Away from the circle, or long names lie on it.
+            label.set_horizontalalignment(("right", "center", "left")[_sign(side) + 1])
         ax.set_ylim(min(0.5, 0.95 * np.nanmin(table)), 1.05 * max(1, np.nanmax(table)))
         ax.set_rlabel_position(180 / len(targets))
         ax.set_title(
@@ -202,6 +205,10 @@ class TransferComparisonDisplay:
             fontsize=9,
             frameon=False,
         )
+
+
+def _sign(value: float) -> int:
+    return int(np.sign(round(value, 2)))
 
 
 def _style(k: int) -> dict:

@@ -13,7 +13,9 @@ tasks; "FT, 4 x" has four times the epochs, as many gradients as a strategy; "MT
 multiplies every auxiliary loss by that constant. Rows that the file already holds are
 not computed again, and ``--minutes`` bounds what one call may take. ``--predictions
 FOLDER`` keeps predictions for the test molecules; a report then draws these anew for a
-second interval. Needs the data sets and weights of ``shared`` beside the repository.
+second interval. Bi-level weights hold scaffolds out for classification, and molecules
+for regression, where one group, the acyclic molecules, is half of the set. Needs the
+data sets and weights of ``shared`` beside the repository.
 """
 
 import argparse
@@ -88,14 +90,14 @@ ARMS = {
 }
 CORE = (FT, LONGER, "FT on D_in", "MTL", "MTL, 0.1", "GCS", "GNS", "AnchoredPCGrad")
 CORE += ("RCGrad", "RCGrad released", "BLO, no Hessian", "BLO+RCGrad", "descriptors")
-SETTING = ["data", "split", "encoder", "epochs", "fraction"]
+SETTING = ["data", "split", "encoder", "lr", "epochs", "fraction"]
 KEYS = [*SETTING, "arm", "seed"]
 DRAWS = 500
 
 
 def run(X, y, groups, setting, predictions):
     """The scores for the validation and the test part, and the seconds of the fit."""
-    name, split, checkpoint, epochs, fraction, arm, seed = setting.values()
+    name, split, checkpoint, lr, epochs, fraction, arm, seed = setting.values()
     drawn = {"order": "random", "random_state": seed} if split == "random" else {}
     train, valid, test = ScaffoldSplit(**drawn).parts(X)
     rng = np.random.default_rng(seed)
@@ -114,6 +116,7 @@ def run(X, y, groups, setting, predictions):
         auxiliary_tasks=tasks,
         task_weighting=weighting,
         optimizer="adam",
+        lr=lr,
         lr_schedule="constant",
         batch_size=32,
         max_epochs=epochs,
@@ -124,7 +127,7 @@ def run(X, y, groups, setting, predictions):
         n_threads=1,
     )
     start = time.perf_counter()
-    model.fit(X[rows], y[rows], groups=groups[rows])
+    model.fit(X[rows], y[rows], groups=None if name in REGRESSION else groups[rows])
     seconds = time.perf_counter() - start
 
     predict = model.predict if name in REGRESSION else model.predict_logits
@@ -158,8 +161,9 @@ def study(options):
     started = time.perf_counter()
     cells = product(range(options.seeds), options.fractions, options.arms)
     for seed, fraction, arm in cells:
-        values = (options.data, options.split, options.checkpoint, options.epochs)
-        setting = dict(zip(KEYS, (*values, fraction, arm, seed), strict=True))
+        values = [getattr(options, name) for name in ("checkpoint", *SETTING[3:5])]
+        values = [options.data, options.split, *values, fraction, arm, seed]
+        setting = dict(zip(KEYS, values, strict=True))
         if is_known(options.out, setting):
             continue
         if time.perf_counter() - started > 60 * options.minutes:
@@ -240,6 +244,7 @@ def main():
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(CORE))
     parser.add_argument("--split", choices=["size", "random"], default="size")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--out", type=Path, required=True)

@@ -50,6 +50,7 @@ from sklearn.model_selection import GroupKFold
 from skgnn_mtl import SmilesToGraph
 from skgnn_mtl.encoders import DMPNN
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.inspection import TransferComparisonDisplay
 from skgnn_mtl.model_selection import (
     LabelPresenceKFold,
     TransferComparison,
@@ -333,6 +334,14 @@ def report(options) -> None:
                 print(f"\nby target, against {to}: change % (p of folds and seeds)")
                 show(by_target(TransferComparison(main), to))
         ablation(part)
+        if options.figures:
+            draw(Path(options.figures), TransferComparison(main), *setting[:2])
+
+
+def draw(folder: Path, comparison: TransferComparison, data: str, split: str) -> None:
+    for kind in ("learning_curves", "radar"):
+        display = TransferComparisonDisplay.from_comparison(comparison, kind=kind)
+        display.figure_.savefig(folder / f"gate_{data}_{split}_{kind}.png", dpi=80)
 
 
 def overall(comparison: TransferComparison, to: str) -> pd.DataFrame:
@@ -403,6 +412,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--figures", help="a folder for pictures beside the report")
     parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     d = options.latent_dim
