@@ -194,7 +194,9 @@ def compare_transfer(
     * "fine-tuning": that network's encoder, trained further on the target;
     * "gate": :class:`~skgnn_mtl.GATERegressor` on all sources and targets;
     * "addition": the same on the sources, then
-      :meth:`~skgnn_mtl.GATERegressor.add_task`.
+      :meth:`~skgnn_mtl.GATERegressor.add_task`;
+    * "addition-unlabelled": the same, beside up to 500 training molecules without a
+      label of the target.
 
     Every network has the same encoder and training parameters. A training on the
     sources takes ``source_steps`` steps, one on a target ``target_steps``, and one on

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -432,6 +433,7 @@ METHODS: dict[str, Callable[[TransferProblem], TransferModel]] = {
     "fine-tuning": fine_tuning,
     "gate": gate,
     "addition": addition,
+    "addition-unlabelled": partial(addition, n_unlabelled=500),
 }
 
 

@@ -148,7 +148,10 @@ ABLATIONS: dict[str, Callable] = {
     "addition, nearest source": partial(addition, sources=1),
     "addition, random 3 sources": partial(random_sources, n=3),
     "addition, from the nearest": partial(addition, target_init="nearest"),
-    "addition, 500 unlabelled": partial(addition, n_unlabelled=500),
+    "addition, 2000 unlabelled": partial(addition, n_unlabelled=2000),
+    "addition, 500 unlabelled, no alignment": partial(
+        addition, n_unlabelled=500, **dict.fromkeys(TERMS, 0.0)
+    ),
     "addition, trained encoder": partial(addition, train_encoder=True),
     "addition, shuffled labels": shuffled_labels,
     "addition, 10 % wrong labels": partial(corrupted_labels, share=0.1),
@@ -171,9 +174,9 @@ ABLATIONS: dict[str, Callable] = {
     "gate, 3 routes": partial(gate, routes=3),
     "gate, mean route": partial(gate, routes="mean"),
 }
-# Hard sharing whose rows are drawn as those of GATE, and whose tasks have its maps.
 MAIN: dict[str, Callable] = {
     **METHODS,
+    # Hard sharing whose rows are drawn as those of GATE, and whose tasks have its maps.
     "balanced-sharing": partial(gate, **dict.fromkeys(TERMS, 0.0)),
 }
 EVERYTHING: dict[str, Callable] = {**MAIN, **ABLATIONS}
