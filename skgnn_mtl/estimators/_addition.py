@@ -28,6 +28,8 @@ from skgnn_mtl.training import (
 # Rows that frozen modules look at in one go, and epochs that a budget of steps makes.
 _CHUNK = 1024
 _MOST_EPOCHS = 100
+# Of the rows in a batch so many have a label, on average and at least.
+_LABELLED_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,15 @@ class NewTask:
     def labelled(self) -> np.ndarray:
         """Positions of labelled training rows."""
         return self.rows[self.weights[self.rows, 0] > 0]
+
+    def sampling(self, rows: np.ndarray) -> np.ndarray | None:
+        """How often rows are drawn, where few labels would drown in the others."""
+        labelled = self.weights[rows, 0] > 0
+        share = labelled.mean()
+        if share >= _LABELLED_SHARE:
+            return None
+        others = (1 - _LABELLED_SHARE) / (1 - share)
+        return np.where(labelled, _LABELLED_SHARE / share, others)
 
 
 def rank_correlations(predictions: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -139,13 +150,14 @@ def fit_addition(
     repeats = max(1, ceil(n_steps / _MOST_EPOCHS) * size // n)
 
     def dataset(rows: np.ndarray, repeats: int) -> Any:
-        row_weights = task.row_weights[rows, None]
+        row_weights, sampling = task.row_weights[rows, None], task.sampling(rows)
         if train_encoder:
             return GraphDataset(
                 task.graphs[np.tile(rows, repeats)],
                 np.tile(task.targets[rows], (repeats, 1)),
                 np.tile(task.weights[rows], (repeats, 1)),
                 [np.tile(row_weights, (repeats, 1))],
+                None if sampling is None else np.tile(sampling, repeats),
             )
         return CachedDataset(
             _look(addition, vectors[rows]),
@@ -153,6 +165,7 @@ def fit_addition(
             task.weights[rows],
             row_weights,
             repeats,
+            sampling,
         )
 
     result = train(

@@ -97,8 +97,9 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs with the columns of fit.
         y : array-like of shape (n_samples,) or (n_samples, 1)
-            At least two labels; rows of NaN take part in the alignment. A few hundred
-            of them are worth while beside up to some hundred labels.
+            At least two labels; rows of NaN take part in the alignment, which is worth
+            while beside up to some hundred labels. A quarter of the rows in a batch is
+            labelled, or more.
         name : str, optional
             Name of the task, by default that of ``y``, else ``task_k``.
         sources : "all", str, int or list of str, optional

@@ -25,12 +25,17 @@ class CachedDataset(torch.utils.data.Dataset):
         Weights of the graphs.
     repeats : int, default=1
         How often an epoch meets each row.
+    sampling : ndarray of shape (n,), optional
+        How often each is drawn, up to a factor; each once if not given.
     """
 
-    sampling = None
-
-    def __init__(self, cache: Embedded, targets, weights, rows, repeats=1) -> None:
+    def __init__(
+        self, cache: Embedded, targets, weights, rows, repeats=1, sampling=None
+    ) -> None:
         self.cache, self.repeats = cache, repeats
+        self.sampling = (
+            None if sampling is None else torch.from_numpy(np.tile(sampling, repeats))
+        )
         tables = (np.where(weights > 0, targets, 0.0), weights, rows)
         self.tables = [torch.from_numpy(t).to(cache.vectors.dtype) for t in tables]
 

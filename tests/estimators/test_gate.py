@@ -22,6 +22,7 @@ from skgnn_mtl import (
 )
 from skgnn_mtl.datasets import load_elasticity
 from skgnn_mtl.encoders import GIN
+from skgnn_mtl.estimators import _addition
 from skgnn_mtl.graphs import GraphLoader
 from skgnn_mtl.training import AdditionModel
 
@@ -237,6 +238,29 @@ def test_the_encoder_sees_each_molecule_once(model, graphs, scarce, monkeypatch)
     )
     model.add_task(graphs[:12], scarce[:12], name="new")
     assert sum(seen) == 12
+
+
+@pytest.mark.filterwarnings("ignore:train_encoder=True changed")
+@pytest.mark.parametrize("train_encoder", [False, True])
+def test_few_labels_are_a_quarter_of_what_is_drawn(
+    train_encoder, model, graphs, monkeypatch
+):
+    drawn = []
+    train = _addition.train
+
+    def spy(network, step, data, *rest, **options):
+        drawn.append(data.sampling)
+        return train(network, step, data, *rest, **options)
+
+    monkeypatch.setattr(_addition, "train", spy)
+    for n_labels in (3, 10):
+        y = np.where(np.arange(30) < n_labels, np.arange(30.0), np.nan)
+        model.add_task(graphs, y, name=f"{n_labels}", train_encoder=train_encoder)
+    few, enough = drawn
+    labelled = torch.arange(len(few)) % 30 < 3
+    assert float(few[labelled].sum() / few.sum()) == pytest.approx(0.25)
+    assert len(few.unique()) == 2
+    assert enough is None
 
 
 def test_names_come_from_y(model, graphs, scarce):
