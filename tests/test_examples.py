@@ -231,6 +231,7 @@ def test_plot_task_addition(tmp_path, capsys):
     )
     assert pipeline.predict(["CCO"]).shape == (1, 6)
     assert pipeline[-1].added_names_ == ["Tflash (K)", "log10 permittivity"]
-    assert set(comparison.errors["method"]) == {"single-task", "addition"}
+    methods = {"single-task", "addition", "addition-unlabelled"}
+    assert set(comparison.errors["method"]) == methods
     assert path.stat().st_size > 10_000
     assert "bit for bit as before: True" in capsys.readouterr().out
