@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing
 
 from skgnn_mtl.encoders import Pretrained
@@ -32,7 +30,7 @@ _TRAINING: dict[str, Any] = {
     "gradient_clip": 1.0,
     "device": "cpu",
 }
-_PENALTIES = np.logspace(-3, 6, 28)
+_PENALTIES = np.logspace(-4, 5, 28)
 
 
 @dataclass(frozen=True)
@@ -336,17 +334,19 @@ def source_predictions(problem: TransferProblem) -> TransferModel:
     source = problem.source_model()
 
     def predict(X) -> np.ndarray:
-        return source.predict(X).reshape(-1, len(problem.sources))
+        return (
+            source.predict(X).reshape(-1, len(problem.sources)) / source.target_scale_
+        )
 
     return _ridge(problem, source, predict)
 
 
 def _ridge(problem: TransferProblem, source, features: Callable) -> TransferModel:
     X, y = problem.labelled()
-    # Leave-one-out errors of the training rows choose the penalty.
-    model = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
-    model.fit(features(X), y.to_numpy()[:, 0])
-    n_trained = model[-1].coef_.size + 1
+    # Leave-one-out errors of the training rows choose the penalty. Features keep their
+    # scales: divided by its spread in few rows, a rare one would be huge in others.
+    model = RidgeCV(_PENALTIES).fit(features(X), y.to_numpy()[:, 0])
+    n_trained = model.coef_.size + 1
     return TransferModel(
         lambda X: model.predict(features(X)),
         n_trained,

@@ -1,6 +1,7 @@
 """Comparing ways to learn scarce targets: what they see, and what is made of it."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import wilcoxon
 from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GroupKFold, KFold
+from torch import nn
 
 from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
@@ -18,7 +20,7 @@ from skgnn_mtl.model_selection import (
     compare_transfer,
     scaffold_groups,
 )
-from skgnn_mtl.model_selection._transfer_methods import METHODS, addition
+from skgnn_mtl.model_selection._transfer_methods import METHODS, _ridge, addition
 
 SOURCES, TARGETS = ["a", "b"], ["c", "d"]
 
@@ -113,6 +115,18 @@ def test_no_label_of_a_test_molecule_is_seen(compare, data):
     assert len(predictions["true"]) == 2 * len(METHODS)
     for true, other in zip(*predictions.values(), strict=True):
         assert np.array_equal(true, other)
+
+
+def test_a_feature_that_is_rare_in_few_rows_does_not_blow_predictions_up():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 4))
+    features[:20, 3] *= 1e-3  # silent in the rows with a label
+    y = pd.DataFrame({"y": features[:20, 0] + rng.normal(size=20)})
+    problem = SimpleNamespace(labelled=lambda: (features[:20], y))
+    source = SimpleNamespace(module_=nn.Linear(4, 1), history_=[], best_epoch_=0)
+    model = _ridge(problem, source, np.asarray)
+    assert np.abs(model.predict(features[20:])).max() < 5
+    assert model.trained_parameters == 5
 
 
 def test_all_methods_see_the_same_nested_labels(compare, data):
