@@ -342,7 +342,10 @@ def report(options) -> None:
 
 
 def draw(folder: Path, comparison: TransferComparison, data: str, split: str) -> None:
-    for kind in ("learning_curves", "radar"):
+    kinds = ["learning_curves"]
+    if comparison.errors["target"].nunique() > 2:
+        kinds.append("radar")
+    for kind in kinds:
         display = TransferComparisonDisplay.from_comparison(comparison, kind=kind)
         display.figure_.savefig(folder / f"gate_{data}_{split}_{kind}.png", dpi=80)
 
