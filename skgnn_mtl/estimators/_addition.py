@@ -63,7 +63,18 @@ class NewTask:
         return self.rows[self.weights[self.rows, 0] > 0]
 
     def sampling(self, rows: np.ndarray) -> np.ndarray | None:
-        """How often rows are drawn, where few labels would drown in the others."""
+        """How often rows are drawn, where few labels would drown in the others.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (m,)
+            Positions.
+
+        Returns
+        -------
+        shares : ndarray of shape (m,) or None
+            Relative to an even draw; None where enough rows have a label.
+        """
         labelled = self.weights[rows, 0] > 0
         share = labelled.mean()
         if share >= _LABELLED_SHARE:

@@ -185,7 +185,9 @@ class TransferComparisonDisplay:
         ax.tick_params(axis="x", pad=4)
         for label, side in zip(ax.get_xticklabels(), np.cos(angles), strict=True):
             # Away from the circle, or long names lie on it.
-            label.set_horizontalalignment(("right", "center", "left")[_sign(side) + 1])
+            label.set_horizontalalignment(
+                "center" if abs(side) < 0.01 else "left" if side > 0 else "right"
+            )
         ax.set_ylim(min(0.5, 0.95 * np.nanmin(table)), 1.05 * max(1, np.nanmax(table)))
         ax.set_rlabel_position(180 / len(targets))
         ax.set_title(
@@ -205,10 +207,6 @@ class TransferComparisonDisplay:
             fontsize=9,
             frameon=False,
         )
-
-
-def _sign(value: float) -> int:
-    return int(np.sign(round(value, 2)))
 
 
 def _style(k: int) -> dict:

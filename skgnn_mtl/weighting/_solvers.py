@@ -227,17 +227,17 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
 
     def solution(w: np.ndarray) -> tuple[np.ndarray, float, SolverReport]:
         point = R @ w
-        length = max(float(np.linalg.norm(point)), 1e-300)
+        length = float(np.linalg.norm(point))
         slopes = R.T @ (mean + (r / length) * point)
         gap = float((slopes @ w - slopes.min()) / scale**2)
         return w, r / length, SolverReport(gap, calls, converged=gap <= 1e-6)
 
     tau, shortest = float(np.linalg.norm(mean)), 1e-10 * scale
     for _ in range(_FACES):
-        found = _on_face(R, mean, r, weights(tau) > 0.0)
-        if found is None:
+        w = _on_face(R, mean, r, weights(tau) > 0.0)
+        if w is None:
             break
-        w, tau = found
+        tau = float(np.linalg.norm(R @ w))
         if w.min() >= 0.0 and tau > shortest:
             result = solution(w)
             if result[2].residual <= 1e-10:
@@ -254,18 +254,27 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
     return solution(weights(np.exp(root)))
 
 
-def _on_face(R, mean, r, face) -> tuple[np.ndarray, float] | None:
+def _on_face(R, mean, r, face) -> np.ndarray | None:
     r"""Solve :func:`conflict_averse` on the plane of some of the tasks, w < 0 included.
 
-    There :math:`b + r G w / \tau = \lambda 1`, which with the constraint
+    There :math:`b + r G w / \|R w\| = \lambda 1`, which with the constraint
     :math:`1^\top w = 1` leaves a quadratic equation for lambda.
+
+    Parameters
+    ----------
+    R : ndarray of shape (k, t)
+        Gradients, in columns.
+    mean : ndarray of shape (k,)
+        Their mean.
+    r : float
+        Radius.
+    face : ndarray of bool of shape (t,)
+        Tasks whose weight may differ from 0.
 
     Returns
     -------
-    w : ndarray of shape (t,)
-        Weights that sum to 1, zero outside of the face.
-    tau : float
-        :math:`\|R w\|`. None in place of both where the face has no solution.
+    w : ndarray of shape (t,) or None
+        Weights that sum to 1; None if the face has no solution.
     """
     columns = R[:, face]
     d = np.sqrt((columns * columns).sum(axis=0))
@@ -281,7 +290,7 @@ def _on_face(R, mean, r, face) -> tuple[np.ndarray, float] | None:
         return None
     w = np.zeros(len(face))
     w[face] = (u / uu + (u * (uv / uu) - v) / np.sqrt(square)) / d
-    return w, r / float(np.sqrt(square))
+    return w
 
 
 def project_on_dual_cone(G: np.ndarray) -> tuple[np.ndarray, SolverReport]:

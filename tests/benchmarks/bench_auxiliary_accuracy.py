@@ -92,7 +92,6 @@ ARMS = {
 CORE = (FT, LONGER, "FT on D_in", "MTL", "MTL, 0.1", "GCS", "GNS", "AnchoredPCGrad")
 CORE += ("RCGrad", "RCGrad released", "BLO, no Hessian", "BLO+RCGrad", "descriptors")
 SETTING = ["data", "split", "encoder", "lr", "epochs", "fraction"]
-KEYS = [*SETTING, "arm", "seed"]
 DRAWS = 500
 
 
@@ -186,11 +185,16 @@ def study(options):
     X, y = X[X.valid], np.asarray(y, dtype=float).reshape(len(X), -1)[X.valid]
     groups = scaffold_groups(X, chirality=True, acyclic="one")
     started = time.perf_counter()
+    common = {
+        "data": options.data,
+        "split": options.split,
+        "encoder": options.checkpoint,
+        "lr": options.lr,
+        "epochs": options.epochs,
+    }
     cells = product(range(options.seeds), options.fractions, options.arms)
     for seed, fraction, arm in cells:
-        values = [getattr(options, name) for name in ("checkpoint", *SETTING[3:5])]
-        values = [options.data, options.split, *values, fraction, arm, seed]
-        setting = dict(zip(KEYS, values, strict=True))
+        setting = common | {"fraction": fraction, "arm": arm, "seed": seed}
         if is_known(options.out, setting):
             continue
         if time.perf_counter() - started > 60 * options.minutes:

@@ -378,8 +378,8 @@ def by_target(comparison: TransferComparison, to: str) -> pd.DataFrame:
 
 def ablation(runs: pd.DataFrame) -> None:
     for base in ("addition", "gate"):
-        variants = [name for name in ABLATIONS if name.startswith(f"{base},")]
-        chosen = runs[runs["method"].isin([base, *variants])]
+        variants = [name for name in EVERYTHING if name.startswith(base)]
+        chosen = runs[runs["method"].isin(variants)]
         if chosen["method"].nunique() > 1 and base in set(chosen["method"]):
             print(f"\nvariants of {base}, against it")
             show(overall(TransferComparison(chosen), base))
