@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -76,6 +77,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods("split")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "hessian_spectrum": ["boolean", dict],
@@ -171,6 +173,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 valid_set = self._validation_set(
                     *(part[valid_rows] for part in (graphs, targets, weights))
                 )
+            scorer = self._validation_scorer(graphs, y, sample_weight, valid_rows)
             judges = None
             if held_out is not None:
                 parts = (part[held_out] for part in (graphs, targets, weights))
@@ -187,6 +190,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 judges,
                 resume=resume,
                 partial=partial,
+                scorer=scorer,
                 observer=spectra,
             )
             if spectra is not None and not interrupted:
@@ -259,6 +263,18 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         # Auxiliary tasks are watched only where there are no others.
         columns = () if self.n_tasks_ else self._auxiliary_columns(graphs)
         return GraphDataset(graphs, targets, weights, columns)
+
+    def _validation_scorer(
+        self, graphs, y, sample_weight, rows: np.ndarray | None
+    ) -> Callable[[], float] | None:
+        """Score, on the rows that watch, of the network as it is when called."""
+        if rows is None or self.scoring == "loss":
+            return None
+        scorer, weights = check_scoring(self, self.scoring), {}
+        if sample_weight is not None:
+            weights["sample_weight"] = np.asarray(sample_weight)[rows]
+        X, y = graphs[rows], _safe_indexing(y, rows)
+        return lambda: scorer(self, X, y, **weights)
 
     def _row_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
         """Weight of each row (n,): 0 if its graph is invalid."""
@@ -339,6 +355,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         *,
         resume: bool,
         partial: bool,
+        scorer: Callable[[], float] | None = None,
         observer: Callable[[int], None] | None = None,
     ) -> bool:
         """Train the module in place; True if the user interrupted."""
@@ -359,6 +376,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 device=self._device(),
                 generator=torch.Generator().manual_seed(seed),
                 optimizer_state=self._optimizer_state if partial and resume else None,
+                scorer=scorer,
                 observer=observer,
             )
         except BaseException:

@@ -218,6 +218,7 @@ default=(128,), (64,), (64,)
     task_weighting = "equal"
     loss = "squared_error"
     hessian_spectrum = False
+    scoring = "loss"
     auxiliary_tasks = ()
     _learns_from_unlabelled = True
 

@@ -21,7 +21,13 @@ from ._inputs import mean_and_scale, read_targets
 _LOSSES: dict[str, Loss] = {**LOSSES, "logistic": logistic}
 _CHOICES = {"auto", *_LOSSES}
 # Parameters of the other estimators: pretraining has no targets of its own to serve.
-_FIXED = {"head_hidden_dims", "head_activation", "target_tasks", "hessian_spectrum"}
+_FIXED = {
+    "head_hidden_dims",
+    "head_activation",
+    "target_tasks",
+    "scoring",
+    "hessian_spectrum",
+}
 
 
 class GNNPretrainer(
@@ -189,6 +195,7 @@ callable, default="cosine"
     head_activation = "relu"
     target_tasks = None
     hessian_spectrum = False
+    scoring = "loss"
 
     def __init__(
         self,

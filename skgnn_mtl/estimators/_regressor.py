@@ -78,8 +78,14 @@ callable, default="cosine"
     max_epochs : int, default=100
         Passes over the training rows.
     early_stopping : bool, default=False
-        Stop after ``n_iter_no_change`` epochs without a better validation loss, and
-        restore the weights of the best epoch.
+        Stop after ``n_iter_no_change`` epochs without a better validation loss or
+        score, and restore the weights of the best epoch.
+    scoring : "loss", str, callable or None, default="loss"
+        What early stopping and the "plateau" schedule watch: the validation loss of
+        the target tasks, or a score, of all columns of ``y`` unless it picks some. A
+        scorer is called with the estimator and the validation rows, such as those of
+        ``skgnn_mtl.metrics``, which know missing labels; a string names one of
+        scikit-learn; None takes :meth:`score`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows: a share, drawn (by ``groups`` where given) only if early
         stopping or the "plateau" schedule needs it; or a splitter, whose first split
@@ -113,7 +119,8 @@ callable, default="cosine"
         The weighting with its state.
     history_ : list of dict
         One record an epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
-        validation rows, ``valid_loss`` (means over tasks); ``train_losses``,
+        validation rows, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
+        than the loss, ``valid_score``; ``train_losses``,
         ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
         over the batches with the task; dicts by task name); ``absent_shares``, how
         often a task was absent from a batch, and their mean ``absent_share``. Losses
@@ -208,6 +215,7 @@ callable, default="cosine"
         batch_size=64,
         max_epochs=100,
         early_stopping=False,
+        scoring="loss",
         validation=0.1,
         n_iter_no_change=10,
         hessian_spectrum=False,
@@ -235,6 +243,7 @@ callable, default="cosine"
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
+        self.scoring = scoring
         self.validation = validation
         self.n_iter_no_change = n_iter_no_change
         self.hessian_spectrum = hessian_spectrum

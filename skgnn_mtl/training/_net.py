@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
+_LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
 
 
 @dataclass
@@ -69,6 +71,7 @@ def train(
     device: torch.device,
     generator: torch.Generator,
     optimizer_state: dict | None = None,
+    scorer: Callable[[], float] | None = None,
     observer: Callable[[int], None] | None = None,
 ) -> TrainingResult:
     """Train a model in place.
@@ -84,7 +87,8 @@ def train(
     task_names : sequence of str
         Keys of the records; names of auxiliary tasks come last.
     watched : ndarray of int
-        Tasks whose mean validation loss early stopping and "plateau" watch.
+        Tasks whose mean validation loss early stopping and "plateau" watch, unless
+        there is a scorer.
     options : TrainingOptions
         How to train.
     device : torch.device
@@ -93,6 +97,9 @@ def train(
         Source of the batch orders.
     optimizer_state : dict, optional
         State of the optimizers of an earlier training that this one continues.
+    scorer : callable, optional
+        Called after each epoch; gives what early stopping and "plateau" watch instead
+        of the validation loss. Larger is better.
     observer : callable, optional
         Called with the number of finished epochs, at the start and after each.
 
@@ -103,9 +110,11 @@ def train(
         which case the model holds the best state so far.
     """
     recorder = _Recorder(list(task_names), watched)
-    net = _net(model, step, train_set, valid_set, recorder, options, device, generator)
+    n_batches = len(GraphLoader(train_set, options.batch_size))
+    callbacks = _callbacks(recorder, scorer, options, n_batches)
     if observer is not None:
-        net.set_params(callbacks=[*net.callbacks, _Observed(observer)])
+        callbacks.append(_Observed(observer))
+    net = _net(model, step, train_set, valid_set, callbacks, options, device, generator)
     net.initialize()
     kind = type(net.optimizer_).__name__
     if optimizer_state is not None and optimizer_state["kind"] == kind:
@@ -259,6 +268,26 @@ def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
     return mean.cpu().numpy(), (total > 0).cpu().numpy()
 
 
+class _Scorer(Callback):
+    """Score the network after each epoch."""
+
+    def __init__(self, score: Callable[[], float], recorder: _Recorder) -> None:
+        self.score, self.recorder = score, recorder
+
+    def on_epoch_end(self, net, **kwargs):
+        with warnings.catch_warnings():
+            if len(net.history) > 1:  # what it warns of once does not change
+                warnings.simplefilter("ignore")
+            value = float(self.score())
+        if not np.isfinite(value):
+            raise ValueError(
+                f"scoring gave {value} for the validation rows in epoch "
+                f"{len(net.history)}, which cannot be compared with other epochs."
+            )
+        self.recorder.records[-1]["valid_score"] = value
+        net.history.record("valid_score", value)
+
+
 class _Progress(Callback):
     """A progress bar over epochs."""
 
@@ -268,7 +297,7 @@ class _Progress(Callback):
     def on_epoch_end(self, net, **kwargs):
         shown = {
             key: f"{net.history[-1, key]:.4g}"
-            for key in ("train_loss", "valid_loss")
+            for key in ("train_loss", "valid_loss", "valid_score")
             if key in net.history[-1]
         }
         self._bar.set_postfix(shown)
@@ -320,8 +349,7 @@ def _check_finite(
         )
 
 
-def _net(model, step, train_set, valid_set, recorder, options, device, generator):
-    epoch_length = len(GraphLoader(train_set, options.batch_size))
+def _net(model, step, train_set, valid_set, callbacks, options, device, generator):
     return _Net(
         model,
         step=step,
@@ -342,7 +370,7 @@ def _net(model, step, train_set, valid_set, recorder, options, device, generator
         iterator_train__generator=generator,
         iterator_valid=GraphLoader,
         train_split=None if valid_set is None else predefined_split(valid_set),
-        callbacks=_callbacks(recorder, options, epoch_length),
+        callbacks=callbacks,
         device=device,
         verbose=0,
     )
@@ -358,16 +386,27 @@ def _encoder_group(model: nn.Module, lr: float) -> dict[str, Any]:
 
 
 def _callbacks(
-    recorder: _Recorder, options: TrainingOptions, epoch_length: int
+    recorder: _Recorder,
+    scorer: Callable[[], float] | None,
+    options: TrainingOptions,
+    n_batches: int,
 ) -> list:
-    callbacks = [recorder, _FiniteLoss()]
+    callbacks: list[Callback] = [recorder, _FiniteLoss()]
+    watched = "valid_loss"
+    if scorer is not None:
+        callbacks.append(_Scorer(scorer, recorder))
+        watched = "valid_score"
     if options.gradient_clip is not None:
         callbacks.append(GradientNormClipping(options.gradient_clip))
-    callbacks.append(_scheduler(options, epoch_length))
+    callbacks.append(_scheduler(options, n_batches, watched))
     if options.early_stopping:
         callbacks.append(
             EarlyStopping(
-                patience=options.n_iter_no_change, threshold=0, load_best=True
+                watched,
+                lower_is_better=watched == "valid_loss",
+                patience=options.n_iter_no_change,
+                threshold=0,
+                load_best=True,
             )
         )
     if options.verbose:
@@ -375,16 +414,18 @@ def _callbacks(
     return callbacks + list(options.callbacks or ())
 
 
-def _scheduler(options: TrainingOptions, epoch_length: int) -> LRScheduler:
+def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRScheduler:
     if options.lr_schedule == "plateau":
         return LRScheduler(
             ReduceLROnPlateau,
-            monitor="valid_loss",
+            monitor=watched,
+            # A score may be zero or negative: shares of it mean nothing.
+            **({} if watched == "valid_loss" else _LARGER_IS_BETTER),
             factor=0.5,
             patience=max(1, options.n_iter_no_change // 2),
         )
     schedule = SCHEDULES.get(options.lr_schedule, options.lr_schedule)
-    n_steps = max(1, options.max_epochs * epoch_length)
+    n_steps = max(1, options.max_epochs * n_batches)
     return LRScheduler(
         LambdaLR,
         lr_lambda=lambda k: schedule(min(k / n_steps, 1.0)),

@@ -30,7 +30,6 @@ import torch
 from rdkit import RDLogger
 from scipy.stats import t as student
 from sklearn.model_selection import PredefinedSplit
-from skorch.callbacks import EarlyStopping
 
 from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.datasets import fetch_moleculenet
@@ -95,24 +94,6 @@ SETTING = ["data", "split", "encoder", "lr", "epochs", "fraction"]
 DRAWS = 500
 
 
-class BestByScore(EarlyStopping):
-    """Keep the epoch of the best ROC-AUC on the validation rows, as the protocol asks.
-
-    By themselves the estimators keep that of the smallest validation loss.
-    """
-
-    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
-        net.module_.eval()
-        true, logits = [], []
-        with torch.no_grad():
-            for graphs, (targets, weights, *_) in net.get_iterator(dataset_valid):
-                logits.append(net.module_(graphs.to(net.device)).cpu().numpy())
-                true.append(torch.where(weights > 0, targets, torch.nan).numpy())
-        score = nan_roc_auc_score(np.concatenate(true), np.concatenate(logits))
-        net.history.record("valid_score", score)
-        super().on_epoch_end(net, **kwargs)
-
-
 def run(X, y, groups, setting, predictions):
     """The scores for the validation and the test part, and the seconds of the fit."""
     name, split, checkpoint, lr, epochs, fraction, arm, seed = setting.values()
@@ -128,13 +109,6 @@ def run(X, y, groups, setting, predictions):
         weighting = Fixed(constants, pool="labels")
     kind = MultiTaskGNNRegressor if name in REGRESSION else MultiTaskGNNClassifier
     epochs *= 4 if arm == LONGER else 1
-    best = BestByScore(
-        "valid_score",
-        lower_is_better=False,
-        patience=epochs,
-        threshold=0,
-        load_best=True,
-    )
     rows = np.concatenate([train, valid])
     model = kind(
         Pretrained(cls.from_checkpoint(path, dropout=0.5)),
@@ -147,7 +121,7 @@ def run(X, y, groups, setting, predictions):
         max_epochs=epochs,
         early_stopping=True,
         n_iter_no_change=epochs,
-        callbacks=None if name in REGRESSION else [best],
+        scoring="loss" if name in REGRESSION else None,
         validation=PredefinedSplit(np.repeat([-1, 0], [len(train), len(valid)])),
         random_state=seed,
         n_threads=1,

@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    PredefinedSplit,
+    cross_validate,
+)
 
 from skgnn_mtl import MultiTaskGNNClassifier
 from skgnn_mtl.encoders import GIN
@@ -183,6 +189,30 @@ def test_continuation_needs_the_same_classes(graphs):
         model.partial_fit(graphs, 2 * y)
     with pytest.raises(ValueError, match="classes of 1 tasks"):
         make().partial_fit(graphs, np.column_stack([y, y]), classes=[[0, 1]])
+
+
+@pytest.mark.parametrize("scoring", [None, nan_roc_auc_scorer], ids=["own", "scorer"])
+def test_early_stopping_by_the_area_under_the_curve(graphs, frame, scoring):
+    fold = np.where(np.arange(len(graphs)) % 3 == 1, 0, -1)
+    settings = {"validation": PredefinedSplit(fold), "max_epochs": 12, "lr": 0.03}
+    model = make(early_stopping=True, scoring=scoring, **settings).fit(graphs, frame)
+    scores = [record["valid_score"] for record in model.history_]
+    assert model.best_epoch_ == np.argmax(scores) + 1
+    found = model.score(graphs[fold == 0], frame[fold == 0])
+    assert found == pytest.approx(max(scores))
+
+
+def test_one_class_among_the_validation_rows_is_told_once(graphs):
+    y = np.column_stack([graphs.n_nodes > 5, graphs.n_nodes > 4]).astype(float)
+    fold = np.where(np.arange(len(graphs)) % 3 == 0, 0, -1)
+    y[fold == 0, 1] = 1.0
+    model = make(scoring=None, validation=PredefinedSplit(fold), max_epochs=4)
+    with pytest.warns(UndefinedMetricWarning) as caught:
+        model.fit(graphs, y)
+    assert len(caught) == 1
+    y[fold == 0] = 1.0
+    with pytest.raises(ValueError, match="no task has two distinct labels"):
+        model.fit(graphs, y)
 
 
 def test_search_pickle_and_files(graphs, frame, tmp_path):

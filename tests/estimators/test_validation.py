@@ -16,6 +16,7 @@ from sklearn.model_selection import (
 from skorch.callbacks import Callback
 
 from skgnn_mtl import GraphArray, SmilesToGraph
+from skgnn_mtl.metrics import nan_r2_score, task_scorer
 from skgnn_mtl.model_selection import LabelPresenceKFold, ScaffoldKFold
 
 
@@ -380,6 +381,101 @@ def test_early_stopping_is_the_training_cut_short(
 def test_without_early_stopping_the_last_weights_are_kept(small, graphs, gaps, fold):
     model = small(validation=PredefinedSplit(fold), max_epochs=5).fit(graphs, gaps)
     assert model.best_epoch_ == len(model.history_) == 5
+
+
+# -- scores instead of losses ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("patience", [2, 200])
+def test_the_best_epoch_has_the_largest_score(small, graphs, gaps, fold, patience):
+    settings = {"n_iter_no_change": patience, "max_epochs": 40}
+    model, noisy = stopped(small, graphs, gaps, fold, scoring=None, **settings)
+    scores = [record["valid_score"] for record in model.history_]
+    assert model.best_epoch_ == np.argmax(scores) + 1
+    assert len(scores) == min(model.best_epoch_ + patience, 40)
+    X, y = graphs[fold == 0], noisy[fold == 0]
+    # Restored, wherever it lies: the score is that of the epoch.
+    assert model.score(X, y) == pytest.approx(max(scores), rel=1e-6)
+    assert max(scores) == pytest.approx(nan_r2_score(y, model.predict(X)), rel=1e-6)
+
+
+def test_the_best_epoch_may_be_the_last(small, graphs, table, fold):
+    # The loss is least at the beginning.
+    settings = {"lr": 0.03, "max_epochs": 3, "lr_schedule": "constant"}
+    scores = iter(range(3))
+    model, noisy = stopped(
+        small, graphs, table, fold, scoring=lambda *_: next(scores), **settings
+    )
+    losses = [record["valid_loss"] for record in model.history_]
+    assert np.argmin(losses) == 0
+    assert model.best_epoch_ == 3
+    expected = losses_by_hand(model, graphs[fold == 0], noisy[fold == 0])
+    assert losses[-1] == pytest.approx(expected.mean(), rel=1e-4)
+
+
+def test_a_scorer_sees_labels_as_they_were_given(small, graphs, gaps, fold):
+    calls = []
+
+    def scoring(estimator, X, y, sample_weight):
+        calls.append((estimator, X, y, sample_weight))
+        return -float(len(calls))
+
+    frame = pd.DataFrame(gaps, columns=["a", "b", "c"])
+    weights = np.arange(1.0, 31.0)
+    model = small(scoring=scoring, validation=PredefinedSplit(fold))
+    model.fit(graphs, frame, sample_weight=weights)
+    assert len(calls) == 3
+    estimator, X, y, sample_weight = calls[-1]
+    assert estimator is model
+    assert graphs[fold == 0] == X
+    pd.testing.assert_frame_equal(y, frame[fold == 0])
+    np.testing.assert_array_equal(sample_weight, weights[fold == 0])
+    assert [r["valid_score"] for r in model.history_] == [-1.0, -2.0, -3.0]
+
+
+def test_scores_of_single_tasks_and_of_scikit_learn(small, graphs, table, fold):
+    split = PredefinedSplit(fold)
+    one = small(scoring=task_scorer("r2", 1), validation=split).fit(graphs, table)
+    name = small(scoring="r2", validation=split).fit(graphs, table[:, 1])
+    every = small(scoring="r2", validation=split).fit(graphs, table)
+    X, y = graphs[fold == 0], table[fold == 0]
+    for model, score in [
+        (one, nan_r2_score(y[:, 1], one.predict(X)[:, 1])),
+        (name, nan_r2_score(y[:, 1], name.predict(X))),
+        (every, nan_r2_score(y, every.predict(X))),
+    ]:
+        assert model.history_[-1]["valid_score"] == pytest.approx(score, rel=1e-6)
+
+
+def test_no_score_without_validation_rows(small, graphs, gaps):
+    model = small(scoring=None).fit(graphs, gaps)
+    assert all("valid_score" not in record for record in model.history_)
+
+
+def test_scoring_does_not_touch_the_training(small, graphs, gaps, fold, same_weights):
+    split = PredefinedSplit(fold)
+    scored = small(scoring=None, validation=split).fit(graphs, gaps)
+    assert same_weights(scored, small(validation=split).fit(graphs, gaps))
+
+
+def test_a_score_that_is_no_number_is_refused(small, graphs, gaps, fold):
+    model = small(scoring=lambda *_: np.nan, validation=PredefinedSplit(fold))
+    with pytest.raises(ValueError, match="scoring gave nan .* in epoch 1"):
+        model.fit(graphs, gaps)
+
+
+@pytest.mark.parametrize("step", [-1.0, 1.0])
+def test_plateau_watches_the_score(small, graphs, gaps, fold, step):
+    epochs = iter(range(12))
+    model = small(
+        scoring=lambda *_: step * next(epochs) - 5.0,
+        validation=PredefinedSplit(fold),
+        lr_schedule="plateau",
+        max_epochs=12,
+        n_iter_no_change=4,
+    ).fit(graphs, gaps)
+    rates = [record["lr"] for record in model.history_]
+    assert (rates[-1] < rates[0]) == (step < 0)
 
 
 def test_plateau_halves_the_rate(small, graphs, gaps, fold):
