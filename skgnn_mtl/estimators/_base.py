@@ -1,4 +1,4 @@
-"""What all estimators share: reading, training, forward passes."""
+"""What all estimators share: parameters, and training on what was read."""
 
 from __future__ import annotations
 
@@ -22,16 +22,12 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_consistent_length,
-    check_is_fitted,
     column_or_1d,
 )
 
-from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._activations import ACTIVATIONS
-from skgnn_mtl._component import resolve_part
-from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
-from skgnn_mtl.encoders import GraphEncoder, Pretrained
-from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphDataset
+from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.graphs import GraphArray, GraphDataset
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
     OPTIMIZERS,
@@ -39,15 +35,13 @@ from skgnn_mtl.training import (
     AlignmentStep,
     HeldOutRows,
     Loss,
-    MultiTaskModel,
     TrainingOptions,
     TrainingStep,
     recalibrate,
     train,
 )
-from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
+from skgnn_mtl.weighting import TaskWeighting
 
-from ._compute import limited_threads
 from ._curvature import CurvatureMixin, check_options, largest_eigenvalues
 from ._inputs import check_labels, hold_out, read_graphs, split_validation
 from ._persistence import PersistenceMixin
@@ -56,7 +50,7 @@ _MAX_SEED = 2**31 - 1
 
 
 class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
-    """Training and forward passes of a multi-task graph network.
+    """Training of a multi-task graph network.
 
     Subclasses own the constructor and the meaning of the targets.
     """
@@ -426,70 +420,6 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             or hasattr(self.validation, "split")
         )
 
-    def _build(self) -> None:
-        """Make the module and the weighting from clones of the parts."""
-        encoder = self.encoder
-        if isinstance(encoder, GraphEncoder) and not isinstance(encoder, Pretrained):
-            _warn_of_weights(encoder)
-        self._assemble(
-            resolve_part(encoder, encoders, GraphEncoder, "encoder"),
-            resolve_part(self.readout, readouts, Readout, "readout"),
-            self._resolve_weighting(),
-            **self._architecture(),
-        )
-
-    def _architecture(self) -> dict[str, Any]:
-        """Give what else the network is built from, for :meth:`save` too."""
-        return {
-            "hidden_dims": tuple(self.head_hidden_dims),
-            "head_activation": self.head_activation,
-            "auxiliary_tasks": [
-                resolve_part(task, auxiliary, AuxiliaryTask, "auxiliary_tasks")
-                for task in self.auxiliary_tasks
-            ],
-        }
-
-    def _resolve_weighting(self) -> TaskWeighting:
-        value = self.task_weighting
-        if callable(value) and not isinstance(value, TaskWeighting):
-            return as_task_weighting(value)
-        return resolve_part(value, weighting, TaskWeighting, "task_weighting")
-
-    def _assemble(self, encoder, readout, task_weighting, **architecture) -> None:
-        """Build unbuilt parts for the tasks and the schema of the fit."""
-        names = auxiliary_names(architecture.get("auxiliary_tasks", ()))
-        self.auxiliary_names_ = names
-        if set(names) & set(self.task_names_):
-            raise ValueError(
-                f"A column of y has the name of an auxiliary task: {names} beside "
-                f"{self.task_names_}. Rename the column."
-            )
-        task_weighting.check_settings()
-        if names and getattr(task_weighting, "gradients", None) == "representation":
-            raise ValueError(
-                "gradients='representation' cannot see auxiliary tasks, which read "
-                f"other things than the vector of a graph: {task_weighting!r}. Use "
-                "gradients='parameters'."
-            )
-        task_weighting.build(
-            self.n_tasks_ + len(names), self.task_names_ + self.auxiliary_names_
-        )
-        model = self._make_model(encoder, readout, **architecture)
-        device = self._device()
-        self.task_weighting_ = task_weighting.to(device)
-        self.module_ = model.to(device, getattr(torch, self.schema_.dtype))
-
-    def _make_model(self, encoder, readout, **architecture) -> Any:
-        return MultiTaskModel(
-            encoder,
-            readout,
-            self.schema_,
-            self.n_tasks_,
-            architecture["hidden_dims"],
-            architecture["head_activation"],
-            architecture["auxiliary_tasks"],
-        )
-
     def _options(self, *, partial: bool) -> TrainingOptions:
         return TrainingOptions(
             optimizer=self.optimizer,
@@ -524,60 +454,6 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             return int(task) % self.n_tasks_
         raise ValueError(
             f"target_tasks names {task!r}, but the tasks are {self.task_names_}."
-        )
-
-    # -- forward passes -----------------------------------------------------------
-
-    def _forward(self, X, function: Callable[[GraphBatch], torch.Tensor]) -> np.ndarray:
-        """Apply a function of batches to all valid graphs; NaN rows for the others."""
-        check_is_fitted(self)
-        graphs = read_graphs(self, X, reset=False)
-        device = self._device()
-        if device != self._requested_device():
-            self._warn_of_absent_device()
-        self.module_.to(device).eval()
-        rows = np.flatnonzero(graphs.valid)
-        step = max(self.batch_size, 256)
-        with limited_threads(self.n_threads), torch.inference_mode():
-            parts = [
-                function(graphs.batch(rows[k : k + step]).to(device)).double().cpu()
-                # An empty selection still tells the width of the result.
-                for k in range(0, max(len(rows), 1), step)
-            ]
-        values = torch.cat(parts).numpy()
-        result = np.full((len(graphs), values.shape[1]), np.nan)
-        result[rows] = values
-        return result
-
-    def embed(self, X) -> np.ndarray:
-        """Embed graphs in the space behind the readout, which all tasks share.
-
-        Parameters
-        ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            The graphs.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_samples, width)
-            One row a graph, NaN for an invalid one.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        """
-        check_is_fitted(self)
-        return self._forward(X, self.module_.embed)
-
-
-def _warn_of_weights(encoder: GraphEncoder) -> None:
-    if encoder.schema is not None:
-        warnings.warn(
-            f"encoder={encoder!r} has weights, which this fit does not use: pass "
-            "Pretrained(encoder) to start from them, clone(encoder) to start anew.",
-            UserWarning,
-            stacklevel=6,
         )
 
 

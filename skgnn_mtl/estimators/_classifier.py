@@ -9,14 +9,20 @@ import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics import nan_roc_auc_score
 from skgnn_mtl.training import Loss, logistic
 
 from ._base import BaseMultiTaskGNN
-from ._inputs import read_class_labels
+from ._class_labels import (
+    class_weights,
+    encode_labels,
+    find_classes,
+    read_class_labels,
+    usable_rows,
+    with_gaps,
+)
 
 
 def _is_one_task(estimator) -> bool:
@@ -394,7 +400,7 @@ callable, default="cosine"
         ]
         invalid = np.isnan(logits[:, 0])
         if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
-            columns = [_with_gaps(column, invalid) for column in columns]
+            columns = [with_gaps(column, invalid) for column in columns]
         labels = np.column_stack(columns)
         return labels[:, 0] if self._one_dimensional else labels
 
@@ -429,7 +435,7 @@ callable, default="cosine"
         table = labels.reshape(len(labels), -1)
         if not resume:
             self._one_dimensional = labels.ndim == 1
-            found = _find_classes(table, names, _usable(graphs, sample_weight))
+            found = find_classes(table, names, usable_rows(graphs, sample_weight))
             if classes is not None:
                 given = [classes] if labels.ndim == 1 else classes
                 found = [np.unique(np.asarray(part)) for part in given]
@@ -441,7 +447,7 @@ callable, default="cosine"
             )
         known = resume or classes is not None
         codes = [
-            _encode(column, part, name, strict=known)
+            encode_labels(column, part, name, strict=known)
             for column, part, name in zip(table.T, self._classes(), names, strict=True)
         ]
         return np.column_stack(codes).reshape(labels.shape), names
@@ -483,7 +489,7 @@ callable, default="cosine"
             )
         mass = np.stack([(weights * (table == k)).sum(axis=0) for k in (0, 1)], axis=1)
         rows = zip(given, self._classes(), mass, strict=True)
-        self.class_weight_ = np.array([_class_weights(*row) for row in rows])
+        self.class_weight_ = np.array([class_weights(*row) for row in rows])
 
     def _encode_targets(self, table: np.ndarray) -> np.ndarray:
         return table
@@ -494,67 +500,3 @@ callable, default="cosine"
 
     def _elementwise_loss(self) -> Loss:
         return logistic
-
-
-def _usable(graphs: GraphArray, sample_weight) -> np.ndarray:
-    """Rows whose labels count: valid graphs of positive weight, bool (n,)."""
-    weight = np.asarray(1.0 if sample_weight is None else sample_weight)
-    if weight.shape not in ((), graphs.shape) or not (weight > 0).any():
-        return graphs.valid  # refused later, with a message
-    return graphs.valid & (weight > 0)
-
-
-def _find_classes(table: np.ndarray, names, usable: np.ndarray) -> list[np.ndarray]:
-    classes = []
-    for column, name in zip(table.T, names, strict=True):
-        labels = np.array([v for v in column[usable] if v is not None])
-        if not len(labels):
-            raise ValueError(
-                f"Task {name!r} has no label in the training rows; drop it or choose "
-                "another split."
-            )
-        check_classification_targets(labels)
-        found = np.unique(labels)
-        if len(found) > 2:
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is "
-                f"multiclass: task {name!r} has the classes {found[:5].tolist()}."
-            )
-        classes.append(found)
-    return classes
-
-
-def _encode(column: np.ndarray, classes: np.ndarray, name: str, *, strict: bool):
-    """Positions of labels among the classes, NaN where there is none, float (n,)."""
-    positions: dict[Any, float] = {label: k for k, label in enumerate(classes.tolist())}
-    unknown = [v for v in column if v is not None and v not in positions]
-    if unknown and strict:
-        raise ValueError(
-            f"Task {name!r} has the label {unknown[0]!r}, but its classes are "
-            f"{classes.tolist()}."
-        )
-    return np.array([positions.get(v, np.nan) for v in column], dtype=np.float64)
-
-
-def _class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
-    """Weights of both classes of a task whose labels have these summed weights."""
-    if given is None:
-        return [1.0, 1.0]
-    if given == "balanced":
-        total, present = mass.sum(), (mass > 0).sum()
-        return [float(total / (present * m)) if m > 0 else 1.0 for m in mass]
-    unknown = [label for label in given if label not in classes.tolist()]
-    if unknown:
-        raise ValueError(
-            f"class_weight names the class {unknown[0]!r}, but the classes are "
-            f"{classes.tolist()}."
-        )
-    weights = [float(given.get(label, 1.0)) for label in classes.tolist()]
-    return [*weights, 1.0][:2]
-
-
-def _with_gaps(column: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    """Labels in a dtype that can hold NaN."""
-    result = column.astype(object if column.dtype.kind in "USO" else np.float64)
-    result[invalid] = np.nan
-    return result

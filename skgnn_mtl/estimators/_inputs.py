@@ -175,52 +175,6 @@ def _without_objects(y):
     return y
 
 
-def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
-    """Read y as a table of class labels of any kind.
-
-    Parameters
-    ----------
-    estimator : estimator
-        For the message.
-    X : sized
-        Must be as long as y.
-    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels, NaN, None or ``pandas.NA`` where missing.
-
-    Returns
-    -------
-    labels : ndarray of object, of the shape of y
-        Labels, None where missing.
-    task_names : list of str
-        Column names, or ``task_0``, ``task_1``, ...
-
-    Raises
-    ------
-    ValueError
-        If y is None, has infinite entries, other dimensions or another length.
-    """
-    if y is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but "
-            "the target y is None."
-        )
-    names = column_names(y)
-    labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
-    if labels.ndim not in (1, 2):
-        raise ValueError(f"y must have one or two dimensions, but has {labels.ndim}.")
-    if labels.dtype.kind == "c":
-        raise ValueError("Complex data not supported: y.")
-    check_consistent_length(X, labels)
-    names = names or [f"task_{t}" for t in range(labels[:1].size)]
-    if len(set(names)) != labels[:1].size:
-        raise ValueError(f"Task names must differ, but the columns of y are {names}.")
-    table = labels.astype(object)
-    table[pd.isna(table)] = None
-    if any(isinstance(v, float) and np.isinf(v) for v in table.ravel()):
-        raise ValueError("Input y contains infinity. Use NaN for a missing label.")
-    return table, names
-
-
 def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
     """Refuse a task without a single label.
 

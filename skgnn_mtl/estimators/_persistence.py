@@ -9,11 +9,11 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ._compute import ComputeMixin
 from ._io import read, write
+from ._network import NetworkMixin
 
 
-class PersistenceMixin(ComputeMixin, BaseEstimator):
+class PersistenceMixin(NetworkMixin, BaseEstimator):
     """Pickling, ``save`` and ``load``."""
 
     # One for all continuations of a fit, so that held-out rows stay held out.

@@ -1,0 +1,218 @@
+"""Labels of two classes: reading, coding, weighing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length
+
+from skgnn_mtl.graphs import GraphArray
+
+from ._inputs import column_names
+
+
+def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
+    """Read y as a table of class labels of any kind.
+
+    Parameters
+    ----------
+    estimator : estimator
+        For the message.
+    X : sized
+        Must be as long as y.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels, NaN, None or ``pandas.NA`` where missing.
+
+    Returns
+    -------
+    labels : ndarray of object, of the shape of y
+        Labels, None where missing.
+    task_names : list of str
+        Column names, or ``task_0``, ``task_1``, ...
+
+    Raises
+    ------
+    ValueError
+        If y is None, has infinite entries, other dimensions or another length.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but "
+            "the target y is None."
+        )
+    names = column_names(y)
+    labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if labels.ndim not in (1, 2):
+        raise ValueError(f"y must have one or two dimensions, but has {labels.ndim}.")
+    if labels.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y.")
+    check_consistent_length(X, labels)
+    names = names or [f"task_{t}" for t in range(labels[:1].size)]
+    if len(set(names)) != labels[:1].size:
+        raise ValueError(f"Task names must differ, but the columns of y are {names}.")
+    table = labels.astype(object)
+    table[pd.isna(table)] = None
+    if any(isinstance(v, float) and np.isinf(v) for v in table.ravel()):
+        raise ValueError("Input y contains infinity. Use NaN for a missing label.")
+    return table, names
+
+
+def usable_rows(graphs: GraphArray, sample_weight) -> np.ndarray:
+    """Tell whose labels count.
+
+    Parameters
+    ----------
+    graphs : GraphArray of shape (n,)
+        The graphs.
+    sample_weight : array-like of shape (n,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    usable : ndarray of bool of shape (n,)
+        Valid graphs of positive weight.
+    """
+    weight = np.asarray(1.0 if sample_weight is None else sample_weight)
+    if weight.shape not in ((), graphs.shape) or not (weight > 0).any():
+        return graphs.valid  # refused later, with a message
+    return graphs.valid & (weight > 0)
+
+
+def find_classes(
+    table: np.ndarray, names: Sequence[str], usable: np.ndarray
+) -> list[np.ndarray]:
+    """Find the classes of each task.
+
+    Parameters
+    ----------
+    table : ndarray of object of shape (n, t)
+        Labels, None where missing.
+    names : sequence of str
+        Names of the tasks.
+    usable : ndarray of bool of shape (n,)
+        Rows that count.
+
+    Returns
+    -------
+    classes : list of ndarray
+        One or two labels a task, sorted.
+
+    Raises
+    ------
+    ValueError
+        If a task has no label, or more than two.
+    """
+    classes = []
+    for column, name in zip(table.T, names, strict=True):
+        labels = np.array([v for v in column[usable] if v is not None])
+        if not len(labels):
+            raise ValueError(
+                f"Task {name!r} has no label in the training rows; drop it or choose "
+                "another split."
+            )
+        check_classification_targets(labels)
+        found = np.unique(labels)
+        if len(found) > 2:
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is "
+                f"multiclass: task {name!r} has the classes {found[:5].tolist()}."
+            )
+        classes.append(found)
+    return classes
+
+
+def encode_labels(
+    column: np.ndarray, classes: np.ndarray, name: str, *, strict: bool
+) -> np.ndarray:
+    """Replace the labels of a task by their positions among the classes.
+
+    Parameters
+    ----------
+    column : ndarray of object of shape (n,)
+        Labels, None where missing.
+    classes : ndarray
+        The classes.
+    name : str
+        The task, for the message.
+    strict : bool
+        Whether another label is an error; else it is a missing one.
+
+    Returns
+    -------
+    positions : ndarray of float of shape (n,)
+        0 or 1, NaN where a label is missing.
+
+    Raises
+    ------
+    ValueError
+        If a label is none of the classes.
+    """
+    positions: dict[Any, float] = {label: k for k, label in enumerate(classes.tolist())}
+    unknown = [v for v in column if v is not None and v not in positions]
+    if unknown and strict:
+        raise ValueError(
+            f"Task {name!r} has the label {unknown[0]!r}, but its classes are "
+            f"{classes.tolist()}."
+        )
+    return np.array([positions.get(v, np.nan) for v in column], dtype=np.float64)
+
+
+def class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
+    """Weigh both classes of a task.
+
+    Parameters
+    ----------
+    given : None, "balanced" or dict
+        Entry of the parameter ``class_weight``.
+    classes : ndarray
+        The classes.
+    mass : ndarray of shape (2,)
+        Summed weights of the labels of each.
+
+    Returns
+    -------
+    weights : list of two floats
+        Factors of the losses.
+
+    Raises
+    ------
+    ValueError
+        If the dict names another class.
+    """
+    if given is None:
+        return [1.0, 1.0]
+    if given == "balanced":
+        total, present = mass.sum(), (mass > 0).sum()
+        return [float(total / (present * m)) if m > 0 else 1.0 for m in mass]
+    unknown = [label for label in given if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(
+            f"class_weight names the class {unknown[0]!r}, but the classes are "
+            f"{classes.tolist()}."
+        )
+    weights = [float(given.get(label, 1.0)) for label in classes.tolist()]
+    return [*weights, 1.0][:2]
+
+
+def with_gaps(column: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Write NaN for some labels.
+
+    Parameters
+    ----------
+    column : ndarray of shape (n,)
+        Labels.
+    invalid : ndarray of bool of shape (n,)
+        Where.
+
+    Returns
+    -------
+    column : ndarray of float or object of shape (n,)
+        A copy in a dtype that can hold NaN.
+    """
+    result = column.astype(object if column.dtype.kind in "USO" else np.float64)
+    result[invalid] = np.nan
+    return result
