@@ -278,7 +278,13 @@ class _Scorer(Callback):
         with warnings.catch_warnings():
             if len(net.history) > 1:  # what it warns of once does not change
                 warnings.simplefilter("ignore")
-            value = float(self.score())
+            try:
+                value = float(self.score())
+            except ValueError as error:
+                raise ValueError(
+                    f"The validation rows cannot be scored: {error} Choose others with "
+                    "validation=, or scoring='loss'."
+                ) from error
         if not np.isfinite(value):
             raise ValueError(
                 f"scoring gave {value} for the validation rows in epoch "

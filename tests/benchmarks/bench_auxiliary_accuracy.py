@@ -10,12 +10,15 @@ validation, the test score there: root mean squared error, or mean ROC-AUC. With
 means the same initial heads, rows and batches for every strategy. Targets are pooled by
 their labels. "FT on D_in" trains on what bi-level weights leave, without auxiliary
 tasks; "FT, 4 x" has four times the epochs, as many gradients as a strategy; "MTL, 0.1"
-multiplies every auxiliary loss by that constant. Rows that the file already holds are
-not computed again, and ``--minutes`` bounds what one call may take. ``--predictions
-FOLDER`` keeps predictions for the test molecules; a report then draws these anew for a
-second interval. Bi-level weights hold scaffolds out for classification, and molecules
-for regression, where one group, the acyclic molecules, is half of the set. Needs the
-data sets and weights of ``shared`` beside the repository.
+multiplies every auxiliary loss by that constant; "descriptors, unlabelled" meets the
+other training molecules, too, without their labels.
+
+Rows that the file already holds are not computed again, and ``--minutes`` bounds what
+one call may take. ``--predictions FOLDER`` keeps predictions for the test molecules; a
+report then draws these anew for a second interval. Bi-level weights hold scaffolds out
+for classification, and molecules for regression, where one group, the acyclic
+molecules, is half of the set. Needs the data sets and weights of ``shared`` beside the
+repository.
 """
 
 import argparse
@@ -58,6 +61,8 @@ FIVE = (
 )
 THREE = ("atommasking", "infomax", "motifprediction")
 FT, LONGER = "FT", "FT, 4 x"
+# The training molecules beyond the share take part without their labels.
+UNLABELLED = "descriptors, unlabelled"
 # Weights that never move: the first belongs to the target.
 ON_D_IN = BLO(weight_init=(1.0, *(0.0,) * len(FIVE)), lr=1e-12, n_terms=0)
 ARMS = {
@@ -82,6 +87,7 @@ ARMS = {
     "GNS three": (THREE, GNS()),
     "RCGrad three": (THREE, RCGrad()),
     "descriptors": (("descriptorprediction",), Equal(pool="labels")),
+    UNLABELLED: (("descriptorprediction",), Equal(pool="labels")),
     **{f"GNS, {task}": ((task,), GNS()) for task in FIVE},
     **{
         f"GNS without {task}": (tuple(t for t in FIVE if t != task), GNS())
@@ -100,7 +106,12 @@ def run(X, y, groups, setting, predictions):
     drawn = {"order": "random", "random_state": seed} if split == "random" else {}
     train, valid, test = ScaffoldSplit(**drawn).parts(X)
     rng = np.random.default_rng(seed)
-    train = rng.choice(train, max(1, round(fraction * len(train))), replace=False)
+    chosen = rng.choice(train, max(1, round(fraction * len(train))), replace=False)
+    if arm == UNLABELLED:
+        y = y.copy()
+        y[np.setdiff1d(train, chosen)] = np.nan
+    else:
+        train = chosen
     cls = CLASSES[checkpoint.split("_")[0]]
     path = SHARED / "weights" / "pretrain_gnns" / f"{checkpoint}.pth"
     tasks, weighting = ARMS[arm]
@@ -188,7 +199,7 @@ def is_known(path, key) -> bool:
 
 
 def report(options):
-    """Print a table for each data set, checkpoint and share of the training rows."""
+    """Print a table for each data set, checkpoint and share of the rows; one of all."""
     for values, runs in pd.read_csv(options.out).groupby(SETTING):
         setting = dict(zip(SETTING, values, strict=True))
         tests = runs.pivot_table(index="arm", columns="seed", values="test")
@@ -214,6 +225,21 @@ def report(options):
         print("\n" + ", ".join(f"{k} {v}" for k, v in setting.items()))
         table = table.reindex([arm for arm in ARMS if arm in table.index])
         print(table.round(4).to_string())
+    summary(pd.read_csv(options.out))
+
+
+def summary(runs):
+    """Print gains over fine-tuning in percent, a column for each data set."""
+    keys = ["split", "encoder", "fraction", "data"]
+    tests = runs.pivot_table(index=[*keys, "seed"], columns="arm", values="test")
+    sign = np.where(tests.index.get_level_values("data").isin(REGRESSION), -1, 1)
+    gain = 100 * tests.sub(tests[FT], axis=0).div(tests[FT], axis=0).mul(sign, axis=0)
+    for setting, part in gain.groupby(keys[:3]):
+        means = part.groupby("data").mean().dropna(axis=1, how="all").T
+        means["mean"] = means.mean(axis=1)
+        means["sets won"] = (means.drop(columns="mean") > 0).sum(axis=1)
+        print("\ngain in %, " + ", ".join(map(str, setting)))
+        print(means.drop(index=FT).round(1).to_string())
 
 
 def over_molecules(options, setting, arm, seeds) -> float:
