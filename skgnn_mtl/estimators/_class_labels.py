@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skgnn_mtl.graphs import GraphArray
 
-from ._inputs import column_names
+from ._inputs import require_labels, task_names
 
 
 def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
@@ -39,21 +39,14 @@ def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     ValueError
         If y is None, has infinite entries, other dimensions or another length.
     """
-    if y is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but "
-            "the target y is None."
-        )
-    names = column_names(y)
+    require_labels(estimator, y)
     labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if labels.ndim not in (1, 2):
         raise ValueError(f"y must have one or two dimensions, but has {labels.ndim}.")
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y.")
     check_consistent_length(X, labels)
-    names = names or [f"task_{t}" for t in range(labels[:1].size)]
-    if len(set(names)) != labels[:1].size:
-        raise ValueError(f"Task names must differ, but the columns of y are {names}.")
+    names = task_names(y, labels[:1].size)
     table = labels.astype(object)
     table[pd.isna(table)] = None
     if any(isinstance(v, float) and np.isinf(v) for v in table.ravel()):

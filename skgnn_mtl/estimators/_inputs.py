@@ -114,12 +114,7 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     ValueError
         If y is None, has infinite entries, other dimensions or another length.
     """
-    if y is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but "
-            "the target y is None."
-        )
-    names = column_names(y)
+    require_labels(estimator, y)
     values = check_array(
         _without_objects(y),
         ensure_2d=False,
@@ -130,10 +125,7 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     if values.ndim > 2:
         raise ValueError(f"y must have one or two dimensions, but has {values.ndim}.")
     check_consistent_length(X, values)
-    n_tasks = 1 if values.ndim == 1 else values.shape[1]
-    names = names or [f"task_{t}" for t in range(n_tasks)]
-    if len(set(names)) != n_tasks:
-        raise ValueError(f"Task names must differ, but the columns of y are {names}.")
+    names = task_names(y, 1 if values.ndim == 1 else values.shape[1])
     infinite = np.argwhere(np.isinf(values.reshape(len(values), -1)))
     for row, task in infinite[:1].tolist():
         raise ValueError(
@@ -141,6 +133,54 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
             "a missing label."
         )
     return values, names
+
+
+def require_labels(estimator, y) -> None:
+    """Refuse a y that was not passed.
+
+    Parameters
+    ----------
+    estimator : estimator
+        For the message.
+    y : array-like or None
+        Labels.
+
+    Raises
+    ------
+    ValueError
+        If y is None.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but "
+            "the target y is None."
+        )
+
+
+def task_names(y, n_tasks: int) -> list[str]:
+    """Names of tasks, made up where y has none.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels.
+    n_tasks : int
+        Number of tasks.
+
+    Returns
+    -------
+    names : list of str
+        Column names, or ``task_0``, ``task_1``, ...
+
+    Raises
+    ------
+    ValueError
+        If two columns have one name.
+    """
+    names = column_names(y) or [f"task_{t}" for t in range(n_tasks)]
+    if len(set(names)) != n_tasks:
+        raise ValueError(f"Task names must differ, but the columns of y are {names}.")
+    return names
 
 
 def column_names(y) -> list[str]:
