@@ -11,7 +11,8 @@ means the same initial heads, rows and batches for every strategy. Targets are p
 their labels. "FT on D_in" trains on what bi-level weights leave, without auxiliary
 tasks; "FT, 4 x" has four times the epochs, as many gradients as a strategy; "MTL, 0.1"
 multiplies every auxiliary loss by that constant; "descriptors, unlabelled" meets the
-other training molecules, too, without their labels.
+other training molecules, too, without their labels. ``--checkpoint gcn`` starts from
+random weights.
 
 Rows that the file already holds are not computed again, and ``--minutes`` bounds what
 one call may take. ``--predictions FOLDER`` keeps predictions for the test molecules; a
@@ -112,8 +113,12 @@ def run(X, y, groups, setting, predictions):
         y[np.setdiff1d(train, chosen)] = np.nan
     else:
         train = chosen
-    cls = CLASSES[checkpoint.split("_")[0]]
+    name_of_class, _, recipe = checkpoint.partition("_")
+    cls = CLASSES[name_of_class]
     path = SHARED / "weights" / "pretrain_gnns" / f"{checkpoint}.pth"
+    encoder = cls(dropout=0.5)
+    if recipe:
+        encoder = Pretrained(cls.from_checkpoint(path, dropout=0.5))
     tasks, weighting = ARMS[arm]
     if isinstance(weighting, float):
         constants = [1.0] * y.shape[1] + [weighting] * len(tasks)
@@ -122,7 +127,7 @@ def run(X, y, groups, setting, predictions):
     epochs *= 4 if arm == LONGER else 1
     rows = np.concatenate([train, valid])
     model = kind(
-        Pretrained(cls.from_checkpoint(path, dropout=0.5)),
+        encoder,
         auxiliary_tasks=tasks,
         task_weighting=weighting,
         optimizer="adam",
