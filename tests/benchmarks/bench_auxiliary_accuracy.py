@@ -251,18 +251,18 @@ def over_molecules(options, setting, arm, seeds) -> float:
     """Half of the 95 % interval of the mean gain over seeds and test molecules."""
     if arm not in seeds or arm == FT:
         return np.nan
-    rng, gains = np.random.default_rng(0), []
-    for seed in range(seeds[arm]):
-        scores = []
-        for name in (FT, arm):
-            key = file_name(setting | {"arm": name, "seed": seed})
-            with np.load(options.predictions / key) as found:
-                true, predicted = found["true"], found["predicted"]
-            if not gains and not scores:
-                n = len(true)
-                counts = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)
-            scores.append(drawn_scores(setting["data"], true, predicted, counts))
-        gains.append(scores[1] - scores[0])
+
+    def scores(arm, seed):
+        key = file_name(setting | {"arm": arm, "seed": seed})
+        with np.load(options.predictions / key) as found:
+            true, predicted = found["true"], found["predicted"]
+        # The same draws for every arm and seed.
+        n, drawn = len(true), np.random.default_rng(0)
+        counts = drawn.multinomial(n, np.full(n, 1 / n), size=DRAWS)
+        return drawn_scores(setting["data"], true, predicted, counts)
+
+    gains = [scores(arm, seed) - scores(FT, seed) for seed in range(seeds[arm])]
+    rng = np.random.default_rng(1)
     chosen = rng.integers(len(gains), size=(len(gains), DRAWS))
     means = np.take_along_axis(np.array(gains), chosen, axis=0).mean(axis=0)
     low, high = np.quantile(means, [0.025, 0.975])
