@@ -58,15 +58,15 @@ class Handler(BaseHTTPRequestHandler):
         return self._reply(206, content[start:], {"Content-Range": extent})
 
     def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None):
+        sent = body[: self.server.cut_after]
+        # Noted first: a client may be done with the headers alone, and the test look.
+        self.server.sent.append(len(sent))
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Last-Modified", formatdate(self.server.modified, usegmt=True))
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.end_headers()
-        sent = body[: self.server.cut_after]
-        # Noted first: once the client has the bytes, the test may look.
-        self.server.sent.append(len(sent))
         self.wfile.write(sent)
         self.close_connection = True
 
