@@ -33,7 +33,7 @@ def fragment_counts(X: GraphArray, names: Sequence[str]) -> np.ndarray:
 
     Returns
     -------
-    counts : ndarray of float32 of shape (n_graphs, n_names)
+    counts : ndarray of float64 of shape (n_graphs, n_names)
         0 for an invalid graph.
     """
     functions = dict(_rdkit("Fragments").fns)
@@ -52,7 +52,7 @@ def descriptors(X: GraphArray, names: Sequence[str]) -> np.ndarray:
 
     Returns
     -------
-    values : ndarray of float32 of shape (n_graphs, n_names)
+    values : ndarray of float64 of shape (n_graphs, n_names)
         0 for an invalid graph, NaN where a descriptor is not defined.
 
     Raises
@@ -82,7 +82,12 @@ def _rdkit(module: str) -> ModuleType:
 
 def _table(X: GraphArray, functions: Sequence[Callable]) -> np.ndarray:
     Chem = _rdkit("Chem")
-    values = np.zeros((len(X), len(functions)), dtype=np.float32)
+    if not X.schema.paired_edges:
+        raise ValueError(
+            "Labels from molecules need graphs of molecules, whose edges are bonds, "
+            f"but these are {X.schema.name!r} graphs."
+        )
+    values = np.zeros((len(X), len(functions)))
     with Chem.rdBase.BlockLogs():
         for row in np.flatnonzero(X.valid).tolist():
             smiles = X.ids[row]

@@ -81,13 +81,14 @@ class DescriptorPrediction(AuxiliaryTask):
             Standardised; NaN where a descriptor is not defined.
         """
         values = descriptors(X, self.names)
+        values[~np.isfinite(values)] = np.nan
         if bool(torch.isnan(self.center_).all()):
-            known = values[X.valid].astype(np.float64)
+            known = values[X.valid]
             scale = np.nanstd(known, axis=0)
             self.center_.copy_(torch.from_numpy(np.nanmean(known, axis=0)))
             self.scale_.copy_(torch.from_numpy(np.where(scale > 0, scale, 1.0)))
         center, scale = self.center_.cpu().numpy(), self.scale_.cpu().numpy()
-        return ((values - center) / scale).clip(-5.0, 5.0)
+        return ((values - center) / scale).clip(-5.0, 5.0).astype(np.float32)
 
     def build(self, schema: GraphSchema, encoder: NodeEncoder) -> None:
         """Make the head.
@@ -99,7 +100,10 @@ class DescriptorPrediction(AuxiliaryTask):
         encoder : encoder
             The built encoder.
         """
-        unknown = torch.full((len(self.names),), torch.nan)
+        if isinstance(self.names, str) or not len(self.names):
+            raise ValueError(f"names must list descriptors, got {self.names!r}.")
+        # Some descriptors (Ipc) leave the range of float32.
+        unknown = torch.full((len(self.names),), torch.nan, dtype=torch.float64)
         self.register_buffer("center_", unknown)
         self.register_buffer("scale_", unknown.clone())
         self.head = nn.Linear(encoder.width, len(self.names))

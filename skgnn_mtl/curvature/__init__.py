@@ -5,6 +5,7 @@ The algorithms are maps from a matrix-vector product; :class:`TaskHessian` and
 losses; :func:`hessian_spectrum` puts both together for a fitted estimator.
 """
 
+from ._hessian_spectrum import check_spectrum_options as check_spectrum_options
 from ._hessian_spectrum import hessian_spectrum, task_spectra
 from ._lanczos import KrylovUnion, LanczosRun, RitzPairs, lanczos, top_eigenpairs
 from ._operator import TaskGaussNewton, TaskHessian, TaskProblem

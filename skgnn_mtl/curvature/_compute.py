@@ -6,7 +6,7 @@ import time
 import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -62,10 +62,26 @@ class Options:
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {value!r}.")
-        for name in ("n_eigenvalues", "n_lanczos", "n_probes"):
+        counts = ["n_eigenvalues", "n_lanczos", "n_probes"]
+        if self.chunk != "auto":
+            counts.append("chunk")
+        for name in counts:
             count = getattr(self, name)
             if not isinstance(count, Integral) or count < 1:
                 raise ValueError(f"{name} must be an integer >= 1, got {count!r}.")
+            setattr(self, name, int(count))  # NumPy's cannot be saved
+        if not isinstance(self.tol, Real) or not self.tol >= 0:
+            raise ValueError(f"tol must be a number >= 0, got {self.tol!r}.")
+        self.tol = float(self.tol)
+        if self.max_seconds is not None:
+            if not isinstance(self.max_seconds, Real) or not self.max_seconds > 0:
+                raise ValueError(
+                    f"max_seconds must be a number > 0 or None, got "
+                    f"{self.max_seconds!r}."
+                )
+            self.max_seconds = float(self.max_seconds)
+        self.pairwise, self.keep_vectors = bool(self.pairwise), bool(self.keep_vectors)
+        self.verbose = int(self.verbose)
         if self.method == "nystrom" and self.matrix != "ggn":
             raise ValueError(
                 "method='nystrom' needs a semi-definite matrix: set matrix='ggn', or "

@@ -75,9 +75,11 @@ def default_sigma(nodes, weights) -> float:
     Returns
     -------
     sigma : float
-        Positive.
+        Positive; NaN where no node has weight.
     """
     used = nodes[weights > 0]
+    if not used.size:
+        return np.nan
     width = np.ptp(used) / (2 * nodes.shape[1])
     return float(width) or 1e-3 * float(np.abs(used).max()) or 1e-12
 

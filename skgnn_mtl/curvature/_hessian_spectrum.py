@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from ._compute import Computation, Options
-from ._operator import TaskProblem
+from ._operator import BLOCKS, TaskProblem
 from ._spectrum import HessianSpectrum
 
 # A task keeps this many labels among the drawn graphs, or all it has.
@@ -107,8 +108,8 @@ def hessian_spectrum(
     Raises
     ------
     ValueError
-        If a parameter is wrong, y has other tasks than in fit, dropout is on, or the
-        loss has no second derivative (``matrix="ggn"``).
+        If a parameter is wrong, y has other tasks than in fit, or the loss has no
+        second derivative (``matrix="ggn"``).
     NotFittedError
         If the estimator is not fitted.
 
@@ -139,6 +140,13 @@ def hessian_spectrum(
     >>> bool((spectrum.eigenvalues > 0).all())
     True
     """
+    options = check_spectrum_options(
+        matrix=matrix, parameters=parameters, method=method,
+        n_eigenvalues=n_eigenvalues, n_lanczos=n_lanczos, n_probes=n_probes,
+        trace=trace, n_samples=n_samples, batch_size=batch_size, chunk=chunk,
+        dtype=dtype, pairwise=pairwise, keep_vectors=keep_vectors, tol=tol,
+        max_seconds=max_seconds, random_state=random_state, verbose=verbose,
+    )  # fmt: skip
     rng = check_random_state(random_state)
     steps = getattr(estimator, "steps", None)
     if steps is not None:
@@ -150,19 +158,53 @@ def hessian_spectrum(
         batch_size=128 if batch_size is None else batch_size,
         dtype=dtype,
     )
-    seed = int(rng.randint(2**31 - 1))
-    options = Options(
-        matrix=matrix, method=method, n_eigenvalues=n_eigenvalues, n_lanczos=n_lanczos,
-        n_probes=n_probes, trace=trace, chunk=chunk, pairwise=pairwise,
-        keep_vectors=keep_vectors, tol=tol, max_seconds=max_seconds, seed=seed,
-        verbose=verbose,
-    )  # fmt: skip
+    options = replace(options, seed=int(rng.randint(2**31 - 1)))
     if isinstance(parameters, Mapping):
         return {
             name: replace(_spectrum(problem, chosen, options), parameters=name)
             for name, chosen in parameters.items()
         }
     return _spectrum(problem, parameters, options)
+
+
+def check_spectrum_options(
+    *, parameters, n_samples, batch_size, dtype, random_state, **options
+) -> Options:
+    """Check the parameters of :func:`hessian_spectrum`, before anything is computed.
+
+    Parameters
+    ----------
+    parameters, n_samples, batch_size, dtype, random_state : object
+        As there.
+    **options : object
+        All others.
+
+    Returns
+    -------
+    options : Options
+        The others, without a seed.
+
+    Raises
+    ------
+    ValueError
+        If one is wrong.
+    """
+    blocks = parameters.values() if isinstance(parameters, Mapping) else [parameters]
+    for chosen in blocks:
+        if not callable(chosen) and chosen not in BLOCKS:
+            raise ValueError(
+                f"parameters must be one of {list(BLOCKS)}, a callable or a dict of "
+                f"these, got {parameters!r}."
+            )
+    for name, number in (("n_samples", n_samples), ("batch_size", batch_size)):
+        if number is not None and not (
+            isinstance(number, Integral) and int(number) >= 1
+        ):
+            raise ValueError(f"{name} must be an integer >= 1 or None, got {number!r}.")
+    if dtype not in (None, "float32", "float64"):
+        raise ValueError(f"dtype must be 'float32', 'float64' or None, got {dtype!r}.")
+    check_random_state(random_state)
+    return Options(**options, seed=0)
 
 
 def _choose_rows(

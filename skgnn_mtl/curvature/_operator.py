@@ -22,6 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# What parameters may be differentiated by, by name.
+BLOCKS = ("shared", "task", "all")
+
 
 @dataclass(frozen=True)
 class TaskProblem:
@@ -114,7 +117,7 @@ class TaskProblem:
         }
         if isinstance(chosen, str) and chosen not in known:
             raise ValueError(
-                f"parameters must be one of {sorted(known)}, a function of names or a "
+                f"parameters must be one of {list(BLOCKS)}, a function of names or a "
                 f"dict of those, got {chosen!r}."
             )
         wanted = known[chosen] if isinstance(chosen, str) else chosen

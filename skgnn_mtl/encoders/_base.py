@@ -103,9 +103,18 @@ class GraphEncoder(Component, ABC):
 
         Raises
         ------
+        TypeError
+            If X holds no graphs.
         ValueError
             If the encoder is not built, or was built for other columns.
         """
+        if not isinstance(X, GraphArray):
+            raise TypeError(
+                f"X must be a GraphArray, got {type(X).__name__}: put SmilesToGraph() "
+                "or CifToGraph() in front."
+            )
+        if not isinstance(batch_size, Integral) or int(batch_size) < 1:
+            raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
         self._check_schema(X.schema)
         reduce = (
             _READOUTS.get(readout, readout) if isinstance(readout, str) else readout
@@ -255,10 +264,14 @@ class BatchNorm(nn.BatchNorm1d):
         )
 
 
-def check_width(encoder: GraphEncoder) -> None:
-    """Refuse a width that no tensor can have."""
-    if not isinstance(encoder.width, Integral) or encoder.width < 1:
-        raise ValueError(f"width must be an integer >= 1, got {encoder!r}.")
+def check_counts(encoder: GraphEncoder, **least: int) -> None:
+    """Refuse a parameter that is no integer, or below its least value."""
+    for name, smallest in least.items():
+        value = getattr(encoder, name)
+        if not isinstance(value, Integral) or int(value) < smallest:
+            raise ValueError(
+                f"{name} must be an integer >= {smallest}, got {encoder!r}."
+            )
 
 
 def make_norm(norm: str | None, width: int) -> nn.Module:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 
-from ._base import Columns, GraphEncoder, Zero, check_width, get_activation, make_norm
+from ._base import Columns, GraphEncoder, Zero, check_counts, get_activation, make_norm
 
 # Name of the edge column that is a distance.
 DISTANCE = "distance"
@@ -115,7 +115,7 @@ class CGCNN(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
-        check_width(self)
+        check_counts(self, width=1, n_layers=0)
         self.schema = schema
         get_activation(self.activation)
         if self.aggregation not in ("mean", "sum"):

@@ -86,10 +86,25 @@ def _load(path, name: str) -> Tensors:
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(
-        isinstance(value, Tensor) for value in content.values()
+        isinstance(key, str) and isinstance(value, Tensor) and not value.is_complex()
+        for key, value in content.items()
     ):
-        raise ValueError(f"{path} holds no dict of tensors, as {name} needs.")
-    return {_PREFIX.sub("", key): value for key, value in content.items()}
+        keys = f" but the keys {list(content)[:5]}" if isinstance(content, dict) else ""
+        raise ValueError(
+            f"{path} holds no dict of tensors by name, as {name} needs{keys}."
+        )
+    found = {_PREFIX.sub("", key): value for key, value in content.items()}
+    if len(found) < len(content):
+        raise ValueError(f"{path} names a tensor twice, with and without a prefix.")
+    for key, value in found.items():
+        if not bool(torch.isfinite(value).all()) or (
+            key.endswith("running_var") and bool((value < 0).any())
+        ):
+            raise ValueError(
+                f"{path} holds no usable weights: {key} has entries that are not "
+                "finite, or negative variances."
+            )
+    return found
 
 
 def _expected(n_layers: int, width: int, published: Published) -> dict[str, tuple]:

@@ -14,7 +14,7 @@ from skgnn_mtl.graphs import (
     edge_classes,
 )
 
-from ._base import Columns, GraphEncoder, check_width, get_activation
+from ._base import Columns, GraphEncoder, check_counts, get_activation
 
 
 class DMPNN(GraphEncoder):
@@ -87,7 +87,7 @@ class DMPNN(GraphEncoder):
                 f"graphs of schema {schema.name!r} have edges of one direction; "
                 "choose another encoder, for instance GIN."
             )
-        check_width(self)
+        check_counts(self, width=1, n_layers=1)
         self.schema = schema
         get_activation(self.activation)
         self.nodes = Columns(

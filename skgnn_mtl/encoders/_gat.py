@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skgnn_mtl.graphs import GraphBatch, Incidence
+from skgnn_mtl.graphs import GraphBatch, GraphSchema, Incidence
 
+from ._base import check_counts
 from ._checkpoint import Published
 from ._stack import EdgeColumns, LayerStack
 
@@ -94,6 +95,17 @@ class GAT(LayerStack):
         self.norm = norm
         self.activation = activation
         self.dropout = dropout
+
+    def build(self, schema: GraphSchema) -> None:
+        """Make the learnable tensors.
+
+        Parameters
+        ----------
+        schema : GraphSchema
+            Meaning of the columns of the graphs to come.
+        """
+        check_counts(self, n_heads=1)
+        super().build(schema)
 
     def _make_layer(self, edges: EdgeColumns) -> nn.Module:
         return _GATLayer(self.width, self.n_heads, edges)

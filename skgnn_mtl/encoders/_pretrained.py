@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from numbers import Integral, Real
 
+import numpy as np
 from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
@@ -21,7 +22,8 @@ class Pretrained(GraphEncoder):
     Parameters
     ----------
     encoder : GraphEncoder
-        Source with weights, from ``from_checkpoint`` or from a fitted estimator.
+        Source with weights, from ``from_checkpoint`` or from a fitted estimator; of
+        another ``Pretrained`` the weights that it has trained.
     freeze : bool or int, default=False
         True keeps all weights, and computes in evaluation mode; a number n keeps the
         embedding of the nodes and the first n layers, statistics included.
@@ -126,11 +128,12 @@ class Pretrained(GraphEncoder):
         """
         if not isinstance(self.encoder, GraphEncoder):
             raise ValueError(f"encoder must be a GraphEncoder, got {self.encoder!r}.")
-        if not isinstance(self.lr_scale, Real) or not self.lr_scale > 0:
-            raise ValueError(f"lr_scale must be a number > 0, got {self.lr_scale!r}.")
+        scale = self.lr_scale
+        if not isinstance(scale, Real) or not 0 < float(scale) < np.inf:
+            raise ValueError(f"lr_scale must be a finite number > 0, got {scale!r}.")
         self.encoder._check_schema(schema)
         self.schema = schema
-        self.trained = copy.deepcopy(self.encoder)
+        self.trained = copy.deepcopy(self.encoder.core)
         self.trained.requires_grad_()
         for part in self._frozen():
             part.requires_grad_(False)
@@ -138,7 +141,7 @@ class Pretrained(GraphEncoder):
 
     def _frozen(self) -> list[nn.Module]:
         """Parts of the copy that are not trained."""
-        if isinstance(self.freeze, bool):
+        if isinstance(self.freeze, (bool, np.bool_)):
             return [self.trained] if self.freeze else []
         stages, n = self.trained.stages(), self.freeze
         if not isinstance(n, Integral) or not 0 <= int(n) < len(stages):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from skgnn_mtl.graphs import HU2020, HU2020_SELF_LOOP, GraphBatch, GraphSchema
 
-from ._base import Columns, GraphEncoder, check_width, get_activation, make_norm
+from ._base import Columns, GraphEncoder, check_counts, get_activation, make_norm
 from ._checkpoint import Published, read_checkpoint
 
 
@@ -76,7 +76,7 @@ class LayerStack(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
-        check_width(self)
+        check_counts(self, width=1, n_layers=0)
         get_activation(self.activation)
         self.schema = schema
         self.nodes = Columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -143,20 +144,23 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             raise ValueError("No row of X has a label: there is nothing to fit.")
         watched = self._watched_tasks()
         with self._seeded(partial=partial) as seed:
+            if not resume or self._split_seed is None:
+                self._split_seed = seed
+            split_seed = self._split_seed
             rows, valid_rows = np.flatnonzero(labelled), None
             if not partial and self._needs_validation():
                 rows, valid_rows = self._split(
-                    graphs, values, weights, groups, labelled, seed
+                    graphs, values, weights, groups, labelled, watched, split_seed
                 )
             if not resume:
-                self._held_out_seed = None
                 self._learn_targets(table[rows], weights[rows])
                 self._build()
+                self._warn_of_frozen_encoder()
                 if getattr(self.module_.encoder, "recalibrate", False):
                     recalibrate(
                         self.module_.encoder, _chosen(graphs, rows), self._device()
                     )
-            rows, held_out = self._hold_out(weights, groups, rows, watched, seed)
+            rows, held_out = self._hold_out(weights, groups, rows, watched, split_seed)
             targets = self._encode_targets(table)
             weights = self._weigh_classes(table, weights)
             train_set = self._training_set(
@@ -167,7 +171,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 valid_set = self._validation_set(
                     *(part[valid_rows] for part in (graphs, targets, weights))
                 )
-            scorer = self._validation_scorer(graphs, y, sample_weight, valid_rows)
+            scorer = self._validation_scorer(X, y, sample_weight, valid_rows)
             judges = None
             if held_out is not None:
                 parts = (part[held_out] for part in (graphs, targets, weights))
@@ -259,7 +263,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         return GraphDataset(graphs, targets, weights, columns)
 
     def _validation_scorer(
-        self, graphs, y, sample_weight, rows: np.ndarray | None
+        self, X, y, sample_weight, rows: np.ndarray | None
     ) -> Callable[[], float] | None:
         """Score, on the rows that watch, of the network as it is when called."""
         if rows is None or self.scoring == "loss":
@@ -267,7 +271,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         scorer, weights = check_scoring(self, self.scoring), {}
         if sample_weight is not None:
             weights["sample_weight"] = np.asarray(sample_weight)[rows]
-        X, y = graphs[rows], _safe_indexing(y, rows)
+        X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
         return lambda: scorer(self, X, y, **weights)
 
     def _row_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
@@ -306,7 +310,9 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         """Run inside a forked torch generator, with one seed drawn for this call."""
         if not partial:
             self.__dict__.pop("_random_state", None)
-        source = self._random_state or check_random_state(self.random_state)
+        # A copy: a call that fails leaves the generator where it was.
+        source = copy.deepcopy(self._random_state)
+        source = source or check_random_state(self.random_state)
         seed = int(source.randint(_MAX_SEED))
         if partial:
             # The next call goes on with this generator.
@@ -314,14 +320,16 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         with self._seeded_with(seed):
             yield seed
 
-    def _split(self, graphs, values, weights, groups, labelled, seed):
+    def _split(self, graphs, values, weights, groups, labelled, watched, seed: int):
         """Labelled rows to train on, and labelled rows that watch."""
-        parts = split_validation(
+        rows, valid_rows = split_validation(
             self.validation, graphs, values, weights, groups, labelled, seed
         )
-        for rows, where in zip(parts, ("inner training", "validation"), strict=True):
-            check_labels(weights[rows], self.task_names_, where)
-        return parts
+        check_labels(weights[rows], self.task_names_, "inner training")
+        if self.n_tasks_:
+            names = [self.task_names_[task] for task in watched]
+            check_labels(weights[valid_rows][:, watched], names, "validation")
+        return rows, valid_rows
 
     def _hold_out(self, weights, groups, rows, watched, seed: int):
         """Training rows, and those of them that a weighting wants to be judged by."""
@@ -330,11 +338,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         n_entries = self.n_tasks_ + len(self.auxiliary_names_)
         if part is None or n_entries == len(watched):
             return rows, None
-        if self._held_out_seed is None:
-            self._held_out_seed = seed
-        rows, held_out = hold_out(
-            part, weights[:, watched], groups, rows, self._held_out_seed
-        )
+        rows, held_out = hold_out(part, weights[:, watched], groups, rows, seed)
         check_labels(weights[rows], self.task_names_, "training (not held-out)")
         self.held_out_rows_ = held_out
         return rows, held_out
@@ -403,6 +407,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         for k, record in enumerate(result.history):
             record["epoch"] = len(earlier) + k + 1
         self.history_ = earlier + result.history
+        self._warn_of_absent_tasks(result.history)
         self.best_epoch_ = len(earlier) + result.best_epoch
         last = self.history_[-1]["task_weights"] if self.history_ else {}
         names = self.task_names_ + self.auxiliary_names_
@@ -412,6 +417,30 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         self.__dict__.pop("_optimizer_state", None)
         if partial:
             self._optimizer_state = result.optimizer_state
+
+    def _warn_of_absent_tasks(self, history: list[dict]) -> None:
+        """Tell of auxiliary tasks that no batch had anything for."""
+        absent = [
+            name
+            for name in self.auxiliary_names_
+            if all(record["absent_shares"][name] == 1.0 for record in history)
+        ]
+        if absent and history:
+            warnings.warn(
+                f"Auxiliary task {', '.join(absent)} was in no batch: the graphs have "
+                "nothing for it, such as a context beyond its radius. Leave it out, or "
+                "change its parameters.",
+                stacklevel=6,
+            )
+
+    def _warn_of_frozen_encoder(self) -> None:
+        if self.auxiliary_names_ and not self.module_.shared_parameters():
+            warnings.warn(
+                "All parameters that tasks share are frozen: auxiliary tasks cannot "
+                "change the predictions. Set freeze=False or a number of layers in "
+                "Pretrained, or leave them out.",
+                stacklevel=5,
+            )
 
     def _needs_validation(self) -> bool:
         return (
@@ -445,12 +474,13 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             chosen = [chosen]
         if not len(chosen):
             raise ValueError("target_tasks is empty; None stands for all tasks.")
-        return np.array([self._task_position(task) for task in chosen], dtype=int)
+        return np.unique([self._task_position(task) for task in chosen])
 
     def _task_position(self, task: Any) -> int:
         if isinstance(task, str) and task in self.task_names_:
             return self.task_names_.index(task)
-        if isinstance(task, Integral) and -self.n_tasks_ <= int(task) < self.n_tasks_:
+        is_position = isinstance(task, Integral) and not isinstance(task, bool)
+        if is_position and -self.n_tasks_ <= int(task) < self.n_tasks_:
             return int(task) % self.n_tasks_
         raise ValueError(
             f"target_tasks names {task!r}, but the tasks are {self.task_names_}."

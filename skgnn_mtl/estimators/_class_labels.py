@@ -107,15 +107,52 @@ def find_classes(
                 f"Task {name!r} has no label in the training rows; drop it or choose "
                 "another split."
             )
-        check_classification_targets(labels)
-        found = np.unique(labels)
-        if len(found) > 2:
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is "
-                f"multiclass: task {name!r} has the classes {found[:5].tolist()}."
-            )
-        classes.append(found)
+        classes.append(_one_or_two(labels, name))
     return classes
+
+
+def read_classes(classes, names: Sequence[str]) -> list[np.ndarray]:
+    """Read the classes that a user names.
+
+    Parameters
+    ----------
+    classes : list of array-like
+        Labels of each task.
+    names : sequence of str
+        Names of the tasks.
+
+    Returns
+    -------
+    classes : list of ndarray
+        One or two labels a task, sorted.
+
+    Raises
+    ------
+    ValueError
+        If it is not a list of labels a task, or one names more than two.
+    """
+    if len(classes) != len(names) or any(np.ndim(part) != 1 for part in classes):
+        raise ValueError(
+            f"classes must be a list of the labels of each of {len(names)} tasks, one "
+            f"list a task, got {classes!r}."
+        )
+    tables = [np.asarray(part) for part in classes]
+    return [
+        _one_or_two(labels[~pd.isna(labels)], name)
+        for labels, name in zip(tables, names, strict=True)
+    ]
+
+
+def _one_or_two(labels: np.ndarray, name: str) -> np.ndarray:
+    """Distinct labels of a task, sorted."""
+    check_classification_targets(labels)
+    found = np.unique(labels)
+    if len(found) > 2:
+        raise ValueError(
+            "Only binary classification is supported. The type of the target is "
+            f"multiclass: task {name!r} has the classes {found[:5].tolist()}."
+        )
+    return found
 
 
 def encode_labels(
@@ -174,13 +211,18 @@ def class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
     Raises
     ------
     ValueError
-        If the dict names another class.
+        If it is something else, or the dict names another class or gives weights that
+        are none.
     """
     if given is None:
         return [1.0, 1.0]
     if given == "balanced":
         total, present = mass.sum(), (mass > 0).sum()
         return [float(total / (present * m)) if m > 0 else 1.0 for m in mass]
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"class_weight of a task must be None, 'balanced' or a dict, got {given!r}."
+        )
     unknown = [label for label in given if label not in classes.tolist()]
     if unknown:
         raise ValueError(
@@ -188,6 +230,11 @@ def class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
             f"{classes.tolist()}."
         )
     weights = [float(given.get(label, 1.0)) for label in classes.tolist()]
+    if not (np.isfinite(weights).all() and min(weights) >= 0 < max(weights)):
+        raise ValueError(
+            "class_weight must hold finite weights >= 0, one of them > 0, got "
+            f"{given!r}."
+        )
     return [*weights, 1.0][:2]
 
 

@@ -6,12 +6,14 @@ import warnings
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import ClassifierMixin, MultiOutputMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.metrics import nan_roc_auc_score
+from skgnn_mtl.metrics import nan_roc_auc_scorer
 from skgnn_mtl.training import Loss, logistic
 
 from ._base import BaseMultiTaskGNN
@@ -20,9 +22,11 @@ from ._class_labels import (
     encode_labels,
     find_classes,
     read_class_labels,
+    read_classes,
     usable_rows,
     with_gaps,
 )
+from ._inputs import in_task_order
 
 
 def _is_one_task(estimator) -> bool:
@@ -155,7 +159,8 @@ callable, default="cosine"
     Notes
     -----
     A task with one class in the training rows, as in a fold of rare labels, is trained
-    with a warning, and always predicted as this class.
+    with a warning, and always predicted as this class, unless ``classes`` or the
+    validation rows know another one.
 
     References
     ----------
@@ -369,7 +374,7 @@ callable, default="cosine"
             two-dimensional ``y``. NaN for an invalid graph.
         """
         logits = self.predict_logits(X).reshape(-1, self.n_tasks_)
-        second = 0.5 * (1.0 + np.tanh(0.5 * logits))  # without overflow
+        second = expit(logits)
         tasks = [
             np.column_stack([1.0 - p, p])
             if len(classes) == 2
@@ -407,12 +412,15 @@ callable, default="cosine"
     def score(self, X, y, sample_weight=None) -> float:
         """Mean area under the ROC curve over the tasks with labels of both classes.
 
+        The same as :data:`~skgnn_mtl.metrics.nan_roc_auc_scorer`.
+
         Parameters
         ----------
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs with the columns of fit.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels, NaN or None where missing.
+            Labels, NaN or None where missing; columns of a DataFrame may have another
+            order.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
 
@@ -420,9 +428,15 @@ callable, default="cosine"
         -------
         score : float
             1 for a perfect order, 0.5 for a random one.
+
+        Raises
+        ------
+        ValueError
+            If y has other columns than in fit.
         """
-        logits = self.predict_logits(X)
-        return float(nan_roc_auc_score(y, logits, sample_weight=sample_weight))
+        check_is_fitted(self)
+        y = in_task_order(y, self.task_names_)
+        return float(nan_roc_auc_scorer(self, X, y, sample_weight=sample_weight))
 
     # -- labels -------------------------------------------------------------------
 
@@ -438,12 +452,12 @@ callable, default="cosine"
             found = find_classes(table, names, usable_rows(graphs, sample_weight))
             if classes is not None:
                 given = [classes] if labels.ndim == 1 else classes
-                found = [np.unique(np.asarray(part)) for part in given]
+                found = read_classes(given, names)
             self.classes_ = found[0] if labels.ndim == 1 else found
         if len(self._classes()) != len(names):
             raise ValueError(
-                f"y has {len(names)} columns, but there are classes of "
-                f"{len(self._classes())} tasks."
+                f"y has {len(names)} columns, but the estimator was fitted with "
+                f"{len(self._classes())}."
             )
         known = resume or classes is not None
         codes = [

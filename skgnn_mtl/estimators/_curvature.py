@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import fields, replace
 from inspect import signature
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from skgnn_mtl.curvature import (
     TaskGaussNewton,
     TaskHessian,
     TaskProblem,
+    check_spectrum_options,
     hessian_spectrum,
     lanczos,
 )
@@ -59,7 +61,7 @@ def check_options(hessian_spectrum, name: str, loss) -> tuple[dict, tuple[float,
     Raises
     ------
     InvalidParameterError
-        If a key is unknown, a fraction out of range, or the matrix zero.
+        If a key is unknown, a value wrong, or the matrix zero.
     """
     options = {} if isinstance(hessian_spectrum, (bool, np.bool_)) else hessian_spectrum
     unknown = sorted(set(options) - set(_OPTIONS) - {"at"})
@@ -73,13 +75,22 @@ def check_options(hessian_spectrum, name: str, loss) -> tuple[dict, tuple[float,
             f"{name}: hessian_spectrum={{'matrix': 'ggn'}} needs a loss with a second "
             "derivative, which loss='absolute_error' has not. Use matrix='hessian'."
         )
-    at = tuple(options.get("at", ()))
-    if not all(0 <= fraction <= 1 for fraction in at):
+    at = options.get("at", ())
+    if not isinstance(at, (list, tuple, np.ndarray)) or not all(
+        isinstance(fraction, Real) and 0 <= float(fraction) <= 1 for fraction in at
+    ):
         raise InvalidParameterError(
             f"hessian_spectrum['at'] must hold fractions of max_epochs in [0, 1], got "
-            f"{options['at']!r}."
+            f"{at!r}."
         )
-    return {key: value for key, value in options.items() if key != "at"}, at
+    options = {key: value for key, value in options.items() if key != "at"}
+    try:
+        check_spectrum_options(**{**_OPTIONS, **options})
+    except ValueError as error:
+        raise InvalidParameterError(
+            f"The 'hessian_spectrum' parameter of {name} is wrong: {error}"
+        ) from error
+    return options, tuple(at)
 
 
 class SpectrumRecorder:
@@ -184,7 +195,7 @@ def curvature_problem(
         for part in parts
     ]
     loss = estimator._elementwise_loss()
-    body = _shared_parameters(model)
+    body = _shared_by_name(model)
     return TaskProblem(
         outputs=lambda batch: outputs(batch[0]),
         losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
@@ -197,14 +208,9 @@ def curvature_problem(
     )
 
 
-def _shared_parameters(model: MultiTaskModel) -> dict[str, Tensor]:
-    """Trainable parameters in front of the heads, those of auxiliary tasks left out."""
-    own = {id(parameter) for parameter in model.head_parameters()}
-    return {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and id(parameter) not in own
-    }
+def _shared_by_name(model: MultiTaskModel) -> dict[str, Tensor]:
+    shared = set(map(id, model.shared_parameters()))
+    return {name: p for name, p in model.named_parameters() if id(p) in shared}
 
 
 def _split_heads(model: MultiTaskModel, names) -> tuple[list[dict[str, Tensor]], Any]:
@@ -304,7 +310,7 @@ def largest_eigenvalues(
         (graphs, *(part.to(graphs.device) for part in labels))
         for graphs, labels in batches
     ]
-    shared = _shared_parameters(model)
+    shared = _shared_by_name(model)
     n_tasks = batches[0][1].shape[1]
     if not shared:  # everything in front of the heads is frozen
         return torch.zeros(n_tasks, dtype=torch.float64), torch.zeros(n_tasks, 0)
@@ -358,7 +364,8 @@ class CurvatureMixin:
 
     def _spectrum_recorder(self, graphs, rows, values, seed: int, partial: bool):
         """Make what takes the spectra of the training rows; None if nobody asked."""
-        if partial or self.hessian_spectrum is False:
+        asked = not isinstance(self.hessian_spectrum, (bool, np.bool_))
+        if partial or not (asked or self.hessian_spectrum):  # {} asks, too
             return None
         name = type(self).__name__
         options, at = check_options(

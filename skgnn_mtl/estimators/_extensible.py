@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import asdict, replace
+from itertools import count
 from math import ceil
 from numbers import Integral
 from typing import Any
@@ -32,6 +33,10 @@ from ._numeric_targets import NumericTargetsMixin
 from ._regressor import MultiTaskGNNRegressor
 
 WIDTHS = ("encoder_hidden_dims", "transfer_hidden_dims", "head_hidden_dims")
+
+
+def _is_trainable(module: torch.nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
@@ -82,7 +87,17 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
 
     # -- added tasks -------------------------------------------------------------
 
-    def add_task(self, X, y, *, name=None, sources=None, train_encoder=False):
+    def add_task(
+        self,
+        X,
+        y,
+        *,
+        name=None,
+        sources=None,
+        train_encoder=False,
+        sample_weight=None,
+        groups=None,
+    ):
         """Learn another task beside the frozen sources.
 
         Only the four maps of the new task are trained, on what the sources make of
@@ -101,12 +116,17 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
             while beside up to some hundred labels. A quarter of the rows in a batch is
             labelled, or more.
         name : str, optional
-            Name of the task, by default that of ``y``, else ``task_k``.
+            Name of the task, by default that of ``y``, else the first free ``task_k``.
         sources : "all", str, int or list of str, optional
             Sources to learn from, by default the constructor's.
         train_encoder : bool, default=False
             Train the encoder along, without a cache. This changes the predictions of
             all other tasks, which a warning lists.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+        groups : array-like of shape (n_samples,), optional
+            Rows of one group stay on one side of the validation split. A splitter that
+            was passed as ``validation`` splits the rows given here.
 
         Returns
         -------
@@ -118,22 +138,36 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the name is taken, a source unknown, X of other columns, or there are
-            less than two labels.
+            If the name is taken, a source unknown, X of other columns, there are less
+            than two labels, or the encoder to train is frozen.
         """
         check_is_fitted(self)
         self._check_parameters()
         if name is None:
-            name = next(iter(column_names(y)), f"task_{self.n_tasks_}")
+            name = next(iter(column_names(y)), None) or self._free_name()
+        if not str(name):
+            raise ValueError("name is empty; pass a name for the new task, or none.")
         before = dict(self.__dict__)
         try:
-            self._add(X, y, str(name), sources=sources, train_encoder=train_encoder)
+            self._add(
+                X,
+                y,
+                str(name),
+                sources=sources,
+                train_encoder=train_encoder,
+                sample_weight=sample_weight,
+                groups=groups,
+            )
         except BaseException:
             # Pretrained sources may have been aligned on the way.
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
         return self
+
+    def _free_name(self) -> str:
+        made_up = (f"task_{k}" for k in count(self.n_tasks_))
+        return next(name for name in made_up if name not in self.task_names_)
 
     def _add(
         self,
@@ -150,6 +184,11 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
             raise ValueError(
                 f"There is a task {name!r} already: the tasks are {self.task_names_}. "
                 "Give the new one another name, or remove_task first."
+            )
+        if train_encoder and not _is_trainable(self.module_.encoder):
+            raise ValueError(
+                "train_encoder=True, but the encoder is frozen: fit with "
+                "Pretrained(..., freeze=False), or leave train_encoder out."
             )
         graphs = read_graphs(self, X, reset=False)
         spelled = np.random.SeedSequence([self.seed_, *name.encode()])
@@ -230,10 +269,11 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         )
         if isinstance(sources, Integral) and int(sources) >= 1:
             return sorted(order[: int(sources)].tolist()), int(order[0])
-        names: Sequence[str] = [sources] if isinstance(sources, str) else sources
+        names = [sources] if isinstance(sources, str) else sources
         if sources == "all":
             names = self.source_names_
-        if isinstance(names, Integral) or not 0 < len(set(names)) == len(names):
+        is_listed = isinstance(names, Collection)
+        if not is_listed or not 0 < len(set(names)) == len(names):
             raise ValueError(
                 f"sources must name at least one source, and each once; got "
                 f"{sources!r}."
@@ -284,6 +324,7 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
             If no added task has this name.
         """
         check_is_fitted(self)
+        name = str(name)
         if name not in self.added_names_:
             raise ValueError(
                 f"Only added tasks can be removed; these are {self.added_names_}, not "

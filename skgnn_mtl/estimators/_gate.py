@@ -20,7 +20,7 @@ from skgnn_mtl.training import GATEStep
 
 from ._base import BaseMultiTaskGNN
 from ._extensible import WIDTHS, ExtensibleGNN
-from ._inputs import column_names, read_targets
+from ._inputs import column_names, in_task_order, read_targets
 
 _WEIGHT = [Interval(Real, 0, None, closed="left")]
 
@@ -142,7 +142,8 @@ default=(128,), (64,), (64,)
         start from other tasks' points) and ``frame_spread`` (by task, mean standard
         deviation of the coordinates in the frame).
     addition_history_ : dict of str to list of dict
-        The same for each added task; an epoch of a scarce task meets its rows often.
+        The same for each added task, without ``route_rmse``; an epoch of a scarce task
+        meets its rows often.
     sources_frozen_ : bool
         Whether the sources are as they were trained; ``train_encoder`` ends that.
     aligned_ : bool
@@ -397,6 +398,7 @@ default=(128,), (64,), (64,)
 
     def _fit_stages(self, X, y, sample_weight, groups) -> None:
         """Train some columns of y, then add the others."""
+        self._check_parameters()
         # A numeric table has no length before it is checked.
         values, names = read_targets(self, y if X is None else X, y)
         targets = self._target_names(names)
@@ -449,6 +451,8 @@ default=(128,), (64,), (64,)
         names = column_names(y) if getattr(y, "ndim", 1) == 2 else []
         if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
             predictions = predictions[:, [self.task_names_.index(n) for n in names]]
+        else:
+            y = in_task_order(y, self.task_names_)
         return float(nan_r2_score(y, predictions, sample_weight=sample_weight))
 
     # -- what the base class asks for --------------------------------------------
@@ -472,9 +476,10 @@ default=(128,), (64,), (64,)
 
     def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
         sampling = None
-        if self.task_sampling is not None and targets.shape[1] > 1:
-            labelled = weights > 0
-            shares = labelled @ (labelled.sum(axis=0) ** (self.task_sampling - 1.0))
+        labelled = weights > 0
+        if self.task_sampling is not None and targets.shape[1] > 1 and labelled.any():
+            counts = np.maximum(labelled.sum(axis=0), 1)
+            shares = labelled @ (counts ** (self.task_sampling - 1.0))
             sampling = np.where(shares > 0, shares, shares[shares > 0].min())
         return GraphDataset(graphs, targets, weights, [row_weights[:, None]], sampling)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import ceil
 
@@ -202,6 +203,41 @@ def column_names(y) -> list[str]:
     return [str(name)] if isinstance(name, str) and name else []
 
 
+def in_task_order(y, names: Sequence[str]):
+    """Bring the columns of a table into the order of the tasks.
+
+    Parameters
+    ----------
+    y : array-like
+        Labels.
+    names : sequence of str
+        Task names of the fit.
+
+    Returns
+    -------
+    y : array-like
+        As it was, unless it is a table of other order.
+
+    Raises
+    ------
+    ValueError
+        If both have names, and these differ.
+    """
+    given = list(getattr(y, "columns", ()))
+    is_named = all(isinstance(name, str) for name in given)
+    made_up = list(names) == [f"task_{t}" for t in range(len(names))]
+    if not given or not is_named or given == list(names):
+        return y
+    if sorted(given) == sorted(names):
+        return y[list(names)]
+    if made_up and len(given) == len(names):
+        return y
+    raise ValueError(
+        f"y has the columns {given}, but the estimator was fitted with "
+        f"{list(names)}; use the same columns."
+    )
+
+
 def _without_objects(y):
     """Turn frames and object arrays into float arrays, whatever marks a gap."""
     if isinstance(y, (pd.DataFrame, pd.Series)):
@@ -288,12 +324,21 @@ def split_validation(validation, X, y, weights, groups, labelled, seed: int):
     -------
     train_rows, valid_rows : ndarray of int
         Positions of labelled rows.
+
+    Raises
+    ------
+    ValueError
+        If a side is left without rows, or a splitter gives rows that there are not.
     """
     rows = np.flatnonzero(labelled)
     if hasattr(validation, "split"):
-        parts = next(iter(validation.split(X, y, groups)))
-        return tuple(part[labelled[part]] for part in map(np.asarray, parts))
+        return _first_split(validation, X, y, groups, labelled)
     if groups is not None:
+        if len(np.unique(np.asarray(groups)[rows])) < 2:
+            raise ValueError(
+                f"groups has one value for all {len(rows)} rows with labels, which "
+                "leaves none for validation: pass smaller groups, or none."
+            )
         splitter = GroupShuffleSplit(1, test_size=validation, random_state=seed)
         return tuple(
             rows[part] for part in next(splitter.split(rows, groups=groups[rows]))
@@ -309,7 +354,39 @@ def split_validation(validation, X, y, weights, groups, labelled, seed: int):
     picked = order[((np.arange(n_valid) + rng.random()) * n / n_valid).astype(int)]
     is_valid = np.zeros(n, dtype=bool)
     is_valid[picked] = True
+    # No side goes without a label of a task that has two.
+    for labelled_rows in map(np.flatnonzero, (weights[rows] > 0).T):
+        if len(labelled_rows) > 1 and len(set(is_valid[labelled_rows])) == 1:
+            mover = rng.choice(labelled_rows)
+            is_valid[mover] = not is_valid[mover]
     return rows[~is_valid], rows[is_valid]
+
+
+def _first_split(splitter, X, y, groups, labelled: np.ndarray):
+    """Labelled rows of the first split."""
+    n = len(labelled)
+    with warnings.catch_warnings():
+        # They may be meant for what a weighting holds out.
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        parts = next(iter(splitter.split(X, y, groups)), None)
+    if parts is None:
+        raise ValueError(f"validation={splitter} gives no split.")
+    n_folds = len(getattr(splitter, "test_fold", range(n)))
+    if n_folds != n:
+        raise ValueError(f"validation={splitter} knows {n_folds} rows, but X has {n}.")
+    chosen = []
+    for part, purpose in zip(parts, ("train on", "watch by"), strict=True):
+        part = np.asarray(part)
+        if part.size and part.max() >= n:
+            raise ValueError(
+                f"validation={splitter} names row {part.max()}, but X has {n} rows."
+            )
+        chosen.append(part[labelled[part]])
+        if not len(chosen[-1]):
+            raise ValueError(
+                f"validation={splitter} leaves no labelled row to {purpose}."
+            )
+    return tuple(chosen)
 
 
 def hold_out(part: HeldOut, weights, groups, rows, seed: int):

@@ -16,8 +16,8 @@ from ._network import NetworkMixin
 class PersistenceMixin(NetworkMixin, BaseEstimator):
     """Pickling, ``save`` and ``load``."""
 
-    # One for all continuations of a fit, so that held-out rows stay held out.
-    _held_out_seed: int | None = None
+    # One for all continuations of a fit: rows that watch or judge are never trained on.
+    _split_seed: int | None = None
     # State that only partial_fit leaves behind.
     _random_state: np.random.RandomState | None = None
     _optimizer_state: dict | None = None
@@ -60,7 +60,7 @@ class PersistenceMixin(NetworkMixin, BaseEstimator):
                 if name.endswith("_") and not isinstance(value, torch.nn.Module)
             },
             "one_dimensional": self._one_dimensional,
-            "held_out_seed": self._held_out_seed,
+            "split_seed": self._split_seed,
         }
         tensors = {
             "module": self.module_.state_dict(),
@@ -97,7 +97,7 @@ class PersistenceMixin(NetworkMixin, BaseEstimator):
         estimator = cls(**values["parameters"])
         estimator.__dict__.update(values["fitted"])
         estimator._one_dimensional = values["one_dimensional"]
-        estimator._held_out_seed = values["held_out_seed"]
+        estimator._split_seed = values["split_seed"]
         with estimator._seeded_with(0):
             estimator._assemble(**values["parts"])
         estimator.module_.load_state_dict(tensors["module"])

@@ -13,6 +13,7 @@ from skgnn_mtl.training import LOSSES
 
 from ._base import BaseMultiTaskGNN
 from ._cgcnn import read_checkpoint
+from ._inputs import in_task_order
 from ._numeric_targets import NumericTargetsMixin
 
 
@@ -349,7 +350,7 @@ callable, default="cosine"
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs with the columns of fit.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels, NaN where missing.
+            Labels, NaN where missing; columns of a DataFrame may have another order.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
 
@@ -357,8 +358,15 @@ callable, default="cosine"
         -------
         score : float
             At most 1; 0 for the prediction of each task's mean.
+
+        Raises
+        ------
+        ValueError
+            If y has other columns than in fit.
         """
-        return float(nan_r2_score(y, self.predict(X), sample_weight=sample_weight))
+        predictions = self.predict(X)
+        y = in_task_order(y, self.task_names_)
+        return float(nan_r2_score(y, predictions, sample_weight=sample_weight))
 
     @classmethod
     def from_cgcnn(cls, path, atom_features, *, task_name="task_0", **parameters):

@@ -89,7 +89,14 @@ class GraphLoader:
         shares = self.dataset.sampling
         if shares is None:
             return torch.randperm(n, generator=self.generator)
-        return torch.multinomial(shares, n, replacement=True, generator=self.generator)
+        # Systematic: n points at equal distances along the rows' shares, so that no
+        # epoch has far fewer rows of a kind than it should.
+        order = torch.randperm(n, generator=self.generator)
+        order = order[shares[order].argsort(stable=True)]
+        ends = shares[order].double().cumsum(0)
+        points = torch.arange(n) + torch.rand((), generator=self.generator)
+        rows = order[torch.searchsorted(ends, points * ends[-1] / n).clamp(max=n - 1)]
+        return rows[torch.randperm(n, generator=self.generator)]
 
     def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, ...]]]:
         n = len(self.dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from scipy.stats import wilcoxon
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
+
+from skgnn_mtl.graphs import GraphArray
 
 from ._compare import _as_frame
 from ._label_presence import LabelPresenceKFold
@@ -135,7 +138,7 @@ class TransferComparison:
         table["sd"] = groups["change"].std(ddof=1)
         table["wins"] = groups["change"].apply(lambda change: (change < 0).mean())
         table["pairs"] = groups.size()
-        table["p_value"] = groups[["error", "reference"]].apply(_p_value)
+        table["p_value"] = [_p_value(pairs) for _, pairs in groups]
         return table
 
     def learning_curves(self) -> pd.DataFrame:
@@ -277,9 +280,16 @@ def compare_transfer(
     table = _as_frame(y)
     table.columns = table.columns.map(str)
     check_consistent_length(X, table)
+    if isinstance(X, GraphArray):  # nothing is learned from what could not be read
+        table = table.where(np.broadcast_to(X.valid[:, None], table.shape))
     sources, targets = _check_tasks(table, sources, targets)
     functions = _check_methods(methods)
     _check_sizes(sizes)
+    if len(set(random_states)) < len(random_states):
+        raise ValueError(
+            f"random_states must differ, got {random_states!r}: equal ones would count "
+            "one result twice."
+        )
     for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
         if not steps >= 1:
             raise ValueError(f"{name} must be at least 1, got {steps!r}.")
@@ -310,7 +320,13 @@ def compare_transfer(
         for (fold, rows), seed in product(folds, random_states)
     ]
     parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
-    return TransferComparison(pd.DataFrame([row for part in parts for row in part]))
+    errors = pd.DataFrame([row for part in parts for row in part])
+    if errors.empty:
+        raise ValueError(
+            f"No target has enough training labels for sizes={sizes!r}: of "
+            f"{table[targets].count().to_dict()} a fold has a part."
+        )
+    return TransferComparison(errors)
 
 
 def _check_tasks(table: pd.DataFrame, sources, targets) -> tuple[list[str], list[str]]:
@@ -332,7 +348,8 @@ def _check_tasks(table: pd.DataFrame, sources, targets) -> tuple[list[str], list
 
 
 def _check_methods(methods) -> dict[str, Callable]:
-    named = methods if isinstance(methods, Mapping) else {m: m for m in methods}
+    listed = [methods] if isinstance(methods, str) else methods
+    named = listed if isinstance(listed, Mapping) else {m: m for m in listed}
     unknown = [m for m in named.values() if not callable(m) and m not in METHODS]
     if unknown or not named:
         raise ValueError(
@@ -343,11 +360,13 @@ def _check_methods(methods) -> dict[str, Callable]:
 
 
 def _check_sizes(sizes) -> None:
-    wrong = [size for size in sizes if size is not None and not size >= 2]
-    if wrong or not len(sizes):
+    known = isinstance(sizes, (list, tuple, np.ndarray))
+    counts = [size for size in sizes if size is not None] if known else []
+    wrong = [n for n in counts if not isinstance(n, Integral) or n < 2]
+    if wrong or not known or not 0 < len(set(sizes)) == len(sizes):
         raise ValueError(
-            f"sizes must hold numbers of labels of at least 2, or None for all; got "
-            f"{sizes!r}."
+            "sizes must list numbers of labels of at least 2, or None for all, each "
+            f"once; got {sizes!r}."
         )
 
 

@@ -347,8 +347,17 @@ def _ridge(problem: TransferProblem, source, features: Callable) -> TransferMode
     # scales: divided by its spread in few rows, a rare one would be huge in others.
     model = RidgeCV(_PENALTIES).fit(features(X), y.to_numpy()[:, 0])
     n_trained = model.coef_.size + 1
+
+    def predict(X) -> np.ndarray:
+        columns = features(X)
+        known = np.isfinite(columns).all(axis=1)  # invalid graphs have none
+        predictions = np.full(len(columns), np.nan)
+        if known.any():
+            predictions[known] = model.predict(columns[known])
+        return predictions
+
     return TransferModel(
-        lambda X: model.predict(features(X)),
+        predict,
         n_trained,
         n_trained + _size(source.module_),
         source_seconds=_seconds(source),

@@ -27,7 +27,6 @@ from ._jacobian import (
     forward_pass,
     gradients,
     pooling,
-    shared_parameters,
     task_pass,
     unflatten,
 )
@@ -144,7 +143,7 @@ class OuterLoop:
         """
         self.age += 1
         every = self.weighting.held_out.every
-        if not every or self.age % every or not shared_parameters(model):
+        if not every or self.age % every or not model.shared_parameters():
             return
         g = held_out_gradient(
             model,
@@ -174,7 +173,7 @@ class OuterLoop:
             entries = self._entries(model, graphs.to(device), labels, draws)
         if entries is None:
             return
-        h = self._hypergradient(entries, shared_parameters(model), g).cpu().double()
+        h = self._hypergradient(entries, model.shared_parameters(), g).cpu().double()
         self.weighting.learn(h, entries.places)
         seen = torch.full((len(self.weighting.w),), torch.nan, dtype=torch.float64)
         seen[entries.places] = h
@@ -312,7 +311,7 @@ def held_out_gradient(
     gradient : Tensor of shape (p,)
         With respect to the shared parameters.
     """
-    shared = shared_parameters(model)
+    shared = model.shared_parameters()
     device, dtype = shared[0].device, shared[0].dtype
     total = torch.from_numpy(data.weights).double().sum(dim=0)
     anchor = pooling(total, torch.arange(len(total)), targets, pool)

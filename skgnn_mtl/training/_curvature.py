@@ -21,7 +21,7 @@ from torch import Tensor
 from skgnn_mtl.graphs import GraphBatch
 from skgnn_mtl.weighting import Curvature
 
-from ._jacobian import fill_jacobian, flat_size, shared_parameters, task_pass
+from ._jacobian import fill_jacobian, flat_size, task_pass
 from ._loss import Loss
 from ._model import MultiTaskModel
 from ._replay import evaluating
@@ -214,7 +214,7 @@ class _OutputProbes:
         self.mass = self.result.mass
         self.scales = weights * second / torch.where(self.mass > 0, self.mass, 1.0)
         self.scales = self.scales.sqrt()
-        self.shared, self.tasks = shared_parameters(model), tasks
+        self.shared, self.tasks = model.shared_parameters(), tasks
         self.generator = generator
         self.rows = self.scales.new_empty(len(tasks), flat_size(self.shared))
 

@@ -151,7 +151,7 @@ class AlignmentStep(ABC):
         """Warn of frames that have collapsed, which nothing can be learned from."""
         pulls = self.terms.consistency or self.terms.distance
         low = [name for name, sd in self.spread.items() if sd < COLLAPSED]
-        if low and pulls and len(self.task_names) > 1 and self.n_steps > self.n_warmup:
+        if low and pulls and len(self.task_names) > 1 and self.n_steps >= self.n_warmup:
             warnings.warn(
                 f"The flat frames of {low} have collapsed: their coordinates have a "
                 f"standard deviation below {COLLAPSED} (frame_spread in history_). "

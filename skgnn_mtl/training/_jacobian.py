@@ -194,12 +194,6 @@ def pooling(
     return anchor / anchor.sum().clamp(min=1e-300)
 
 
-def shared_parameters(model: MultiTaskModel) -> list[nn.Parameter]:
-    """Trainable parameters in front of the heads, in the order of the model."""
-    own = {id(parameter) for parameter in model.head_parameters()}
-    return [p for p in model.parameters() if p.requires_grad and id(p) not in own]
-
-
 def flat_size(parameters: Sequence[Tensor]) -> int:
     """Length of a gradient with respect to all parameters."""
     return sum(parameter.numel() for parameter in parameters)
@@ -347,7 +341,7 @@ def dataset_jacobian(
     mass : Tensor of float64 of shape (n_tasks,)
         Summed label weights.
     """
-    shared = shared_parameters(model)
+    shared = model.shared_parameters()
     n_tasks = data.targets.shape[1]
     total = torch.zeros(n_tasks, flat_size(shared), dtype=torch.float64)
     masses = torch.zeros(n_tasks, dtype=torch.float64)

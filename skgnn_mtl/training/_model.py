@@ -88,6 +88,11 @@ class MultiTaskModel(nn.Module):
         own = [*self.heads.parameters(), *self.auxiliary.parameters()]
         return [parameter for parameter in own if parameter.requires_grad]
 
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters in front of the heads; none if all are frozen."""
+        own = set(map(id, self.head_parameters()))
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+
     def forward(self, batch: GraphBatch) -> Tensor:
         """Standardised predictions, shape (n_graphs, n_tasks)."""
         return self.heads(self.represent(batch))

@@ -280,10 +280,13 @@ class _Scorer(Callback):
                 warnings.simplefilter("ignore")
             try:
                 value = float(self.score())
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise ValueError(
                     f"The validation rows cannot be scored: {error} Choose others with "
-                    "validation=, or scoring='loss'."
+                    "validation=, or pass scoring='loss', None (the estimator's own "
+                    "score) or a scorer of skgnn_mtl.metrics; these know missing "
+                    "labels. A callable takes (estimator, X, y), with sample_weight "
+                    "where fit has it, and returns a number."
                 ) from error
         if not np.isfinite(value):
             raise ValueError(

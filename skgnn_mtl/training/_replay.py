@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +65,8 @@ def recalibrate(
 ) -> None:
     """Estimate the statistics of an encoder's batch normalisation anew.
 
+    Batches are of equal size and count by their nodes.
+
     Parameters
     ----------
     encoder : GraphEncoder
@@ -73,7 +76,7 @@ def recalibrate(
     device : torch.device
         Where the encoder is.
     batch_size : int
-        Graphs at a time.
+        Most graphs at a time.
     """
     kinds = nn.modules.batchnorm._BatchNorm
     layers = [layer for layer in encoder.modules() if isinstance(layer, kinds)]
@@ -81,11 +84,15 @@ def recalibrate(
     encoder.eval()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the mean over all batches
         layer.train()
+    parts = np.array_split(np.arange(len(graphs)), -(-len(graphs) // batch_size))
+    n_seen = 0
     with torch.no_grad():
-        for start in range(0, len(graphs), batch_size):
-            rows = range(start, min(start + batch_size, len(graphs)))
-            encoder(graphs.batch(rows).to(device))
+        for rows in parts:
+            batch = graphs.batch(rows).to(device)
+            n_seen += batch.n_nodes
+            for layer in layers:
+                layer.momentum = batch.n_nodes / n_seen  # a running mean
+            encoder(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -16,7 +16,6 @@ from ._jacobian import (
     flat_size,
     gradients,
     representation_gramian,
-    shared_parameters,
     unflatten,
 )
 from ._model import MultiTaskModel
@@ -82,7 +81,7 @@ class GradientSurgery:
         weights : Tensor of shape (t,)
             Weights of the present tasks, on the CPU.
         """
-        shared, weighting = shared_parameters(model), self.weighting
+        shared, weighting = model.shared_parameters(), self.weighting
         J = None
         if isinstance(weighting, JacobianAggregation):
             J = self._fill(result, tasks, shared)

@@ -65,7 +65,8 @@ class Fixed(LossWeighting):
         values = np.asarray([] if weights is None else weights, dtype=np.float64)
         if values.shape != (n_tasks,):
             raise ValueError(
-                f"y has {n_tasks} columns, but {values.size} weights were given: "
+                f"There are {n_tasks} tasks (columns of y and auxiliary tasks), but "
+                f"{values.size} weights were given: "
                 f"{self!r}."
             )
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():

@@ -71,6 +71,8 @@ class GNS(GramianWeighting):
 
     def forward(self, gramian: Tensor, anchor: Tensor | None = None) -> Tensor:
         """Weigh the tasks by a Gramian (t, t)."""
+        if not self.max_scale > 0:
+            raise ValueError(f"max_scale must be > 0, got {self!r}.")
         seen = see_from_target(gramian, anchor)
         if seen is None:
             self.report = SolverReport(stationary=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -159,6 +160,17 @@ class RCGrad(GramianWeighting):
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
+        for name, least, most in (
+            ("rotation_init", 0.0, 1.0),
+            ("rotation_lr", 0.0, np.inf),
+            ("max_gain", 0.0, np.inf),
+            ("decay_steps", 1.0, np.inf),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not least <= float(value) <= most:
+                raise ValueError(
+                    f"{name} must be a number in [{least:g}, {most:g}], got {self!r}."
+                )
         check_held_out(self)
         if self.held_out is not None and self.gradients != "parameters":
             raise ValueError(

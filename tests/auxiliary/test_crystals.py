@@ -149,8 +149,8 @@ def test_pretraining_learns_each_task_and_serves_a_regressor(data):
     [
         (EdgePrediction(), "are not bonds in both directions"),
         (ContextPrediction(), "are not bonds in both directions"),
-        (MotifPrediction(), "which is no SMILES"),
-        (DescriptorPrediction(), "which is no SMILES"),
+        (MotifPrediction(), "need graphs of molecules"),
+        (DescriptorPrediction(), "need graphs of molecules"),
     ],
     ids=str,
 )

@@ -321,8 +321,21 @@ def test_motifs_and_descriptors_are_those_of_rdkit(X):
         wrong = DescriptorPrediction(names=("Weight",))
         built(wrong, X)
         wrong.prepare(X)
+    with pytest.raises(ValueError, match="names must list descriptors"):
+        built(DescriptorPrediction(names="MolWt"), X)
     with pytest.raises(ValueError, match="which is no SMILES"):
         MotifPrediction().prepare(X.without_ids())
+
+
+def test_descriptors_beyond_single_precision_are_standardised():
+    chain = "NCC(=O)" * 60 + "O"  # its Ipc is above 1e70
+    X = SmilesToGraph().fit_transform(["CCO", "CCN", "CCCO", chain])
+    task = DescriptorPrediction(names=("Ipc",))
+    built(task, X)
+    values = task.prepare(X)[:, 0]
+    assert bool(torch.isfinite(task.center_).all())
+    np.testing.assert_allclose(values[:3], -(3**-0.5), rtol=1e-5)
+    np.testing.assert_allclose(values[3], 3**0.5, rtol=1e-5)
 
 
 def test_rdkit_keeps_quiet(capfd):

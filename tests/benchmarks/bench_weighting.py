@@ -37,7 +37,7 @@ from skgnn_mtl.encoders import GIN
 from skgnn_mtl.graphs import GraphDataset
 from skgnn_mtl.readouts import Mean
 from skgnn_mtl.training import LOSSES, MultiTaskModel, TrainingStep
-from skgnn_mtl.training._jacobian import flat_size, shared_parameters
+from skgnn_mtl.training._jacobian import flat_size
 from skgnn_mtl.weighting import (
     CAGrad,
     Fixed,
@@ -99,7 +99,7 @@ class LoopOfBackwards(Side):
     """As LibMTL computes gradients, with one of our solvers in the end."""
 
     def gradients(self, graphs, labels) -> None:
-        losses, shared = self.losses(graphs, labels), shared_parameters(self.model)
+        losses, shared = self.losses(graphs, labels), self.model.shared_parameters()
         sizes = [parameter.numel() for parameter in shared]
         J = torch.zeros(self.n_tasks, sum(sizes))
         for task in range(self.n_tasks):
@@ -128,7 +128,7 @@ class TorchJD(Side):
         width = self.model.heads.in_features
         self.heads = [torch.nn.Linear(width, 1) for _ in range(n_tasks)]
         own = [p for head in self.heads for p in head.parameters()]
-        shared = shared_parameters(self.model)
+        shared = self.model.shared_parameters()
         self.optimizer = torch.optim.AdamW([*shared, *own], 1e-4, fused=True)
 
     def gradients(self, graphs, labels) -> None:
@@ -139,7 +139,7 @@ class TorchJD(Side):
             / weights[:, t].sum()
             for t, head in enumerate(self.heads)
         ]
-        shared = shared_parameters(self.model)
+        shared = self.model.shared_parameters()
         self.autojac.mtl_backward(
             losses,
             features=z,
@@ -180,7 +180,7 @@ def time_steps(n_tasks: int, n_rounds: int, only: list[str] | None) -> pd.DataFr
         keep = {"plain", *only}
         contestants = {k: v for k, v in contestants.items() if k in keep}
     print(
-        f"{flat_size(shared_parameters(contestants['plain'].model)):,} shared "
+        f"{flat_size(contestants['plain'].model.shared_parameters()):,} shared "
         f"parameters, {n_tasks} tasks, batches of {BATCH}"
     )
     one_thread = torch.get_num_threads() == 1

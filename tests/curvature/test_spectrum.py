@@ -178,6 +178,9 @@ def test_a_task_with_one_label_is_nan_and_the_others_are_not(gin):
     assert "task_2" in repr(s)
     s.to_frame()
     s.dispersion()
+    density = s.density()[1]
+    assert np.isnan(density[2]).all()
+    assert np.isfinite(density[:2]).all()
 
 
 def test_rows_keep_labels_of_rare_tasks():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skgnn_mtl import SmilesToGraph
-from skgnn_mtl.encoders import GAT, GCN, GIN, GraphSAGE
+from skgnn_mtl.encoders import DMPNN, GAT, GCN, GIN, GraphSAGE
 
 FILES = {
     "gcn_contextpred": GCN,
@@ -240,10 +240,40 @@ def test_no_code_is_executed_from_a_file(tmp_path):
     with pytest.raises(ValueError, match="holds no weights that are safe to read"):
         GCN.from_checkpoint(tmp_path / "file.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="holds no dict of tensors"):
+    with pytest.raises(ValueError, match="holds no dict of tensors by name"):
         GCN.from_checkpoint(tmp_path / "list.pth")
     with pytest.raises(FileNotFoundError):
         GCN.from_checkpoint(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("gnns.0.linear.weight", np.nan, "has entries that are not finite"),
+        ("batch_norms.0.running_var", -1.0, "negative variances"),
+        ("x_embedding1.weight", None, "names a tensor twice"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(tmp_path, key, value, message):
+    tensors = random_file(GCN)
+    if value is None:
+        tensors[f"gnn.{key}"] = tensors[key]
+    else:
+        tensors[key].view(-1)[0] = value
+    torch.save(tensors, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=message):
+        GCN.from_checkpoint(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize(
+    "encoder", [GIN(n_layers=-1), GIN(n_layers=1.5), GAT(n_heads=0), DMPNN(n_layers=0)]
+)
+def test_numbers_of_layers_and_heads_are_checked(encoder):
+    X = SmilesToGraph().fit_transform(["CCO"])
+    with pytest.raises(ValueError, match="must be an integer >="):
+        encoder.build(X.schema)
+    with pytest.raises(TypeError, match=r"put SmilesToGraph\(\)"):
+        encoder.embed(["CCO"])
 
 
 def test_other_featurizations_are_refused(tmp_path):

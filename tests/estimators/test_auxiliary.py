@@ -9,9 +9,14 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
-from skgnn_mtl.auxiliary import AtomMasking, DescriptorPrediction, Infomax
-from skgnn_mtl.encoders import GIN
-from skgnn_mtl.weighting import Curvature, Fixed, RCGrad
+from skgnn_mtl.auxiliary import (
+    AtomMasking,
+    ContextPrediction,
+    DescriptorPrediction,
+    Infomax,
+)
+from skgnn_mtl.encoders import GIN, Pretrained
+from skgnn_mtl.weighting import GNS, Curvature, Fixed, RCGrad
 
 ALL = [
     "atommasking",
@@ -156,3 +161,30 @@ def test_clear_errors(aided, hu2020, table):
         aided().fit(hu2020, frame)
     with pytest.raises(ValueError, match="auxiliary_tasks' parameter"):
         aided("infomax").fit(hu2020, table)
+
+
+def test_tasks_that_can_do_nothing_are_named(aided, hu2020, table):
+    far = ContextPrediction(radius=50)
+    with pytest.warns(UserWarning, match="contextprediction was in no batch"):
+        aided([far, "infomax"]).fit(hu2020, table)
+    source = aided().fit(hu2020, table).module_.encoder
+    with pytest.warns(UserWarning, match="All parameters that tasks share are frozen"):
+        aided(encoder=Pretrained(source, freeze=True)).fit(hu2020, table)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "message"),
+    [
+        (GNS(max_scale=-1.0), "max_scale must be > 0"),
+        (RCGrad(max_gain=-5.0), "max_gain must be a number in"),
+        (RCGrad(rotation_init=2.0), r"rotation_init must be a number in \[0, 1\]"),
+        (RCGrad(rotation_init=np.nan), "rotation_init must be"),
+        (RCGrad(mode="schedule", decay_steps=0), "decay_steps must be"),
+    ],
+    ids=str,
+)
+def test_methods_refuse_what_would_turn_them_round(
+    aided, hu2020, table, weighting, message
+):
+    with pytest.raises(ValueError, match=message):
+        aided(task_weighting=weighting).fit(hu2020, table)

@@ -187,8 +187,60 @@ def test_continuation_needs_the_same_classes(graphs):
     assert len(model.history_) == 2
     with pytest.raises(ValueError, match=r"label 2, but its classes are \[0, 1\]"):
         model.partial_fit(graphs, 2 * y)
-    with pytest.raises(ValueError, match="classes of 1 tasks"):
+    with pytest.raises(ValueError, match="one list a task"):
         make().partial_fit(graphs, np.column_stack([y, y]), classes=[[0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0, 1, 2], "Only binary classification is supported"),
+        ([[0, 1]], "one list a task"),
+    ],
+    ids=str,
+)
+def test_classes_of_a_continuation_are_checked(graphs, classes, message):
+    y = (graphs.n_nodes > 5).astype(int)
+    with pytest.raises(ValueError, match=message):
+        make().partial_fit(graphs, y, classes=classes)
+
+
+def test_a_missing_label_is_no_class(graphs):
+    y = np.where(np.arange(30) == 3, np.nan, graphs.n_nodes > 5)
+    model = make().partial_fit(graphs, y, classes=np.unique(y))
+    assert model.classes_.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "weights", [{0: -1, 1: 1}, {0: np.nan}, {0: np.inf}, {0: 0, 1: 0}, ["none"]]
+)
+def test_class_weights_that_are_none_are_refused(graphs, weights):
+    y = (graphs.n_nodes > 5).astype(int)
+    with pytest.raises(ValueError, match="class_weight"):
+        make(class_weight=weights).fit(graphs, y)
+
+
+def test_the_score_is_that_of_the_scorer(graphs, frame):
+    """Also where the training rows knew one class of a task, which is no order."""
+    numbers = frame.assign(oxygen=frame["oxygen"] == "yes")[["large", "oxygen"]]
+    y = numbers.astype(float).to_numpy()
+    y[:15, 1] = 1.0
+    with pytest.warns(UserWarning, match="one class only"):
+        model = make(max_epochs=3).fit(graphs[:15], y[:15])
+    score = model.score(graphs[15:], y[15:])
+    assert score == nan_roc_auc_scorer(model, graphs[15:], y[15:])
+    first = model.predict_logits(graphs[15:])[:, 0]
+    known = ~np.isnan(y[15:, 0])
+    alone = roc_auc_score(y[15:, 0][known], first[known])
+    assert score == pytest.approx((alone + 0.5) / 2)
+
+
+def test_the_score_finds_the_columns_of_a_frame(graphs, frame):
+    model = make(max_epochs=3).fit(graphs, frame)
+    swapped = frame[["ring", "large", "oxygen"]]
+    assert model.score(graphs, swapped) == model.score(graphs, frame)
+    with pytest.raises(ValueError, match=r"y has the columns \['ring', 'large'\]"):
+        model.score(graphs, frame[["ring", "large"]])
 
 
 @pytest.mark.parametrize("scoring", [None, nan_roc_auc_scorer], ids=["own", "scorer"])

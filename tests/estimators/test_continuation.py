@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -245,3 +246,16 @@ def test_no_rows_are_held_out(small, graphs, gaps):
     model = small(early_stopping=True, lr_schedule="plateau")
     model.partial_fit(graphs, gaps)
     assert "valid_loss" not in model.history_[0]
+
+
+def test_a_call_that_fails_leaves_the_generator_where_it_was(
+    small, graphs, gaps, same_weights
+):
+    model = small(auxiliary_tasks=["infomax"], task_weighting="blo")
+    first = model.partial_fit(graphs, gaps)
+    second = copy.deepcopy(first)
+    with pytest.raises(ValueError, match="needed to hold some out"):
+        second.partial_fit(graphs, np.where(np.arange(30)[:, None] > 0, np.nan, gaps))
+    for twin in (first, second):
+        twin.partial_fit(graphs, gaps)
+    assert same_weights(first, second)

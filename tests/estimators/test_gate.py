@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,13 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 
 from skgnn_mtl import (
@@ -21,7 +28,7 @@ from skgnn_mtl import (
     SmilesToGraph,
 )
 from skgnn_mtl.datasets import load_elasticity
-from skgnn_mtl.encoders import GIN
+from skgnn_mtl.encoders import GIN, Pretrained
 from skgnn_mtl.estimators import _addition
 from skgnn_mtl.graphs import GraphLoader
 from skgnn_mtl.training import AdditionModel
@@ -132,6 +139,35 @@ def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
     assert (
         everything._training_set(graphs, weights, weights, np.ones(30)).sampling is None
     )
+
+
+def test_no_epoch_lacks_the_rows_that_are_drawn_most(make):
+    """Each row is drawn as often as its share says, give or take one."""
+    shares = np.ones(40)
+    shares[[3, 17]] = 5.0
+    data = SimpleNamespace(
+        sampling=torch.from_numpy(shares),
+        __len__=lambda: 40,
+    )
+    loader = GraphLoader(data, 8, shuffle=True, generator=torch.manual_seed(0))
+    draws = np.array([np.bincount(loader._draw(40), minlength=40) for _ in range(400)])
+    expected = 40 * shares / shares.sum()
+    assert (abs(draws - expected) < 1).all()
+    np.testing.assert_allclose(draws.mean(axis=0), expected, atol=0.12)
+    # Which of the even rows come together is chance.
+    together = np.corrcoef(draws[:, [0, 1, 2, 4, 5]].T)
+    assert abs(together[np.triu_indices(5, 1)]).max() < 0.25
+
+
+def test_a_call_may_lack_the_labels_of_a_task(make, graphs, gaps):
+    """Or of all: the terms need none, but a training without labels is refused."""
+    first = gaps.copy()
+    first[:, 1] = np.nan
+    model = make().partial_fit(graphs, gaps).partial_fit(graphs, first)
+    assert np.isnan(model.history_[-1]["train_losses"]["task_1"])
+    assert np.isfinite(model.predict(graphs)).all()
+    with pytest.raises(ValueError, match="lack labels"):
+        model.partial_fit(graphs, np.full_like(gaps, np.nan))
 
 
 def test_early_stopping_restores_the_best_epoch(make, graphs, gaps):
@@ -270,6 +306,34 @@ def test_names_come_from_y(model, graphs, scarce):
     assert model.task_names_[3:] == ["Hvap", "task_4", "Tm"]
 
 
+def test_made_up_names_are_free_ones(model, graphs, scarce):
+    model.add_task(graphs, scarce).add_task(graphs, scarce)
+    model.remove_task("task_3").add_task(graphs, scarce)
+    assert model.added_names_ == ["task_4", "task_5"]
+    model.add_task(graphs, scarce, name=7).remove_task(7)
+    with pytest.raises(ValueError, match="name is empty"):
+        model.add_task(graphs, scarce, name="")
+
+
+def test_two_labels_among_others_are_enough(make, graphs, gaps):
+    model = make(add_task_steps=100).fit(graphs[:20], gaps[:20])
+    y = np.full(12, np.nan)
+    y[:2] = 1.0, 2.0
+    for name in "abcd":
+        model.add_task(graphs[:12], y, name=name)
+    assert np.isfinite(model.predict(graphs)).all()
+
+
+def test_a_splitter_and_groups_split_the_rows_of_the_addition(make, graphs, gaps):
+    fold = np.where(np.arange(30) % 3 == 1, 0, -1)
+    model = make(validation=PredefinedSplit(fold)).fit(graphs, gaps)
+    with pytest.raises(ValueError, match="knows 30 rows, but X has 20"):
+        model.add_task(graphs[:20], gaps[:20, 0], name="other rows")
+    grouped = make(validation=GroupKFold(2)).fit(graphs, gaps, groups=fold)
+    grouped.add_task(graphs, gaps[:, 0], name="grouped", groups=np.arange(30) % 5)
+    assert "valid_loss" in grouped.addition_history_["grouped"][-1]
+
+
 @pytest.mark.parametrize("sources", ["all", "b", ["c", "a"], 2])
 @pytest.mark.parametrize("init", ["random", "nearest"])
 def test_sources_are_chosen(sources, init, model, graphs, scarce, monkeypatch):
@@ -378,6 +442,14 @@ def test_frozen_sources_are_not_moved_later(model, graphs, gaps, scarce):
     model.remove_task("new").partial_fit(graphs, y)
     model.set_params(warm_start=False).fit(graphs, y)
     assert model.added_names_ == []
+
+
+def test_a_frozen_encoder_is_not_trained_along(make, graphs, gaps, scarce):
+    source = make().fit(graphs, gaps).module_.encoder
+    model = make(encoder=Pretrained(source, freeze=True)).fit(graphs, gaps)
+    with pytest.raises(ValueError, match="the encoder is frozen"):
+        model.add_task(graphs, scarce, train_encoder=True)
+    assert model.sources_frozen_
 
 
 def test_one_dimensional_models_grow_and_shrink(make, graphs, table):

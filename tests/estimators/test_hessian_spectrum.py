@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.curvature import hessian_spectrum
@@ -104,6 +105,39 @@ def test_save_and_load_keep_it(small, graphs, gaps, tmp_path):
     assert len(again.hessian_spectrum_path_) == 2
     np.testing.assert_equal(
         again.hessian_spectrum_.ritz_values, model.hessian_spectrum_.ritz_values
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"matrix": "hesian"}, "matrix must be one of"),
+        ({"parameters": "body"}, "parameters must be one of"),
+        ({"dtype": "int8"}, "dtype must be"),
+        ({"n_probes": 0}, "n_probes must be an integer >= 1"),
+        ({"n_samples": "a"}, "n_samples must be an integer >= 1"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1"),
+        ({"chunk": "x"}, "chunk must be an integer >= 1"),
+        ({"tol": -1}, "tol must be a number >= 0"),
+        ({"max_seconds": 0}, "max_seconds must be a number > 0"),
+        ({"method": "nystrom"}, "set matrix='ggn'"),
+        ({"at": 0.5}, r"hessian_spectrum\['at'\] must hold fractions"),
+        ({"at": ["end"]}, r"hessian_spectrum\['at'\] must hold fractions"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused_before_the_training(small, graphs, options, message):
+    model = small(hessian_spectrum=options, callbacks=[None])  # which cannot train
+    with pytest.raises(InvalidParameterError, match=message):
+        model.fit(graphs, graphs.n_nodes)
+
+
+def test_numbers_of_numpy_are_numbers(small, graphs, table, tmp_path):
+    options = {**OPTIONS, "n_lanczos": np.int64(5), "n_probes": np.int32(2)}
+    model = small(hessian_spectrum=options).fit(graphs, table)
+    model.hessian_spectrum_.save(tmp_path / "spectrum")
+    assert not hasattr(
+        small(hessian_spectrum=np.bool_(False)).fit(graphs, table), "hessian_spectrum_"
     )
 
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.encoders import DMPNN, GIN, Pretrained
+from skgnn_mtl.training import recalibrate
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,29 @@ def test_recalibration_is_the_mean_over_the_training_graphs(source, graphs, tabl
     assert not norms[0].training
 
 
+@pytest.mark.parametrize("n", [15, 16, 17, 30])
+def test_recalibration_does_not_depend_on_the_batches(graphs, source, n):
+    """A last batch of one graph counts as one graph."""
+    n_graphs, whole, cut = graphs[:n], copy.deepcopy(source), copy.deepcopy(source)
+    recalibrate(whole, n_graphs, torch.device("cpu"), batch_size=100)
+    recalibrate(cut, n_graphs, torch.device("cpu"), batch_size=8)
+    first, second = (encoder.norms[0].running_mean for encoder in (whole, cut))
+    torch.testing.assert_close(first, second)
+
+
+def test_a_wrapper_as_source_gives_its_weights_and_nothing_else(
+    source, graphs, table, small
+):
+    """Heads first, then everything: what was frozen is so no more."""
+    heads = small(encoder=Pretrained(source, freeze=True)).fit(graphs, table)
+    model = small(encoder=Pretrained(heads.module_.encoder)).fit(graphs, table)
+    before = frozen(heads.module_.encoder.core)
+    moved = changed(model.module_.encoder.core, before)
+    assert {"embedding.weight", "norms.0.running_mean"} <= moved
+    model.module_.train()
+    assert model.module_.encoder.core.drop.training
+
+
 def test_search_pickle_and_files(source, graphs, table, small, tmp_path):
     before = frozen(source)
     search = GridSearchCV(
@@ -160,7 +184,7 @@ def test_clear_errors(source, graphs, table, small):
         small(encoder=Pretrained(GIN())).fit(graphs, table)
     with pytest.raises(ValueError, match="freeze must be a bool or a number of layers"):
         small(encoder=Pretrained(source, freeze=3)).fit(graphs, table)
-    with pytest.raises(ValueError, match="lr_scale must be a number > 0"):
+    with pytest.raises(ValueError, match="lr_scale must be a finite number > 0"):
         small(encoder=Pretrained(source, lr_scale=0)).fit(graphs, table)
     with pytest.raises(ValueError, match="encoder must be a GraphEncoder"):
         small(encoder=Pretrained("gin")).fit(graphs, table)

@@ -151,8 +151,8 @@ def test_another_type_is_refused(small, graphs, frame, value):
 @pytest.mark.parametrize(
     ("weighting", "message"),
     [
-        ("fixed", "3 columns.*0 weights"),
-        (Fixed([1.0, 2.0]), "3 columns.*2 weights"),
+        ("fixed", "3 tasks.*0 weights"),
+        (Fixed([1.0, 2.0]), "3 tasks.*2 weights"),
         (
             Fixed({"a": 1.0, "b": 1.0, "d": 1.0}),
             r"\['a', 'b', 'd'\].*\['a', 'b', 'c'\]",

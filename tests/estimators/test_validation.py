@@ -493,3 +493,99 @@ def test_plateau_halves_the_rate(small, graphs, gaps, fold):
     assert set(np.round(ratios, 12)) == {0.5, 1.0}
     # Between two cuts lie more than the two epochs of patience.
     assert (np.diff(np.flatnonzero(ratios == 0.5)) > 2).all()
+
+
+# -- what is asked of the rows --------------------------------------------------------
+
+
+def test_only_watched_tasks_need_labels_in_the_validation_rows(
+    small, graphs, gaps, fold
+):
+    y = gaps.copy()
+    y[fold == 0, 1] = np.nan
+    settings = {"validation": PredefinedSplit(fold), "early_stopping": True}
+    with pytest.raises(ValueError, match="'task_1' has no label in the validation"):
+        small(**settings).fit(graphs, y)
+    model = small(target_tasks=[0, 2], **settings).fit(graphs, y)
+    losses = model.history_[-1]["valid_losses"]
+    assert np.isnan(losses["task_1"])
+    assert model.history_[-1]["valid_loss"] == pytest.approx(
+        (losses["task_0"] + losses["task_2"]) / 2
+    )
+
+
+def test_a_scarce_label_is_on_either_side(small, graphs, table):
+    y = table.copy()
+    y[2:, 1] = np.nan
+    for seed in range(10):
+        model = small(early_stopping=True, random_state=seed)
+        assert len(sides(model, graphs, y)[1]) in (3, 4)
+
+
+def test_a_task_that_is_named_twice_counts_once(small, graphs, gaps, same_weights):
+    once, twice = (
+        small(task_weighting="gcs", target_tasks=chosen).fit(graphs, gaps)
+        for chosen in ([0], [0, -3])
+    )
+    assert same_weights(once, twice)
+    with pytest.raises(ValueError, match="target_tasks names True"):
+        small(target_tasks=[True, False, False]).fit(graphs, gaps)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0), 0], ids=str)
+def test_rows_that_watch_are_never_trained_on(small, graphs, table, random_state):
+    model = small(
+        early_stopping=True, validation=0.3, warm_start=True, random_state=random_state
+    )
+    assert sides(model, graphs, table) == sides(model, graphs, table)
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (PredefinedSplit(np.full(30, -1)), "gives no split"),
+        (PredefinedSplit(np.full(31, 0)), "knows 31 rows, but X has 30"),
+        (PredefinedSplit(np.full(30, 0)), "leaves no labelled row to train on"),
+        ([[0, 1], [2, 40]], "names row 40, but X has 30 rows"),
+    ],
+    ids=["none", "long", "all", "beyond"],
+)
+def test_splits_that_leave_nothing_are_named(small, graphs, table, validation, message):
+    if isinstance(validation, list):
+        parts = [np.array(part) for part in validation]
+        validation = Spy(type("Fixed", (), {"split": lambda self, *a: [parts]})())
+    with pytest.raises(ValueError, match=message):
+        small(validation=validation).fit(graphs, table)
+
+
+def test_groups_of_one_value_are_named(small, graphs, table):
+    with pytest.raises(ValueError, match="groups has one value for all 30 rows"):
+        small(early_stopping=True).fit(graphs, table, groups=np.zeros(30))
+
+
+def test_a_scorer_sees_the_rows_as_they_were_given(small, table, fold):
+    X, seen = pd.DataFrame(table, columns=["a", "b", "c"]), []
+
+    def scorer(estimator, X, y):
+        seen.append(list(X.columns))
+        return 0.0
+
+    split = PredefinedSplit(fold)
+    small(encoder="gin", scoring=scorer, validation=split).fit(X, table)
+    assert seen[0] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("wrong", [lambda e, X, y: None, lambda y, p: 0.0, "r2"])
+def test_a_scorer_that_cannot_be_used_is_explained(small, graphs, gaps, fold, wrong):
+    model = small(scoring=wrong, validation=PredefinedSplit(fold))
+    with pytest.raises(ValueError, match="a scorer of skgnn_mtl.metrics"):
+        model.fit(graphs, gaps)
+
+
+def test_the_score_finds_the_columns_of_a_frame(small, graphs, table):
+    frame = pd.DataFrame(table, columns=["a", "b", "c"])
+    model = small().fit(graphs, frame)
+    assert model.score(graphs, frame[["c", "a", "b"]]) == model.score(graphs, frame)
+    assert model.score(graphs, table) == model.score(graphs, frame)
+    with pytest.raises(ValueError, match=r"columns \['a', 'b', 'd'\], but"):
+        model.score(graphs, frame.rename(columns={"c": "d"}))

@@ -1,5 +1,6 @@
 """Comparing ways to learn scarce targets: what they see, and what is made of it."""
 
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GroupKFold, KFold
 from torch import nn
 
-from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.model_selection import (
     LabelPresenceKFold,
@@ -280,12 +281,41 @@ def test_summaries_pair_folds_and_seeds():
         ({"methods": ["magic"]}, r"got \['magic'\]"),
         ({"methods": []}, "methods must be names"),
         ({"sizes": (1,)}, "at least 2"),
+        ({"sizes": (2.5,)}, "at least 2"),
+        ({"sizes": (5, 5)}, "each once"),
+        ({"sizes": 10}, "must list numbers"),
+        ({"sizes": (500,)}, "No target has enough training labels"),
+        ({"random_states": (0, 0)}, "random_states must differ"),
         ({"source_steps": 0}, "source_steps must be"),
     ],
 )
 def test_bad_input_is_refused(compare, changes, message):
     with pytest.raises(ValueError, match=message):
         compare(**changes)
+
+
+def test_a_method_may_be_alone(compare):
+    comparison = compare(methods="single-task", sizes=(5,))
+    assert comparison.summary("single-task").empty
+
+
+def test_invalid_graphs_teach_nothing_and_are_not_predicted(compare):
+    """Their labels do not count, neither for a size nor for an error."""
+    molecules = ["C" * k + "O" for k in range(1, 31)]
+    broken = ["C1CC" if k % 5 == 2 else s for k, s in enumerate(molecules)]
+    k = np.arange(30.0)
+    y = pd.DataFrame({"a": k, "b": k % 7, "c": k**0.5})
+    kinds = ["single-task", "linear-probe", "source-predictions", "addition-unlabelled"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*(invalid graphs|have collapsed)")
+        X = SmilesToGraph(on_error="nan").fit_transform(broken)
+        comparison = compare(
+            X, y, targets=["c"], sizes=(None,), cv=KFold(2), methods=kinds
+        )
+    errors = comparison.errors
+    assert (errors["n_train"] == 12).all()
+    assert (errors["n_test"] == 12).all()
+    assert np.isfinite(errors["error"]).all()
 
 
 def test_a_source_without_labels_is_named(compare, data):

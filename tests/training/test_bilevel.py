@@ -18,7 +18,7 @@ from skgnn_mtl.training import (
     task_losses,
 )
 from skgnn_mtl.training._bilevel import held_out_gradient, neumann_series
-from skgnn_mtl.training._jacobian import shared_parameters, unflatten
+from skgnn_mtl.training._jacobian import unflatten
 from skgnn_mtl.weighting import BLO, RCGrad
 
 SQUARES = LOSSES["squared_error"]
@@ -40,7 +40,7 @@ def losses_of(network, dataset):
 
 def rows_of(network, values):
     """Gradients of losses, one a row."""
-    shared = shared_parameters(network)
+    shared = network.shared_parameters()
     return torch.stack(
         [flat(torch.autograd.grad(x, shared, retain_graph=True)) for x in values]
     )
@@ -92,7 +92,7 @@ def in_float64(monkeypatch):
 def test_products_are_the_mixed_derivative_of_autograd(n_terms):
     """Against the dense Hessian, and the gradient of the gradient by the weights."""
     network = model(GIN(width=3, n_layers=1, norm=None, activation="tanh"))
-    shared = shared_parameters(network)
+    shared = network.shared_parameters()
     weights = torch.tensor([0.7, 0.2, 0.05, 0.4]).double()
     scale = 0.3
     g = torch.randn(sum(p.numel() for p in shared), dtype=torch.float64)
@@ -122,7 +122,7 @@ def test_products_are_the_mixed_derivative_of_autograd(n_terms):
 
 
 def test_without_terms_the_products_are_those_of_the_gradients(network):
-    shared = shared_parameters(network)
+    shared = network.shared_parameters()
     g = torch.randn(sum(p.numel() for p in shared), dtype=torch.float64)
     series = neumann_series(
         losses_of(network, data()),
@@ -147,7 +147,7 @@ def test_the_streamed_gradient_is_that_of_one_batch(network, pool):
     mass = WEIGHTS.sum(axis=0)[[0, 2]]
     share = torch.from_numpy(mass / mass.sum()) if pool == "labels" else 0.5
     pooled = (share * losses_of(network, data())[[0, 2]]).sum()
-    expected = flat(torch.autograd.grad(pooled, shared_parameters(network)))
+    expected = flat(torch.autograd.grad(pooled, network.shared_parameters()))
     torch.testing.assert_close(whole, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -313,7 +313,7 @@ def test_outer_steps_leave_no_trace():
 
 def test_a_frozen_body_learns_no_weights():
     network = model()
-    for parameter in shared_parameters(network):
+    for parameter in network.shared_parameters():
         parameter.requires_grad_(False)
     assert trained(network, BLO(every=1)).n_outer_steps_ == 0
 

@@ -11,7 +11,6 @@ from skgnn_mtl.training._curvature import (
     gauss_newton_traces,
     second_derivatives,
 )
-from skgnn_mtl.training._jacobian import shared_parameters
 from skgnn_mtl.weighting import Curvature, JacobianAggregation
 
 
@@ -21,7 +20,7 @@ def dense_traces(network, graphs, labels, loss):
 
 def dense_diagonals(network, graphs, labels, loss):
     """Diagonals from the gradient of every single output."""
-    outputs, shared = network(graphs), shared_parameters(network)
+    outputs, shared = network(graphs), network.shared_parameters()
     targets, weights = labels
     second = second_derivatives(LOSSES[loss], outputs, targets)
     size = sum(p.numel() for p in shared)
@@ -104,7 +103,7 @@ def test_an_aggregation_that_names_diagonals_is_handed_them():
     samples, tasks = method.seen
     assert not record.present[2]
     assert tasks.tolist() == [0, 1, 3]
-    size = sum(p.numel() for p in shared_parameters(network))
+    size = sum(p.numel() for p in network.shared_parameters())
     assert samples.shape == (3, size)
     assert (samples.sum(dim=1) > 0).all()
     with pytest.raises(ValueError, match="Auxiliary tasks have no outputs"):

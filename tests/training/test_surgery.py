@@ -19,7 +19,6 @@ from skgnn_mtl.training._jacobian import (
     fill_jacobian,
     flat_size,
     representation_gramian,
-    shared_parameters,
     task_pass,
     unflatten,
 )
@@ -41,7 +40,7 @@ from skgnn_mtl.weighting import (
 
 def jacobian(network, graphs, labels, tasks=TASKS, chunk=1, loss="squared_error"):
     result = task_pass(network, graphs, labels, LOSSES[loss])
-    shared = shared_parameters(network)
+    shared = network.shared_parameters()
     J = torch.full((len(tasks), flat_size(shared)), torch.nan, dtype=labels[0].dtype)
     fill_jacobian(J, result, tasks, shared, chunk)
     return J
@@ -53,7 +52,7 @@ def by_hand(network, graphs, labels, loss="squared_error"):
     for task in range(N_TASKS):
         evaluation = TrainingStep(Fixed(), LOSSES[loss], N_TASKS)
         losses, _ = evaluation.losses(network, graphs, labels)
-        grads = torch.autograd.grad(losses[task], shared_parameters(network))
+        grads = torch.autograd.grad(losses[task], network.shared_parameters())
         rows.append(torch.cat([g.reshape(-1) for g in grads]))
     return torch.stack(rows)
 
@@ -126,7 +125,7 @@ def test_the_body_follows_the_weighted_losses_and_heads_their_own(
     losses, mass = surgery.losses(network, graphs, labels)
     torch.testing.assert_close(record.losses, losses.detach())
     torch.testing.assert_close(record.mass, mass)
-    shared = shared_parameters(network)
+    shared = network.shared_parameters()
     expected = torch.autograd.grad((weights * losses).sum(), shared, retain_graph=True)
     for parameter, gradient in zip(shared, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
@@ -155,7 +154,7 @@ def test_directions_of_jacobian_methods_reach_the_parameters(cls):
     direction = make(cls, N_TASKS).direction(
         J, losses=record.losses, generator=torch.Generator().manual_seed(0)
     )
-    shared = shared_parameters(network)
+    shared = network.shared_parameters()
     for parameter, part in zip(shared, unflatten(direction, shared), strict=True):
         torch.testing.assert_close(parameter.grad, part)
     # the weights on record come as near to it as a combination can
@@ -238,7 +237,7 @@ def test_weights_are_kept_between_two_looks(every):
         call = 1 + k // every
         assert record.weights.tolist() == [11.0 + t + 10 * (call - 1) for t in range(4)]
         losses, _ = surgery.losses(network, graphs, labels)
-        shared = shared_parameters(network)
+        shared = network.shared_parameters()
         expected = torch.autograd.grad((record.weights * losses).sum(), shared)
         for parameter, gradient in zip(shared, expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient)
@@ -278,7 +277,7 @@ def test_a_continued_step_keeps_weights_age_and_moments():
 
 def test_a_frozen_body_leaves_only_heads_to_train():
     network, (graphs, labels) = model(), batch()
-    for parameter in shared_parameters(network):
+    for parameter in network.shared_parameters():
         parameter.requires_grad_(False)
     for method in (NashMTL(), UPGrad(gradients="representation"), GradDrop()):
         record = step(method).backward(network, graphs, labels)
@@ -295,9 +294,9 @@ def test_everything_up_to_the_gramian_runs_on_the_meta_device():
     graphs, labels = batch(dtype=torch.float32)
     network = model(dtype=torch.float32).to("meta")
     graphs = graphs.to("meta")
-    J = torch.empty(N_TASKS, flat_size(shared_parameters(network)), device="meta")
+    J = torch.empty(N_TASKS, flat_size(network.shared_parameters()), device="meta")
     result = task_pass(network, graphs, labels, LOSSES["squared_error"])
-    fill_jacobian(J, result, TASKS, shared_parameters(network))
+    fill_jacobian(J, result, TASKS, network.shared_parameters())
     assert (J @ J.t()).device.type == "meta"
     assert representation_gramian(network, result, TASKS).shape == (4, 4)
 

@@ -86,8 +86,8 @@ def test_fixed_is_the_weighted_sum_by_position_or_name():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (None, "y has 2 columns, but 0 weights were given"),
-        ([1, 2, 3], "y has 2 columns, but 3 weights were given"),
+        (None, "There are 2 tasks .* but 0 weights were given"),
+        ([1, 2, 3], "There are 2 tasks .* but 3 weights were given"),
         ([0, 0], "not all zero"),
         ([1, -1], "none negative"),
         ([1, np.nan], "finite"),
