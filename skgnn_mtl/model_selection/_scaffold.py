@@ -58,8 +58,8 @@ def scaffold_groups(
     Raises
     ------
     ValueError
-        If a row cannot be read and ``on_error="raise"``, if graphs have no identifiers,
-        or if an option is unknown.
+        If a row cannot be read and ``on_error="raise"``, if graphs have no identifiers
+        or are no molecules, or if an option is unknown.
 
     See Also
     --------
@@ -110,6 +110,10 @@ def _rows(X: Any) -> list:
     """Strings and molecules; None where a row is missing."""
     if not isinstance(X, GraphArray):
         return as_strings(X)
+    if not X.schema.paired_edges:
+        raise ValueError(
+            f"Scaffolds are those of molecules, but these are {X.schema.name!r} graphs."
+        )
     rows = [identifier or None for identifier in X.ids]
     nameless = X.valid & np.array([row is None for row in rows], dtype=bool)
     if nameless.any():

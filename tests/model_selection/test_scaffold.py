@@ -11,7 +11,8 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 
-from skgnn_mtl.featurizers import SmilesToGraph
+from skgnn_mtl.datasets import load_elasticity
+from skgnn_mtl.featurizers import CifToGraph, SmilesToGraph
 from skgnn_mtl.model_selection import scaffold_groups
 
 
@@ -174,6 +175,15 @@ def test_graphs_without_identifiers_are_refused(smiles):
 def test_wrong_input_is_refused(X, options, error, message):
     with pytest.raises(error, match=message):
         scaffold_groups(X, **options)
+
+
+def test_crystals_have_no_scaffold():
+    """Not even where the name of a block would be a SMILES, such as CO."""
+    cifs, _ = load_elasticity(return_X_y=True)
+    with pytest.raises(
+        ValueError, match="these are 'crystal cutoff=8.0 max_neighbors=12 shell' graphs"
+    ):
+        scaffold_groups(CifToGraph().fit_transform(cifs[:2]))
 
 
 def test_rdkit_says_nothing_and_keeps_its_settings(capfd):
