@@ -180,9 +180,7 @@ def test_wrong_input_is_refused(X, options, error, message):
 def test_crystals_have_no_scaffold():
     """Not even where the name of a block would be a SMILES, such as CO."""
     cifs, _ = load_elasticity(return_X_y=True)
-    with pytest.raises(
-        ValueError, match="these are 'crystal cutoff=8.0 max_neighbors=12 shell' graphs"
-    ):
+    with pytest.raises(ValueError, match="these are 'crystal cutoff"):
         scaffold_groups(CifToGraph().fit_transform(cifs[:2]))
 
 
