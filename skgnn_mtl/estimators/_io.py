@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skgnn_mtl import auxiliary, encoders, readouts, weighting
+from skgnn_mtl import auxiliary, encoders, metrics, readouts, weighting
 from skgnn_mtl._component import Component, part_names
 from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.graphs import GraphSchema
@@ -24,6 +24,11 @@ _FAMILIES = {
     "encoders": encoders,
     "readouts": readouts,
     "weighting": weighting,
+}
+_SCORERS = {
+    name: getattr(metrics, name)
+    for name in metrics.__all__
+    if name.endswith("_scorer") and name != "task_scorer"
 }
 
 
@@ -97,7 +102,7 @@ def encode(value: Any, where: str, sources: list[dict]) -> Any:
     Parameters
     ----------
     value : object
-        Numbers, strings, arrays, containers, schemas, and parts of this package.
+        Numbers, strings, arrays, containers, schemas, this package's parts and scorers.
     where : str
         Where the value stands, for the message.
     sources : list of dict
@@ -137,6 +142,10 @@ def encode(value: Any, where: str, sources: list[dict]) -> Any:
         buffer = BytesIO()
         value.save(buffer)
         return {"spectrum": base64.b64encode(buffer.getvalue()).decode()}
+    for name, scorer in _SCORERS.items():
+        # A clone has a copy.
+        if type(value) is type(scorer) and vars(value) == vars(scorer):
+            return {"scorer": name}
     if isinstance(value, Component) and _family(value):
         parameters = BaseEstimator.get_params(value, deep=False)
         name = f"{_family(value)}.{type(value).__name__}"
@@ -149,8 +158,9 @@ def encode(value: Any, where: str, sources: list[dict]) -> Any:
         known = {"schema": schema, "weights": len(sources) - 1}
         return {"part": name, "parameters": expressed, "source": known}
     raise ValueError(
-        f"save() keeps numbers, strings and the parts of skgnn_mtl, but {where} is "
-        f"{value!r}. Set it to another value first, or pickle the estimator."
+        "save() keeps numbers, strings, and parts and ready-made scorers of skgnn_mtl, "
+        f"but {where} is {value!r}. Set it to another value first, or pickle the "
+        "estimator."
     )
 
 
@@ -184,10 +194,12 @@ def decode(value: Any, sources: list[dict]) -> Any:
         return HessianSpectrum.load(BytesIO(base64.b64decode(value["spectrum"])))
     if "schema" in value:
         return GraphSchema.from_dict(value["schema"])
-    family, _, name = value["part"].partition(".")
+    if value.get("scorer") in _SCORERS:
+        return _SCORERS[value["scorer"]]
+    family, _, name = value.get("part", str(value)).partition(".")
     members = part_names(_FAMILIES[family], Component) if family in _FAMILIES else {}
     if name.lower() not in members:
-        raise ValueError(f"The file names a part that is unknown: {value['part']}.")
+        raise ValueError(f"The file names a part that is unknown: {family}.{name}.")
     part = members[name.lower()](**decode(value["parameters"], sources))
     source = _source(part) if "source" in value else None
     if source is not None:

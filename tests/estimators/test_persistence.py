@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from skgnn_mtl import GraphArray, MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.encoders import DMPNN, GIN
+from skgnn_mtl.metrics import nan_r2_scorer
 from skgnn_mtl.readouts import Attention
 from skgnn_mtl.weighting import Fixed, ScaleInvariant, Uncertainty
 
@@ -149,6 +151,9 @@ def test_a_loaded_estimator_can_be_saved_again(model, graphs, tmp_path):
     assert np.array_equal(again.predict(graphs), model.predict(graphs))
 
 
+COPIED_SCORER = clone(nan_r2_scorer, safe=False)  # as clones of estimators have it
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -161,6 +166,7 @@ def test_a_loaded_estimator_can_be_saved_again(model, graphs, tmp_path):
         {"target_tasks": np.array([0, 2])},
         {"random_state": None, "device": torch.device("cpu"), "verbose": False},
         {"lr": np.float32(1e-2), "batch_size": np.int64(8)},
+        {"validation": 0.3, "early_stopping": True, "scoring": COPIED_SCORER},
     ],
     ids=str,
 )
@@ -330,6 +336,17 @@ def test_only_parts_of_the_package_are_made(model, tmp_path, part):
     content["header"] = content["header"].replace("encoders.GIN", part)
     torch.save(content, tmp_path / "model")
     with pytest.raises(ValueError, match=f"unknown.*{part}|{part}.*unknown"):
+        MultiTaskGNNRegressor.load(tmp_path / "model")
+
+
+def test_only_scorers_of_the_package_are_found(small, graphs, gaps, tmp_path):
+    model = small(scoring=nan_r2_scorer).fit(graphs, gaps)
+    model.save(tmp_path / "model")
+    assert MultiTaskGNNRegressor.load(tmp_path / "model").scoring is nan_r2_scorer
+    content = torch.load(tmp_path / "model", weights_only=True)
+    content["header"] = content["header"].replace("nan_r2_scorer", "os.system")
+    torch.save(content, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"unknown: .*os.system"):
         MultiTaskGNNRegressor.load(tmp_path / "model")
 
 
