@@ -53,7 +53,8 @@ class HessianSpectrum:
         Smallest eigenvalue and its residual.
     trace, trace_sem : ndarray of shape (t,)
         Trace and its standard error, widened by Student's factor: two of them cover
-        about 95 % also with few probes.
+        95 % of normal samples, also with few probes. Samples are skewed: of 120 seeds
+        of a network of 145 parameters they covered 84 to 93 %.
     frobenius_sq, frobenius_sem : ndarray of shape (t,)
         Squared Frobenius norm and its standard error, likewise.
     trace_samples : ndarray of shape (t, number of samples)
