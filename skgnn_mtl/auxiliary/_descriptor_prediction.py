@@ -78,10 +78,11 @@ class DescriptorPrediction(AuxiliaryTask):
         Returns
         -------
         columns : ndarray of float32 of shape (n_graphs, n_descriptors)
-            Standardised; NaN where a descriptor is not defined.
+            Standardised; NaN where a descriptor is not defined, or leaves the range of
+            float32 (Ipc does for large molecules).
         """
         values = descriptors(X, self.names)
-        values[~np.isfinite(values)] = np.nan
+        values[~(abs(values) < np.finfo(np.float32).max)] = np.nan
         if bool(torch.isnan(self.center_).all()):
             known = values[X.valid]
             scale = np.nanstd(known, axis=0)
@@ -102,8 +103,7 @@ class DescriptorPrediction(AuxiliaryTask):
         """
         if isinstance(self.names, str) or not len(self.names):
             raise ValueError(f"names must list descriptors, got {self.names!r}.")
-        # Some descriptors (Ipc) leave the range of float32.
-        unknown = torch.full((len(self.names),), torch.nan, dtype=torch.float64)
+        unknown = torch.full((len(self.names),), torch.nan)
         self.register_buffer("center_", unknown)
         self.register_buffer("scale_", unknown.clone())
         self.head = nn.Linear(encoder.width, len(self.names))

@@ -446,6 +446,11 @@ default=(128,), (64,), (64,)
         -------
         score : float
             At most 1; 0 for the prediction of each task's mean.
+
+        Raises
+        ------
+        ValueError
+            If y names other tasks.
         """
         predictions = self.predict(X)
         names = column_names(y) if getattr(y, "ndim", 1) == 2 else []

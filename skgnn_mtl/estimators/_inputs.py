@@ -371,6 +371,7 @@ def _first_split(splitter, X, y, groups, labelled: np.ndarray):
         parts = next(iter(splitter.split(X, y, groups)), None)
     if parts is None:
         raise ValueError(f"validation={splitter} gives no split.")
+    # A PredefinedSplit of other rows would silently leave some out.
     n_folds = len(getattr(splitter, "test_fold", range(n)))
     if n_folds != n:
         raise ValueError(f"validation={splitter} knows {n_folds} rows, but X has {n}.")

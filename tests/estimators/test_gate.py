@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -139,24 +138,6 @@ def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
     assert (
         everything._training_set(graphs, weights, weights, np.ones(30)).sampling is None
     )
-
-
-def test_no_epoch_lacks_the_rows_that_are_drawn_most(make):
-    """Each row is drawn as often as its share says, give or take one."""
-    shares = np.ones(40)
-    shares[[3, 17]] = 5.0
-    data = SimpleNamespace(
-        sampling=torch.from_numpy(shares),
-        __len__=lambda: 40,
-    )
-    loader = GraphLoader(data, 8, shuffle=True, generator=torch.manual_seed(0))
-    draws = np.array([np.bincount(loader._draw(40), minlength=40) for _ in range(400)])
-    expected = 40 * shares / shares.sum()
-    assert (abs(draws - expected) < 1).all()
-    np.testing.assert_allclose(draws.mean(axis=0), expected, atol=0.12)
-    # Which of the even rows come together is chance.
-    together = np.corrcoef(draws[:, [0, 1, 2, 4, 5]].T)
-    assert abs(together[np.triu_indices(5, 1)]).max() < 0.25
 
 
 def test_a_call_may_lack_the_labels_of_a_task(make, graphs, gaps):

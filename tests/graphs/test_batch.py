@@ -1,5 +1,7 @@
 """Batches: the disjoint union, its incidences, and the loader."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +149,18 @@ def test_a_missing_label_is_never_a_nan():
     _, (labels, weights) = data[0]
     assert labels.tolist() == [[0.0]]
     assert weights.tolist() == [[0.0]]
+
+
+def test_no_epoch_lacks_the_rows_that_are_drawn_most():
+    """Each row is drawn as often as its share says, give or take one."""
+    shares = np.ones(40)
+    shares[[3, 17]] = 5.0
+    data = SimpleNamespace(sampling=torch.from_numpy(shares))
+    loader = GraphLoader(data, 8, shuffle=True, generator=torch.manual_seed(0))
+    draws = np.array([np.bincount(loader._draw(40), minlength=40) for _ in range(400)])
+    expected = 40 * shares / shares.sum()
+    assert (abs(draws - expected) < 1).all()
+    np.testing.assert_allclose(draws.mean(axis=0), expected, atol=0.12)
+    # Which of the even rows come together is chance.
+    together = np.corrcoef(draws[:, [0, 1, 2, 4, 5]].T)
+    assert abs(together[np.triu_indices(5, 1)]).max() < 0.25
