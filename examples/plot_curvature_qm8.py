@@ -34,20 +34,18 @@ import pandas as pd
 # Every estimator is an ordinary ``MultiTaskGNNRegressor``;
 # ``hessian_spectrum={"at": (0, 0.5, 1)}`` is all it takes to get spectra along the
 # training.
-from curvature_study import (
-    SMALL,
+from curvature_analysis import (
     STATISTICS,
-    Study,
     correlations,
     dispersion,
     duplicate_noise,
     error_changes,
-    load,
     single_correlations,
     single_ratios,
     single_spread,
     weighting_table,
 )
+from curvature_study import SMALL, Study, load
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from skgnn_mtl.curvature import HessianSpectrum

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -127,7 +128,7 @@ def test_curvature_study(tmp_path, monkeypatch, capsys):
     tiny = study.Setting(70, 40, 8, 1, 2, (0, 1.0), 30, 5, 2, 2)
     monkeypatch.setattr(plots, "SMALL", tiny)
     for name in ("correlations", "single_correlations"):
-        full = getattr(study, name)
+        full = getattr(plots, name)
         monkeypatch.setattr(plots, name, partial(full, n_permutations=20))
     plots.small_study(tmp_path)
     before = (tmp_path / "errors.csv").read_text()
@@ -146,7 +147,7 @@ def test_curvature_study(tmp_path, monkeypatch, capsys):
 def test_curvature_beside_networks_of_their_own(monkeypatch):
     """Rows with known ratios: tasks a and b are curved 2 and 8 times as much."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    study = importlib.import_module("curvature_study")
+    analysis = importlib.import_module("curvature_analysis")
     rows = []
     for seed in (0, 1):
         for task, own, factor in (("a", 1.0, 2.0), ("b", 10.0, 8.0), ("c", 5.0, 4.0)):
@@ -154,12 +155,12 @@ def test_curvature_beside_networks_of_their_own(monkeypatch):
             for run, m in (("multi-task", own * factor), (f"single: {task}", own)):
                 values = {"lambda_max": m, "trace": m, "head_norm": 1.0, "run": run}
                 rows.append({**common, **values})
-    spectra = study.pd.DataFrame(rows)
+    spectra = pd.DataFrame(rows)
     again = spectra[spectra.run == "multi-task"].assign(run="shuffled labels")
-    spectra = study.pd.concat([spectra, again.assign(trace=1e9)])
-    ratios = 10 ** study.single_ratios(spectra).loc["trace"]
+    spectra = pd.concat([spectra, again.assign(trace=1e9)])
+    ratios = 10 ** analysis.single_ratios(spectra).loc["trace"]
     assert ratios.round(9).to_numpy().tolist() == [[2, 2], [8, 8], [4, 4]]
-    errors = study.pd.DataFrame(
+    errors = pd.DataFrame(
         [
             {"run": run, "seed": seed, "task": task, "mae": mae}
             for seed in (0, 1)
@@ -167,12 +168,12 @@ def test_curvature_beside_networks_of_their_own(monkeypatch):
             for run, mae in (("multi-task", 1 + cost), (f"single: {task}", 1.0))
         ]
     )
-    table = study.single_correlations(spectra, errors, n_permutations=200)
+    table = analysis.single_correlations(spectra, errors, n_permutations=200)
     assert table.loc[("trace", "log ratio"), "rho"] == pytest.approx(1.0)
     # Two of the six orders of three tasks are as extreme.
     p = table.loc[("trace", "log ratio"), "p_within_groups"]
     assert p == pytest.approx(1 / 3, abs=0.1)
-    spread = study.single_spread(spectra).loc["trace"]
+    spread = analysis.single_spread(spectra).loc["trace"]
     logs = np.log10([1.0, 10.0, 5.0]), np.log10([2.0, 80.0, 20.0])
     assert spread["single"] == pytest.approx(logs[0].std(ddof=1))
     assert spread["multi-task"] == pytest.approx(logs[1].std(ddof=1))
@@ -218,7 +219,7 @@ def test_plot_curvature_materials(tmp_path, monkeypatch, capsys):
     assert "weights: curvature, trace" in rules.index
     assert len(list(tmp_path.glob("*.png"))) == 14
     # Label counts are as equal as they are said to be.
-    spectra = study.pd.read_csv(tmp_path / "spectra.csv")
+    spectra = pd.read_csv(tmp_path / "spectra.csv")
     counts = spectra.groupby("run").n_labels.nunique()
     assert counts["equal label counts"] == 1 < counts["multi-task"]
     assert "Rank correlation" in capsys.readouterr().out
