@@ -13,6 +13,7 @@ PACKAGE = Path(skgnn_mtl.__file__).parent
 LAYERS = {
     "_activations": 0,
     "_component": 0,
+    "_gram": 0,
     "graphs": 0,
     "metrics": 0,
     "datasets": 0,
@@ -41,6 +42,7 @@ ALLOWED = {
     "torch": {
         "_activations.py",
         "_component.py",
+        "_gram.py",
         "auxiliary",
         "graphs",
         "encoders",

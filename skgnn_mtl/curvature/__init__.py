@@ -9,6 +9,7 @@ from ._hessian_spectrum import check_spectrum_options as check_spectrum_options
 from ._hessian_spectrum import hessian_spectrum, task_spectra
 from ._lanczos import KrylovUnion, LanczosRun, RitzPairs, lanczos, top_eigenpairs
 from ._operator import TaskGaussNewton, TaskHessian, TaskProblem
+from ._pairs import label_overlap as label_overlap
 from ._spectrum import HessianSpectrum
 from ._trace import (
     TraceEstimate,

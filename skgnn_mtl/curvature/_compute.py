@@ -184,19 +184,24 @@ class Computation:
             return (options.n_lanczos * runs + extra) * len(self.usable)
 
         wanted = (options.n_probes, options.n_lanczos)
-        limit = options.max_seconds
-        if limit is not None:
-            while total() * seconds[1] > limit and options.n_probes > 2:
-                options.n_probes -= 1
-            while total() * seconds[1] > limit and options.n_lanczos > 5:
-                options.n_lanczos -= 1
-            if wanted != (options.n_probes, options.n_lanczos):
-                warnings.warn(
-                    f"max_seconds={limit} lowers n_probes from {wanted[0]} to "
-                    f"{options.n_probes} and n_lanczos from {wanted[1]} to "
-                    f"{options.n_lanczos}: one product takes {seconds[1]:.2g} s.",
-                    stacklevel=5,
-                )
+        limit = np.inf if options.max_seconds is None else options.max_seconds
+        # The sketch of Nystrom's method needs no probes.
+        least = wanted[0] if options.method == "nystrom" else 2
+        while total() * seconds[1] > limit and options.n_probes > least:
+            options.n_probes -= 1
+        while total() * seconds[1] > limit and options.n_lanczos > 5:
+            options.n_lanczos -= 1
+        if total() * seconds[1] > limit or wanted != (
+            options.n_probes,
+            options.n_lanczos,
+        ):
+            warnings.warn(
+                f"max_seconds={limit:.3g} lowers n_probes from {wanted[0]} to "
+                f"{options.n_probes} and n_lanczos from {wanted[1]} to "
+                f"{options.n_lanczos}: one product takes {seconds[1]:.2g} s, all of "
+                f"them about {total() * seconds[1]:.2g} s.",
+                stacklevel=5,
+            )
         memory = self._check_memory()
         if options.verbose:
             tqdm.write(
@@ -327,7 +332,7 @@ class Computation:
             estimate = hutchpp(matmat, self.further[:, : 2 * (count // 2)])
         return {
             "trace": estimate.value,
-            "trace_sem": estimate.sem,
+            "trace_sem": wide_standard_error(estimate.samples),
             "trace_samples": estimate.samples,
         }
 
@@ -337,43 +342,22 @@ class Computation:
         options, problem = self.options, self.problem
         info = dict(problem.info or {})
         t = problem.n_tasks
-        pairs = self._pairs(results, gradients)
-        curvature = np.full(t, np.nan)
-        squares = gradients.double().square().sum(dim=1).cpu().numpy()
-        for task, result in enumerate(results):
-            if result is not None and squares[task] > 0:
-                column = task if options.pairwise else 0
-                along = result.along_gradients[:, column].double()
-                curvature[task] = float(along @ gradients[task].double())
-                curvature[task] /= squares[task]
         absent = np.isin(np.arange(t), self.usable, invert=True)
-        loss = losses.cpu().numpy().copy()
-        loss[absent] = np.nan
-        norm = np.sqrt(squares)
-        norm[absent] = np.nan
+        squares = gradients.double().square().sum(dim=1).cpu().numpy()
         vectors = None
         if options.keep_vectors:
             vectors = self._stack([None if r is None else r.vectors for r in results])
             vectors = vectors.astype(np.float32)
-        unconverged = [r for r in results if r and not r.scalars["converged"].all()]
-        if unconverged and options.method == "lanczos":
-            count = sum((~r.scalars["converged"]).sum() for r in unconverged)
-            warnings.warn(
-                f"{count} of {t * options.n_eigenvalues} eigenvalues have not "
-                f"converged to tol={options.tol} (see residuals); raise n_lanczos "
-                "or n_probes, or ask for fewer.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        self._warn_of_unconverged(results)
         return HessianSpectrum(
             task_names=tuple(problem.task_names),
             n_labels=np.asarray(self.n_labels, dtype=np.int64),
-            loss=loss,
-            gradient_norm=norm,
+            loss=np.where(absent, np.nan, losses.cpu().numpy()),
+            gradient_norm=np.where(absent, np.nan, np.sqrt(squares)),
             head_norm=self._head_norm(),
-            gradient_curvature=curvature,
+            gradient_curvature=self._along_gradients(results, gradients, squares),
             **{name: self._column(results, name) for name in _COLUMNS},
-            **pairs,
+            **self._pairs(results, gradients),
             matrix=options.matrix,
             parameters=self.parameters
             if isinstance(self.parameters, str)
@@ -385,6 +369,31 @@ class Computation:
             versions={name: version(name) for name in ("skgnn_mtl", "torch", "numpy")},
             eigenvectors=vectors,
         )
+
+    def _warn_of_unconverged(self, results) -> None:
+        options = self.options
+        if options.method == "nystrom":
+            return
+        count = sum((~r.scalars["converged"]).sum() for r in results if r is not None)
+        if count:
+            warnings.warn(
+                f"{count} of {len(results) * options.n_eigenvalues} eigenvalues have "
+                f"not converged to tol={options.tol} (see residuals); raise n_lanczos "
+                "or n_probes, or ask for fewer.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _along_gradients(self, results, gradients, squares) -> np.ndarray:
+        """Curvature of each task's loss along its own gradient."""
+        curvature = np.full(len(results), np.nan)
+        for task, result in enumerate(results):
+            if result is not None and squares[task] > 0:
+                column = task if self.options.pairwise else 0
+                along = result.along_gradients[:, column].double()
+                curvature[task] = float(along @ gradients[task].double())
+                curvature[task] /= squares[task]
+        return curvature
 
     def _column(self, results, name: str) -> np.ndarray:
         return self._stack([None if r is None else r.scalars[name] for r in results])

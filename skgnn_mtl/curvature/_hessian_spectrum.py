@@ -46,12 +46,12 @@ def hessian_spectrum(
     standardised targets, without weights of tasks, rows or parameters (decay); the
     model is in evaluation mode. The
     estimator is left as it is. For a network with P parameters the cost is about
-    2.1 ``n_lanczos`` ``n_probes`` gradients a task, so see ``max_seconds``.
+    1.8 ``n_lanczos`` ``n_probes`` gradients a task, so see ``max_seconds``.
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
-        Fitted.
+    estimator : MultiTaskGNNRegressor, MultiTaskGNNClassifier or Pipeline
+        Fitted; a pipeline ends with one of these.
     X : GraphArray or array-like of shape (n, n_features)
         What the estimator (or pipeline) predicts from.
     y : array-like of shape (n,) or (n, t)
@@ -93,8 +93,9 @@ def hessian_spectrum(
         An eigenvalue has converged if its residual is below ``tol`` times the largest
         modulus; one warning tells of the others.
     max_seconds : float, optional
-        Time to spend. One product is timed first; then ``n_probes`` and, below two
-        probes, ``n_lanczos`` are lowered, with a warning that says so.
+        Time to aim at, for all blocks of a dict together. One product is timed first;
+        then ``n_probes``, down to two, and ``n_lanczos``, down to five, are lowered. A
+        warning says so, and what the time will be.
     random_state : int, RandomState or None, default=None
         Seed of the samples and probes.
     verbose : int, default=0
@@ -110,6 +111,8 @@ def hessian_spectrum(
     ValueError
         If a parameter is wrong, y has other tasks than in fit, or the loss has no
         second derivative (``matrix="ggn"``).
+    TypeError
+        If the estimator is another one.
     NotFittedError
         If the estimator is not fitted.
 
@@ -150,7 +153,14 @@ def hessian_spectrum(
     rng = check_random_state(random_state)
     steps = getattr(estimator, "steps", None)
     if steps is not None:
-        X, estimator = estimator[:-1].transform(X), steps[-1][1]
+        X = estimator[:-1].transform(X) if len(steps) > 1 else X
+        estimator = steps[-1][1]
+    if not hasattr(estimator, "_curvature_problem"):
+        raise TypeError(
+            "hessian_spectrum needs a fitted MultiTaskGNNRegressor or "
+            "MultiTaskGNNClassifier, or a pipeline that ends with one, got "
+            f"{type(estimator).__name__}; of a search, pass best_estimator_."
+        )
     problem = estimator._curvature_problem(
         X,
         y,
@@ -160,6 +170,9 @@ def hessian_spectrum(
     )
     options = replace(options, seed=int(rng.randint(2**31 - 1)))
     if isinstance(parameters, Mapping):
+        if options.max_seconds is not None:
+            share = options.max_seconds / len(parameters)
+            options = replace(options, max_seconds=share)
         return {
             name: replace(_spectrum(problem, chosen, options), parameters=name)
             for name, chosen in parameters.items()

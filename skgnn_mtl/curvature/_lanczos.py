@@ -20,10 +20,9 @@ from scipy.linalg import eigh, eigh_tridiagonal
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-Matmat = Callable[[Tensor], Tensor]
+from skgnn_mtl._gram import gram
 
-# Rows at a time in float64: bounds the memory of Gram matrices of long vectors.
-_BLOCK = 1 << 16
+Matmat = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -209,26 +208,6 @@ def _divided(x: Tensor, norm: float) -> Tensor:
     return (x.double() / norm).to(x.dtype)
 
 
-def gram(rows: Tensor) -> np.ndarray:
-    """Gram matrix of long rows, in float64.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (n, P)
-        The vectors.
-
-    Returns
-    -------
-    products : ndarray of float64, (n, n)
-        All dot products.
-    """
-    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    for start in range(0, rows.shape[1], _BLOCK):
-        block = rows[:, start : start + _BLOCK].double()
-        total += block @ block.T
-    return total.cpu().numpy()
-
-
 @dataclass(frozen=True)
 class RitzPairs:
     """Approximate eigenpairs with a bound of their error.
@@ -314,7 +293,7 @@ class KrylovUnion:
             kept += range(top, top + m)
             top, left = top + m + 1, left + m
         self.kept = np.array(kept)
-        G = gram(rows)
+        G = gram(rows).cpu().numpy()
         self.overlap = G[np.ix_(self.kept, self.kept)]
         first = G[self.kept] @ K
         self.first = (first + first.T) / 2  # B A B^T

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ._lanczos import gram
+from skgnn_mtl._gram import gram
 
 
 def gradient_cosine(gradients: Tensor) -> np.ndarray:
@@ -21,11 +21,11 @@ def gradient_cosine(gradients: Tensor) -> np.ndarray:
     cosines : ndarray of shape (t, t)
         NaN for a task without gradient.
     """
-    return _correlation(gram(gradients))
+    return _correlation(gram(gradients).cpu().numpy())
 
 
 def label_overlap(labelled: np.ndarray) -> np.ndarray:
-    """Labels that two tasks have in common, over those of the rarer one.
+    """Share of the rows with the labels of both tasks among those with either.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def label_overlap(labelled: np.ndarray) -> np.ndarray:
     """
     common = labelled.T.astype(np.float64) @ labelled
     counts = np.diag(common)
-    with np.errstate(invalid="ignore"):
-        return common / np.minimum.outer(counts, counts)
+    counts = np.where(counts > 0, counts, np.nan)
+    return common / (counts[:, None] + counts - common)
 
 
 def subspace_overlap(bases: list[Tensor | None]) -> np.ndarray:
@@ -81,7 +81,7 @@ def hessian_cosine(products: Tensor) -> np.ndarray:
     cosines : ndarray of shape (t, t)
         NaN for a zero matrix.
     """
-    return _correlation(gram(products.flatten(1)))
+    return _correlation(gram(products.flatten(1)).cpu().numpy())
 
 
 def _correlation(G: np.ndarray) -> np.ndarray:

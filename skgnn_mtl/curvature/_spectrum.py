@@ -66,8 +66,8 @@ class HessianSpectrum:
     gradient_in_top : ndarray of shape (t,)
         Share of :math:`|g|^2` in the span of the k eigenvectors.
     gradient_cosine, label_overlap, subspace_overlap : ndarray of shape (t, t)
-        Cosines of the gradients; labels in common over labels of the rarer task;
-        :math:`|V_s^T V_t|_F^2 / k`, which is k/P for random spaces.
+        Cosines of the gradients; share of the graphs with both labels among those with
+        either; :math:`|V_s^T V_t|_F^2 / k`, which is k/P for random spaces.
     cross_curvature : ndarray of shape (t, t)
         :math:`g_s^T H_t g_s / g_s^T g_s`: row s makes the step, column t has the loss.
     hessian_cosine : ndarray of shape (t, t)

@@ -39,13 +39,14 @@ class GraphEncoder(Component, ABC):
 
     @abstractmethod
     def build(self, schema: GraphSchema) -> None:
-        """Make the learnable tensors.
+        """Make the learnable tensors, and call ``super().build(schema)``.
 
         Parameters
         ----------
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
+        self.schema = schema
 
     @abstractmethod
     def forward(self, batch: GraphBatch) -> Tensor:
@@ -147,7 +148,8 @@ class GraphEncoder(Component, ABC):
         if self.schema is None:
             raise ValueError(
                 f"{name} has no weights yet: load it with from_checkpoint, or take the "
-                "encoder of a fitted estimator."
+                "encoder of a fitted estimator. (In a class of your own, build has to "
+                "call super().build(schema).)"
             )
         if schema != self.schema:
             raise ValueError(

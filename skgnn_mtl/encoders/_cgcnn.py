@@ -116,7 +116,7 @@ class CGCNN(GraphEncoder):
             Meaning of the columns of the graphs to come.
         """
         check_counts(self, width=1, n_layers=0)
-        self.schema = schema
+        super().build(schema)
         get_activation(self.activation)
         if self.aggregation not in ("mean", "sum"):
             raise ValueError(

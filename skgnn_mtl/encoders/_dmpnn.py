@@ -88,7 +88,7 @@ class DMPNN(GraphEncoder):
                 "choose another encoder, for instance GIN."
             )
         check_counts(self, width=1, n_layers=1)
-        self.schema = schema
+        super().build(schema)
         get_activation(self.activation)
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table

@@ -132,7 +132,7 @@ class Pretrained(GraphEncoder):
         if not isinstance(scale, Real) or not 0 < float(scale) < np.inf:
             raise ValueError(f"lr_scale must be a finite number > 0, got {scale!r}.")
         self.encoder._check_schema(schema)
-        self.schema = schema
+        super().build(schema)
         self.trained = copy.deepcopy(self.encoder.core)
         self.trained.requires_grad_()
         for part in self._frozen():

@@ -78,7 +78,7 @@ class LayerStack(GraphEncoder):
         """
         check_counts(self, width=1, n_layers=0)
         get_activation(self.activation)
-        self.schema = schema
+        super().build(schema)
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table
         )

@@ -27,7 +27,7 @@ from skgnn_mtl.curvature import (
     hessian_spectrum,
     lanczos,
 )
-from skgnn_mtl.graphs import GraphArray, GraphBatch
+from skgnn_mtl.graphs import GraphArray, GraphBatch, fill_gaps
 from skgnn_mtl.training import MultiTaskModel, task_losses
 
 from ._inputs import read_graphs
@@ -182,7 +182,7 @@ def curvature_problem(
     heads, outputs = _split_heads(model, estimator.task_names_)
     weights = labelled[rows].astype(dtype)
     weights = estimator._weigh_classes(table[rows], weights).astype(dtype)
-    targets = np.nan_to_num(estimator._encode_targets(table[rows])) * (weights > 0)
+    targets = fill_gaps(estimator._encode_targets(table[rows]), weights)
     parts = [
         slice(start, start + batch_size) for start in range(0, len(rows), batch_size)
     ]

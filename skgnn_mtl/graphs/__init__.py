@@ -3,6 +3,7 @@
 from ._array import GraphArray
 from ._batch import GraphBatch
 from ._dataset import GraphDataset, GraphLoader
+from ._dataset import fill_gaps as fill_gaps
 from ._incidence import Incidence
 from ._schema import HU2020 as HU2020
 from ._schema import HU2020_MASKED_ATOM as HU2020_MASKED_ATOM

@@ -13,6 +13,29 @@ from ._array import GraphArray
 from ._batch import GraphBatch
 
 
+def fill_gaps(targets, weights) -> np.ndarray:
+    """Put a label of its task in place of each missing one.
+
+    Losses are computed for all entries and weighed then: none may be undefined at what
+    stands in a gap, since 0 * NaN is NaN.
+
+    Parameters
+    ----------
+    targets, weights : ndarray of shape (n_graphs, n_tasks)
+        Labels, and the weight of each, 0 where it is missing.
+
+    Returns
+    -------
+    filled : ndarray of shape (n_graphs, n_tasks)
+        1 in the gaps of a task without any label.
+    """
+    known = weights > 0
+    if not len(known):
+        return targets
+    first = np.take_along_axis(targets, known.argmax(axis=0)[None], axis=0)
+    return np.where(known, targets, np.where(known.any(axis=0), first, 1.0))
+
+
 class GraphDataset(torch.utils.data.Dataset):
     """Graphs, their labels and the weights of the labels.
 
@@ -21,7 +44,7 @@ class GraphDataset(torch.utils.data.Dataset):
     graphs : GraphArray of shape (n_graphs,)
         The inputs.
     targets : ndarray of shape (n_graphs, n_tasks)
-        Labels; the value of an unlabelled entry is never read.
+        Labels; what stands in place of a missing one does not matter.
     weights : ndarray of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
     columns : sequence of ndarray of shape (n_graphs, n_columns), default=()
@@ -36,8 +59,7 @@ class GraphDataset(torch.utils.data.Dataset):
     ) -> None:
         dtype = graphs.schema.dtype
         self.graphs = graphs
-        # A zero in place of NaN keeps 0 * NaN out of the losses.
-        self.targets = np.where(weights > 0, targets, 0.0).astype(dtype)
+        self.targets = fill_gaps(targets, weights).astype(dtype)
         self.weights = np.asarray(weights, dtype=dtype)
         self.columns = [np.asarray(values, dtype=dtype) for values in columns]
         self.sampling = None if sampling is None else torch.from_numpy(sampling)

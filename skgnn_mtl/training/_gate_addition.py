@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphBatch
+from skgnn_mtl.graphs import GraphBatch, fill_gaps
 
 from ._gate_model import Embedded, GATEModel, TaskModules
 from ._gate_terms import observe
@@ -36,7 +36,7 @@ class CachedDataset(torch.utils.data.Dataset):
         self.sampling = (
             None if sampling is None else torch.from_numpy(np.tile(sampling, repeats))
         )
-        tables = (np.where(weights > 0, targets, 0.0), weights, rows)
+        tables = (fill_gaps(targets, weights), weights, rows)
         self.tables = [torch.from_numpy(t).to(cache.vectors.dtype) for t in tables]
 
     def __len__(self) -> int:

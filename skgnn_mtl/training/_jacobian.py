@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skgnn_mtl._gram import gram
 from skgnn_mtl.auxiliary import PlainPass, auxiliary_losses
 from skgnn_mtl.graphs import GraphBatch, GraphDataset, GraphLoader
 
@@ -291,13 +292,13 @@ def representation_gramian(
 
     Returns
     -------
-    gramian : Tensor of shape (t, t)
+    gramian : Tensor of float64 of shape (t, t)
         Inner products.
     """
     D = result.slopes[rows][:, tasks]
     if isinstance(model.heads, nn.Linear):
         A = model.heads.weight.detach()[tasks]
-        return (D.t() @ D) * (A @ A.t())
+        return gram(D.t()) * gram(A)
     columns = [
         torch.autograd.grad(
             result.outputs,
@@ -307,8 +308,7 @@ def representation_gramian(
         )[0][rows].reshape(-1)
         for task in tasks.tolist()
     ]
-    K = torch.stack(columns)
-    return K @ K.t()
+    return gram(torch.stack(columns))
 
 
 def dataset_jacobian(

@@ -108,7 +108,7 @@ class TrainingStep:
         self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
         self.generator, self.targets, self.draws = generator, targets, draws
         aimed = range(n_tasks) if targets is None else targets
-        pools = getattr(weighting, "pool", None) is not None
+        pools = weighting.pool is not None
         if (
             pools
             and not isinstance(weighting, (Equal, Fixed))
@@ -239,7 +239,7 @@ class TrainingStep:
 
     def _anchor(self, mass: Tensor, tasks: Tensor) -> Tensor | None:
         """Weights that pool the present target tasks, by labels or by tasks."""
-        pool = getattr(self.weighting, "pool", None)
+        pool = self.weighting.pool
         return None if pool is None else pooling(mass, tasks, self.targets, pool)
 
     def _spread(self, weights: Tensor, tasks: Tensor) -> Tensor:
@@ -342,7 +342,7 @@ class TrainingStep:
         """Give what a later training needs to go on exactly."""
         state: dict[str, Any] = {"adam": self._adam.state}
         if self._surgery is not None:
-            state |= {"age": self._surgery.age, "weights": self._surgery.weights}
+            state |= self._surgery.state()
         if self._probe is not None:
             state["vectors"] = self._probe.vectors
         if self._outer is not None:
@@ -353,7 +353,7 @@ class TrainingStep:
         """Go on from the :meth:`state` of an earlier step of the same weighting."""
         self._adam.restore(state["adam"])
         if self._surgery is not None:
-            self._surgery.age, self._surgery.weights = state["age"], state["weights"]
+            self._surgery.restore(state)
         if self._probe is not None:
             self._probe.vectors = state["vectors"]
         if self._outer is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skgnn_mtl._gram import gram
 from skgnn_mtl.weighting import JacobianAggregation, wants
 
 from ._jacobian import (
@@ -46,8 +47,10 @@ class GradientSurgery:
         chunk: int | None = None,
     ) -> None:
         self.weighting, self.monitor, self.chunk = weighting, monitor, chunk
-        # Between two looks at the gradients the last weights of each task are used.
+        # Between two looks at the gradients the last weights of each task are used, and
+        # the last factor of the pooled targets: each batch pools those it has.
         self.age, self.weights = 0, torch.ones(n_tasks, dtype=torch.float64)
+        self.factor = 1.0
         self._jacobian, self._direction = torch.empty(0, 0), torch.empty(0)
         # Rows of the last look and their tasks, for methods that judge it later.
         self._looks_back = wants(weighting, "lookback")
@@ -87,13 +90,13 @@ class GradientSurgery:
             J = self._fill(result, tasks, shared)
             weights = self._aggregate(J, known)
         elif self.age % weighting.update_every:
-            weights = self.weights[tasks]
+            weights = self._kept(tasks, known["anchor"])
         elif weighting.gradients == "parameters" and known["anchor"] is not None:
             weights = self._look_from_target(result, tasks, shared, known)
             J = self._jacobian
         elif weighting.gradients == "parameters":
             J = self._fill(result, tasks, shared)
-            weights = self._weigh(J @ J.t(), tasks, known)
+            weights = self._weigh(gram(J), tasks, known)
             torch.mv(J.t(), weights.to(J), out=self._direction)
         else:
             if weighting.n_splits == 1:  # a method of inner products
@@ -130,7 +133,7 @@ class GradientSurgery:
         losses = known["losses"].cpu().double()
         pooled = torch.cat([(anchor @ losses)[None], losses[~aimed]])
         found = self._weigh(
-            J @ J.t(),
+            gram(J),
             None,
             known
             | {
@@ -147,8 +150,28 @@ class GradientSurgery:
         if pool is not None:
             weights[aimed] = found[0] * anchor[aimed]
         weights[~aimed] = found[-int((~aimed).sum()) :] if not aimed.all() else 0.0
-        self.weights[tasks] = weights
+        self._keep(weights, tasks, anchor)
         return weights
+
+    def state(self) -> dict[str, Any]:
+        """Give what a later training needs to keep the weights of the last look."""
+        return {"age": self.age, "weights": self.weights, "factor": self.factor}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the :meth:`state` of an earlier surgery."""
+        self.age, self.weights = state["age"], state["weights"]
+        self.factor = state["factor"]
+
+    def _keep(self, weights: Tensor, tasks: Tensor, anchor: Tensor | None) -> None:
+        self.weights[tasks] = weights
+        if anchor is not None and bool((anchor > 0.0).any()):
+            self.factor = float(weights[anchor > 0.0].sum())
+
+    def _kept(self, tasks: Tensor, anchor: Tensor | None) -> Tensor:
+        weights = self.weights[tasks]
+        if anchor is None:
+            return weights
+        return torch.where(anchor > 0.0, self.factor * anchor, weights)
 
     def last_products(self, vector: Tensor) -> tuple[Tensor, Tensor] | None:
         """Products of a vector (p,) with the gradients of the last look.
@@ -207,8 +230,9 @@ class GradientSurgery:
             part = slice(start, stop)
             # Slopes are of means over the batch; a part has a mass of its own.
             mass = labels[1][part].sum(dim=0).to(result.mass)
-            ratio = (result.mass / torch.where(mass > 0, mass, torch.inf))[tasks]
+            ratio = result.mass / torch.where(mass > 0, mass, torch.inf)
             G = representation_gramian(model, result, tasks, part)
+            ratio = ratio[tasks].to(G)
             gramians.append(G * ratio * ratio[:, None])
         return torch.stack(gramians)
 
@@ -218,13 +242,13 @@ class GradientSurgery:
             self.monitor.see_auxiliaries(G, known["anchor"], known["tasks"])
         weights = self.weighting.task_weights(G, **known).double()
         if tasks is not None:
-            self.weights[tasks] = weights
+            self._keep(weights, tasks, known["anchor"])
         self.monitor.see(G if G.ndim == 2 else G.sum(dim=0), self.weighting.report)
         return weights
 
     def _aggregate(self, J: Tensor, known: dict[str, Any]) -> Tensor:
         """Take the direction; give the weights that come closest to it."""
-        G = _finite(J @ J.t()).double()
+        G = _finite(gram(J))
         self._direction.copy_(self.weighting.direction(J, **known))
         self.monitor.see(G, None)
         slopes = (J @ self._direction).cpu().double()
@@ -233,7 +257,7 @@ class GradientSurgery:
 
 def _finite(gramian: Tensor) -> Tensor:
     """Bring a Gramian to the CPU, if the network has not broken."""
-    G = gramian.detach().cpu()
+    G = gramian.cpu()
     if not bool(torch.isfinite(G).all()):
         raise FloatingPointError(
             "The gradients of the tasks became infinite. Lower lr, set "

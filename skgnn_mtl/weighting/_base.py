@@ -8,16 +8,21 @@ standardised targets.
 A weight of 1 for every task is the *sum* of the losses, so that adding a task does not
 dilute the others.
 
-``forward`` may name further keywords, and is handed what it names: ``losses`` (t,)
-detached, ``tasks`` (t,) the positions of the present tasks, ``generator`` the source of
-randomness of the fit, ``anchor`` (t,) the weights that pool the target tasks,
-``lookback`` (t,) the inner products of the target's gradient with the gradients of the
-last look, where there was one, and ``diagonals``, a function without arguments that
-draws an unbiased sample (t, p) of the diagonals of the present tasks' Gauss-Newton
-matrices at the batch, for one backward pass a task. Methods with a state keep it in
-buffers and parameters; two hooks are optional: ``after_step(losses_before,
-losses_after, tasks)``, which costs one more forward pass, and
-``end_epoch(mean_losses)``, where a task without a label has NaN.
+``forward`` may name further keywords, and is handed what it names:
+
+* ``losses`` (t,), detached;
+* ``tasks`` (t,), the positions of the present tasks;
+* ``generator``, the source of randomness of the fit;
+* ``anchor`` (t,), the weights that pool the target tasks, as ``pool`` says;
+* ``lookback`` (t,), the inner products of the target's gradient with the gradients of
+  the last look, where there was one;
+* ``diagonals``, a function without arguments that draws an unbiased sample (t, p) of
+  the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
+  backward pass a task.
+
+Methods with a state keep it in buffers and parameters; two hooks are optional:
+``after_step(losses_before, losses_after, tasks)``, which costs one more forward pass,
+and ``end_epoch(mean_losses)``, where a task without a label has NaN.
 """
 
 from __future__ import annotations
@@ -39,6 +44,8 @@ from ._solvers import SolverReport
 
 # Shorter gradients, relative to the longest, are those of tasks that are solved.
 _VANISHED = 1e-12
+# Squared relative error of gradients in float32, whatever the Gramian's precision.
+_ROUNDING = 1e-11
 _CHOICES = {
     "rescale": ("none", "mean1"),
     "gradients": ("parameters", "representation"),
@@ -58,6 +65,9 @@ class TaskWeighting(Component, ABC):
         Of the Adam that trains the method's own parameters, if it has any.
     held_out : HeldOut or None
         Training rows that the method wants to be kept out, to judge it.
+    pool : {"labels", "tasks"} or None
+        How the losses of the target tasks are averaged: ``forward`` is handed the
+        ``anchor`` then, and a Gramian has one row for all targets.
     compares_norms : bool
         Whether the method compares the lengths of auxiliary gradients with that of the
         target's, which depends on the units of an unscaled target.
@@ -67,6 +77,7 @@ class TaskWeighting(Component, ABC):
     lr: float = 1e-3
     weight_decay: float = 0.0
     held_out: HeldOut | None = None
+    pool: str | None = None
     compares_norms: bool = False
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
@@ -90,7 +101,7 @@ class TaskWeighting(Component, ABC):
         """
         for name, named in _CHOICES.items():
             choices: tuple = named
-            if name == "pool" and isinstance(self, LossWeighting):
+            if name == "pool" and not self._needs_pool():
                 choices = (None, *named)
             if getattr(self, name, choices[0]) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
@@ -103,6 +114,9 @@ class TaskWeighting(Component, ABC):
                 "A batch is split for gradients='representation' only; set n_splits=1: "
                 f"{self!r}."
             )
+
+    def _needs_pool(self) -> bool:
+        return isinstance(self, GramianWeighting) and wants(self, "anchor")
 
     def _rescaled(self, weights: Tensor) -> Tensor:
         if self.rescale != "mean1":
@@ -163,7 +177,9 @@ class LossWeighting(TaskWeighting):
             Detached weights.
         """
         leaf = losses.detach().requires_grad_()
-        self.forward(leaf, **named(self, tasks=tasks, **known)).backward()
+        total = self.forward(leaf, **named(self, tasks=tasks, **known))
+        _check(self, total, leaf, ())
+        total.backward()
         weights = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         return self._rescaled(weights)
 
@@ -243,6 +259,8 @@ class GramianWeighting(TaskWeighting):
         if not alive.any():
             return torch.ones_like(squares)
         known = named(self, tasks=tasks, **known)
+        if self._needs_pool() and known.get("anchor") is None:
+            known["anchor"] = torch.eye(len(alive), dtype=G.dtype)[0]
         if not alive.all():
             G = G[..., alive, :][..., alive]
             if "tasks" in known and tasks is None:
@@ -252,10 +270,9 @@ class GramianWeighting(TaskWeighting):
                 for name, value in known.items()
             }
         weights = torch.zeros_like(squares)
-        found = self.forward(G, **known).detach()
-        weights[alive] = self._rescaled(found).to(weights)
-        if not torch.isfinite(weights).all():
-            raise FloatingPointError(f"{self!r} gave the weights {weights.tolist()}.")
+        found = self.forward(G, **known)
+        _check(self, found, G, G.shape[-1:])
+        weights[alive] = self._rescaled(found.detach()).to(weights)
         return weights
 
 
@@ -304,7 +321,22 @@ class JacobianAggregation(TaskWeighting):
         direction : Tensor of shape (p,)
             What takes the place of the gradient.
         """
-        return self.forward(jacobian, **named(self, **known))
+        found = self.forward(jacobian, **named(self, **known))
+        _check(self, found, jacobian, jacobian.shape[1:])
+        return found
+
+
+def _check(weighting: TaskWeighting, found, given: Tensor, shape: tuple) -> None:
+    """Refuse what ``forward`` gave if it has the wrong shape or is not finite."""
+    seen = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if seen != tuple(shape):
+        raise ValueError(
+            f"task_weighting={weighting!r} has to map {tuple(given.shape)} to a tensor "
+            f"of shape {tuple(shape)}, but gave {seen}."
+        )
+    # Losses may be infinite themselves, which the training tells.
+    if not torch.isfinite(found).all() and torch.isfinite(given).all():
+        raise FloatingPointError(f"task_weighting={weighting!r} gave {found.tolist()}.")
 
 
 @lru_cache
@@ -351,5 +383,5 @@ def as_weights(values: np.ndarray, gramian: Tensor) -> Tensor:
 
 
 def rank_tolerance(gramian: Tensor) -> float:
-    """Relative size of eigenvalues that are rounding errors of the Gramian."""
-    return gramian.shape[-1] * torch.finfo(gramian.dtype).eps
+    """Relative size of eigenvalues that are rounding errors of gradients or Gramian."""
+    return max(_ROUNDING, gramian.shape[-1] * torch.finfo(gramian.dtype).eps)

@@ -133,35 +133,32 @@ def _first_parameter(function: Callable) -> str | None:
     return next(iter(_parameters(function)), None)
 
 
-def _call(function: Callable, value: Tensor, shape: tuple, **known) -> Tensor:
-    """Call with the keywords that are named, and check what comes back."""
-    names = _parameters(function)[1:]
-    result = function(value, **{k: v for k, v in known.items() if k in names})
-    found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-    if found != shape:
-        raise ValueError(
-            f"task_weighting={function!r} has to map {tuple(value.shape)} to a tensor "
-            f"of shape {tuple(shape)}, but gave {found}."
-        )
-    if not bool(torch.isfinite(result).all()):
-        raise FloatingPointError(f"task_weighting={function!r} gave {result}.")
-    return result
+class _Adapter(TaskWeighting):
+    """A weighting whose map is a function."""
 
-
-class _LossCallable(LossWeighting):
-    lr = 0.025  # of parameters that the callable may carry
+    lr = 0.025  # of parameters that the function may carry
 
     def __init__(self, function) -> None:
         super().__init__()
         self.function = function
 
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+    def _call(self, value: Tensor, **known) -> Tensor:
+        """Call with the keywords that are named."""
+        names = _parameters(self.function)[1:]
+        return self.function(value, **{k: v for k, v in known.items() if k in names})
+
+
+class _LossCallable(_Adapter, LossWeighting):
     def forward(
         self,
         losses: Tensor,
         tasks: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        return _call(self.function, losses, (), tasks=tasks, generator=generator)
+        return self._call(losses, tasks=tasks, generator=generator)
 
 
 class _UpdatedCallable(_LossCallable):
@@ -180,13 +177,7 @@ class _EpochCallable(_LossCallable):
         self.function.step()
 
 
-class _GramianCallable(GramianWeighting):
-    lr = 0.025
-
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
+class _GramianCallable(_Adapter, GramianWeighting):
     def forward(
         self,
         gramian: Tensor,
@@ -194,17 +185,10 @@ class _GramianCallable(GramianWeighting):
         tasks: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        known = {"losses": losses, "tasks": tasks, "generator": generator}
-        return _call(self.function, gramian, gramian.shape[:1], **known)
+        return self._call(gramian, losses=losses, tasks=tasks, generator=generator)
 
 
-class _JacobianCallable(JacobianAggregation):
-    lr = 0.025
-
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
+class _JacobianCallable(_Adapter, JacobianAggregation):
     def forward(
         self,
         jacobian: Tensor,
@@ -212,5 +196,4 @@ class _JacobianCallable(JacobianAggregation):
         tasks: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        known = {"losses": losses, "tasks": tasks, "generator": generator}
-        return _call(self.function, jacobian, jacobian.shape[1:], **known)
+        return self._call(jacobian, losses=losses, tasks=tasks, generator=generator)

@@ -205,92 +205,100 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
     report : SolverReport
         ``residual`` is the duality gap relative to the mean squared norm.
     """
-    n = len(G)
     d, C = norms_and_cosines(G)
     R = unit_columns(C) * d
     mean = R.mean(axis=1)
     scale = float(np.sqrt((d * d).mean()))
     r = c * float(np.linalg.norm(mean))
-    uniform = np.full(n, 1.0 / n)
-    if r == 0.0:
-        return uniform, 0.0, SolverReport()
+    uniform = np.full(len(G), 1.0 / len(G))
     if r <= 1e-10 * scale:
-        return uniform, 0.0, SolverReport(stationary=True)
-    calls = 0
+        return uniform, 0.0, SolverReport(stationary=r > 0.0)
+    problem = _ConflictAverse(R, mean, r, scale)
+    result = problem.by_faces() or problem.by_bracketing()
+    if result is None:
+        return uniform, 0.0, SolverReport(stationary=True, n_iter=problem.calls)
+    return result
 
-    def weights(tau: float) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        columns = R + (tau / r) * mean[:, None]
+
+@dataclass
+class _ConflictAverse:
+    """The problem of :func:`conflict_averse`, with gradients R (k, t) in columns."""
+
+    R: np.ndarray
+    mean: np.ndarray
+    r: float
+    scale: float
+    calls: int = 0
+
+    @property
+    def shortest(self) -> float:
+        """Length of a combination that is none."""
+        return 1e-10 * self.scale
+
+    def weights(self, tau: float) -> np.ndarray:
+        """Solve the problem for a fixed tau."""
+        self.calls += 1
+        columns = self.R + (tau / self.r) * self.mean[:, None]
         lengths = np.maximum(np.sqrt((columns * columns).sum(axis=0)), 1e-300)
         return min_norm_point(columns / lengths, lengths)[0]
 
-    def solution(w: np.ndarray) -> tuple[np.ndarray, float, SolverReport]:
-        point = R @ w
-        length = float(np.linalg.norm(point))
-        slopes = R.T @ (mean + (r / length) * point)
-        gap = float((slopes @ w - slopes.min()) / scale**2)
-        return w, r / length, SolverReport(gap, calls, converged=gap <= 1e-6)
+    def solution(self, w: np.ndarray) -> tuple[np.ndarray, float, SolverReport]:
+        point = self.R @ w
+        ratio = self.r / float(np.linalg.norm(point))
+        slopes = self.R.T @ (self.mean + ratio * point)
+        gap = float((slopes @ w - slopes.min()) / self.scale**2)
+        return w, ratio, SolverReport(gap, self.calls, converged=gap <= 1e-6)
 
-    tau, shortest = float(np.linalg.norm(mean)), 1e-10 * scale
-    for _ in range(_FACES):
-        w = _on_face(R, mean, r, weights(tau) > 0.0)
-        if w is None:
-            break
-        tau = float(np.linalg.norm(R @ w))
-        if w.min() >= 0.0 and tau > shortest:
-            result = solution(w)
-            if result[2].residual <= 1e-10:
-                return result
-
-    def excess(log_tau: float) -> float:
-        length = float(np.linalg.norm(R @ weights(np.exp(log_tau))))
-        return float(np.log(max(length, 1e-300))) - log_tau
-
-    low, high = np.log(shortest), np.log(2.0 * d.max())
-    if excess(low) <= 0.0:
-        return uniform, 0.0, SolverReport(stationary=True, n_iter=calls)
-    root: float = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)  # type: ignore[assignment]
-    return solution(weights(np.exp(root)))
-
-
-def _on_face(R, mean, r, face) -> np.ndarray | None:
-    r"""Solve :func:`conflict_averse` on the plane of some of the tasks, w < 0 included.
-
-    There :math:`b + r G w / \|R w\| = \lambda 1`, which with the constraint
-    :math:`1^\top w = 1` leaves a quadratic equation for lambda.
-
-    Parameters
-    ----------
-    R : ndarray of shape (k, t)
-        Gradients, in columns.
-    mean : ndarray of shape (k,)
-        Their mean.
-    r : float
-        Radius.
-    face : ndarray of bool of shape (t,)
-        Tasks whose weight may differ from 0.
-
-    Returns
-    -------
-    w : ndarray of shape (t,) or None
-        Weights that sum to 1; None if the face has no solution.
-    """
-    columns = R[:, face]
-    d = np.sqrt((columns * columns).sum(axis=0))
-    unit = columns / d
-    right = np.stack([1.0 / d, mean @ unit], axis=1)
-    try:
-        u, v = np.linalg.solve(unit.T @ unit, right).T
-    except np.linalg.LinAlgError:
+    def by_faces(self) -> tuple[np.ndarray, float, SolverReport] | None:
+        """Guess the tasks with a positive weight, solve for these, and look again."""
+        tau = float(np.linalg.norm(self.mean))
+        for _ in range(_FACES):
+            w = self._on_face(self.weights(tau) > 0.0)
+            if w is None:
+                return None
+            tau = float(np.linalg.norm(self.R @ w))
+            if w.min() >= 0.0 and tau > self.shortest:
+                result = self.solution(w)
+                if result[2].residual <= 1e-10:
+                    return result
         return None
-    (uu, uv), (_, vv) = right.T @ np.stack([u, v], axis=1)
-    square = uv * uv - uu * (vv - r * r)
-    if not square > 0.0:
-        return None
-    w = np.zeros(len(face))
-    w[face] = (u / uu + (u * (uv / uu) - v) / np.sqrt(square)) / d
-    return w
+
+    def by_bracketing(self) -> tuple[np.ndarray, float, SolverReport] | None:
+        """Search the root tau; None if a combination of the gradients vanishes."""
+
+        def excess(log_tau: float) -> float:
+            length = float(np.linalg.norm(self.R @ self.weights(np.exp(log_tau))))
+            return float(np.log(max(length, 1e-300))) - log_tau
+
+        longest = float(np.linalg.norm(self.R, axis=0).max())
+        low, high = np.log(self.shortest), np.log(2.0 * longest)
+        if excess(low) <= 0.0:
+            return None
+        root: float = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)  # type: ignore[assignment]
+        return self.solution(self.weights(np.exp(root)))
+
+    def _on_face(self, face: np.ndarray) -> np.ndarray | None:
+        r"""Weights on the plane of some of the tasks, bool (t,); w < 0 included.
+
+        There :math:`b + r G w / \|R w\| = \lambda 1`, which with the constraint
+        :math:`1^\top w = 1` leaves a quadratic equation for lambda. None if it has no
+        solution.
+        """
+        columns = self.R[:, face]
+        d = np.sqrt((columns * columns).sum(axis=0))
+        unit = columns / d
+        right = np.stack([1.0 / d, self.mean @ unit], axis=1)
+        try:
+            u, v = np.linalg.solve(unit.T @ unit, right).T
+        except np.linalg.LinAlgError:
+            return None
+        (uu, uv), (_, vv) = right.T @ np.stack([u, v], axis=1)
+        square = uv * uv - uu * (vv - self.r * self.r)
+        if not square > 0.0:
+            return None
+        w = np.zeros(len(face))
+        w[face] = (u / uu + (u * (uv / uu) - v) / np.sqrt(square)) / d
+        return w
 
 
 def project_on_dual_cone(G: np.ndarray) -> tuple[np.ndarray, SolverReport]:

@@ -7,6 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -59,8 +61,9 @@ def test_all_statistics_are_those_of_the_dense_matrix(gin):
             np.testing.assert_allclose(s.subspace_overlap[a, b], overlap, rtol=1e-5)
     labelled = ~np.isnan(gin.y)
     common = (labelled[:, 0] & labelled[:, 1]).sum()
-    rarer = min(labelled[:, 0].sum(), labelled[:, 1].sum())
-    np.testing.assert_allclose(s.label_overlap[0, 1], common / rarer)
+    either = (labelled[:, 0] | labelled[:, 1]).sum()
+    assert 0 < common < either
+    np.testing.assert_allclose(s.label_overlap[0, 1], common / either)
 
 
 def test_gauss_newton_spectrum(gin):
@@ -206,6 +209,17 @@ def test_max_seconds_lowers_the_work_and_says_so(gin):
         s = spectrum(gin, max_seconds=1e-3)
     assert s.settings["n_probes"] == 2
     assert s.settings["n_lanczos"] == 5
+    with pytest.warns(UserWarning, match="n_probes from 4 to 4 and .* to 5"):
+        spectrum(gin, matrix="ggn", method="nystrom", max_seconds=1e-9)
+
+
+def test_a_trace_has_the_same_error_whatever_made_it(gin):
+    """Student's factor for five samples, also of XTrace."""
+    s = spectrum(gin, trace="xtrace", n_lanczos=5, n_eigenvalues=1, tol=1)
+    samples = s.trace_samples[0]
+    factor = student.ppf(norm.cdf(2), len(samples) - 1) / 2
+    expected = factor * samples.std(ddof=1) / np.sqrt(len(samples))
+    assert s.trace_sem[0] == pytest.approx(expected)
 
 
 def test_verbose_announces(gin, capsys):

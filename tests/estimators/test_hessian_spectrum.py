@@ -97,6 +97,31 @@ def test_pipeline_search_clone_and_pickle(small, smiles, gaps):
     assert s.n_samples == len(smiles)
 
 
+def test_a_pipeline_of_one_step_is_its_step_and_a_search_is_refused(
+    small, graphs, gaps
+):
+    pipe = make_pipeline(small()).fit(graphs, gaps)
+    options = {**OPTIONS, "random_state": 0}
+    of_both = [hessian_spectrum(e, graphs, gaps, **options) for e in (pipe, pipe[0])]
+    np.testing.assert_equal(of_both[0].eigenvalues, of_both[1].eigenvalues)
+    search = GridSearchCV(small(), {"lr": [1e-3]}, cv=2).fit(graphs, gaps)
+    with pytest.raises(TypeError, match="got GridSearchCV; of a search, pass best"):
+        hessian_spectrum(search, graphs, gaps)
+
+
+def test_the_blocks_of_a_dict_share_the_time(small, graphs, gaps):
+    blocks = {"all": "all", "shared": "shared"}
+    with pytest.warns(UserWarning, match="max_seconds=0.0005 "):
+        hessian_spectrum(
+            small().fit(graphs, gaps),
+            graphs,
+            gaps,
+            parameters=blocks,
+            max_seconds=1e-3,
+            **{**OPTIONS, "tol": 1e9},
+        )
+
+
 def test_save_and_load_keep_it(small, graphs, gaps, tmp_path):
     model = small(hessian_spectrum={**OPTIONS, "at": (0, 1)}).fit(graphs, gaps)
     model.save(tmp_path / "model.pt")

@@ -53,6 +53,23 @@ def test_statistics_are_those_of_the_labelled_rows(small, graphs, gaps):
     np.testing.assert_allclose(model.target_scale_, scale, rtol=1e-12)
 
 
+def relative_error(outputs, targets):
+    """Undefined at a label of zero."""
+    return ((outputs - targets) / targets).square()
+
+
+@pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
+def test_a_loss_need_not_be_defined_at_zero(small, graphs, gaps):
+    y = 1.0 + abs(gaps)
+    model = small(
+        loss=relative_error,
+        normalize_targets=False,
+        hessian_spectrum={"n_lanczos": 3, "n_eigenvalues": 1},
+    ).fit(graphs, y)
+    expected = np.nanmean((model.predict(graphs) / y - 1.0) ** 2, axis=0)
+    np.testing.assert_allclose(model.hessian_spectrum_.loss, expected, rtol=1e-4)
+
+
 def test_statistics_follow_the_sample_weights(small, graphs, gaps):
     weights = np.random.default_rng(2).uniform(0.1, 3.0, len(gaps))
     weights[[2, 5, 11]] = 0.0

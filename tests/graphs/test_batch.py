@@ -144,11 +144,14 @@ def test_an_epoch_shows_every_row_once_with_its_label_in_a_new_order():
 
 
 def test_a_missing_label_is_never_a_nan():
+    """A label of its task stands there: no loss is undefined at it."""
     graphs = GraphArray.from_features(np.ones((2, 1)))
-    data = GraphDataset(graphs, np.array([[np.nan], [2.0]]), np.array([[0.0], [1.0]]))
+    given = np.array([[np.nan, 3.0, np.nan], [2.0, np.inf, np.nan]])
+    data = GraphDataset(graphs, given, np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+    assert data.targets.tolist() == [[2.0, 3.0, 1.0], [2.0, 3.0, 1.0]]
     _, (labels, weights) = data[0]
-    assert labels.tolist() == [[0.0]]
-    assert weights.tolist() == [[0.0]]
+    assert labels.tolist() == [[2.0, 3.0, 1.0]]
+    assert weights.tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_no_epoch_lacks_the_rows_that_are_drawn_most():

@@ -382,7 +382,7 @@ def test_cached_rows_may_be_met_several_times():
     assert len(data) == 6
     batch, labels = data.__getitems__([5, 1])
     assert batch.vectors[:, 0].tolist() == [2.0, 1.0]
-    assert labels[0][:, 0].tolist() == [3.0, 0.0]
+    assert labels[0][:, 0].tolist() == [3.0, 1.0]  # a label stands in the gap
 
 
 # -- collapse ------------------------------------------------------------------------

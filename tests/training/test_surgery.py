@@ -11,6 +11,7 @@ from random_tasks import GRAPHS, N_TASKS, TASKS, WEIGHTS, batch, model, step
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
+from skgnn_mtl._gram import gram
 from skgnn_mtl.encoders import GAT, GCN, GIN
 from skgnn_mtl.readouts import Attention, Mean, Sum
 from skgnn_mtl.training import LOSSES, TrainingStep
@@ -26,7 +27,9 @@ from skgnn_mtl.training._monitor import GradientMonitor
 from skgnn_mtl.weighting import (
     DBMTL,
     FAMO,
+    GNS,
     MGDA,
+    CAGrad,
     Fixed,
     GradDrop,
     GramianWeighting,
@@ -255,6 +258,31 @@ def test_absent_tasks_are_not_seen_and_keep_their_weight():
     assert network.heads.weight.grad[2].tolist() == [0.0] * 5
     record = surgery.backward(network, *batch())
     assert record.weights.tolist() == [21.0, 22.0, 13.0, 24.0]
+
+
+@pytest.mark.parametrize("gradients", ["parameters", "representation"])
+def test_targets_are_pooled_anew_between_two_looks(gradients):
+    """The look had no label of target 2; the pooled loss counts as it did."""
+    method, network = GNS(update_every=2, gradients=gradients), model()
+    surgery = step(method, targets=[0, 1, 2])
+    seen = surgery.backward(network, *batch(range(6))).weights
+    assert seen[2] == 0.0
+    graphs, labels = batch()
+    kept = surgery.backward(network, graphs, labels).weights
+    mass = labels[1].sum(dim=0)[:3]
+    torch.testing.assert_close(kept[:3], mass / mass.sum() * seen[:3].sum())
+    assert kept[3] == seen[3]
+
+
+@pytest.mark.parametrize("method", [CAGrad(), UPGrad()], ids=str)
+def test_the_gramian_of_single_precision_gradients_is_in_double(method):
+    """In single precision nearly opposite gradients give steps a hundred times long."""
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        first, noise, other = torch.randn(3, 20_000, generator=rng)
+        J = torch.stack([first, 1e-4 * noise - first, other])
+        step_length = (method.task_weights(gram(J)).to(J) @ J).norm()
+        assert step_length < 2.0 * J.norm(dim=1).mean()
 
 
 def test_a_continued_step_keeps_weights_age_and_moments():

@@ -77,6 +77,11 @@ def test_without_a_target_gradient_nothing_moves(cls):
     weights = method.task_weights(J @ J.T, anchor=torch.zeros(3).double())
     assert weights.tolist() == [0.0] * 3
     assert method.report.stationary
+    # Without an anchor the first task is the target, also where it has no gradient.
+    method = make(cls, 3)
+    J[0] = 0.0
+    assert method.task_weights(J @ J.T).tolist() == [0.0] * 3
+    assert method.report.stationary
 
 
 def test_missing_targets_are_warned_of_and_named_ones_are_used():

@@ -143,3 +143,47 @@ def test_what_cannot_be_told_shows_the_three_shapes(value):
 def test_wrong_results_are_refused(function, error, message):
     with pytest.raises(error, match=message):
         regressor(function).fit(X, Y)
+
+
+class Pooling(GramianWeighting):
+    """Keeps what it is shown."""
+
+    def __init__(self, pool=None) -> None:
+        super().__init__()
+        self.pool = pool
+        self.seen = []
+
+    def forward(self, gramian, anchor=None):
+        self.seen.append((gramian, anchor))
+        return torch.ones(len(gramian))
+
+
+class Total(LossWeighting):
+    def forward(self, losses):
+        return losses
+
+
+class Inner(GramianWeighting):
+    def forward(self, gramian):
+        return gramian.sum()
+
+
+class Coordinate(JacobianAggregation):
+    def forward(self, jacobian):
+        return jacobian.sum()
+
+
+@pytest.mark.parametrize("cls", [Total, Inner, Coordinate])
+def test_wrong_results_of_classes_are_refused(cls):
+    with pytest.raises(ValueError, match=rf"{cls.__name__}\(\) has to map"):
+        regressor(cls()).fit(X, Y)
+
+
+def test_a_class_that_names_an_anchor_says_how_targets_are_pooled():
+    method = Pooling("tasks")
+    fitted = regressor(method, target_tasks=[0, 1], max_epochs=1).fit(X, Y)
+    gramian, anchor = fitted.task_weighting_.seen[0]
+    assert gramian.shape == (2, 2)
+    assert anchor.tolist() == [1.0, 0.0]
+    with pytest.raises(ValueError, match="pool must be one of"):
+        regressor(Pooling(), target_tasks=[0, 1]).fit(X, Y)
