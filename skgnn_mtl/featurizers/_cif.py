@@ -79,9 +79,12 @@ class CifToGraph(GraphTransformer):
     A row is CIF text, a path (or a string without line break, which is read as one), a
     pymatgen ``Structure`` or ASE ``Atoms``. gemmi reads CIF; pymatgen reads what gemmi
     refuses and disordered structures. Operations listed in a file outrank the name of
-    its space group. D and T are hydrogen, ions are elements. Unreadable are: several
-    blocks with sites, unknown species, missing coordinates, cells or symmetry, sites
-    closer than 0.5 Å, and cells whose search would list more than 10 million pairs.
+    its space group; a name or number without operations means its first origin, unless
+    it says otherwise ("F d -3 m :2" or "F d -3 m Z"), and the axes of the cell, so that
+    "R -3 m" may be rhombohedral. D and T are hydrogen, ions are elements. Unreadable
+    are: several blocks with sites, unknown species, missing coordinates, cells or
+    symmetry, sites closer than 0.5 Å, and cells whose search would list more than 10
+    million pairs, or boxes of space to look for them.
 
     The node code is the atomic number; ``schema.node_table`` holds one row of features
     for each. Our own table has group, period, block, electronegativity, covalent

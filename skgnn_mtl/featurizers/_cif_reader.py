@@ -19,8 +19,10 @@ import numpy as np
 
 _FULL = 1 - 1e-3
 _UNKNOWN = ("", "?", ".")
-# Hydrogen's third isotope is no element of gemmi's.
-_ISOTOPES = {"D": 1, "T": 1}
+_FRACTIONS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
+_HYDROGEN_ISOTOPE = re.compile(r"\b[DT](?![A-Za-z])")
+# How databases mark the first and the second origin of a space group.
+_ORIGINS = {"S": ":1", "Z": ":2"}
 
 Species = Mapping[int, float]
 
@@ -170,14 +172,13 @@ def _from_text(text: str, path: str, disorder: str, wanted: str | None) -> Cryst
     except (RuntimeError, ValueError) as error:
         return _second_opinion(text, path, disorder, wanted, str(error))
     block = _choose_block(document, wanted)
-    structure = gemmi().make_small_structure_from_block(block)
+    structure = _small_structure(block)
     name = path or block.name
-    _check_cell(structure.cell)
-    _check_symmetry(structure, block)
+    _set_symmetry(structure, block)
     sites = structure.get_all_unit_cell_sites()
     if disorder == "raise" or all(site.occ >= _FULL for site in sites):
         return _from_sites(structure, sites, name)
-    return _from_pymatgen_text(block.as_string(), name, disorder)
+    return _from_pymatgen_text(_text_for_pymatgen(structure, block), name, disorder)
 
 
 def _choose_block(document: Any, wanted: str | None) -> Any:
@@ -196,13 +197,24 @@ def _choose_block(document: Any, wanted: str | None) -> Any:
     return with_sites[0]
 
 
-def _check_cell(cell: Any) -> None:
-    if not cell.is_crystal():
+def _small_structure(block: Any) -> Any:
+    missing = [tag for tag in _FRACTIONS if not block.find_loop(tag)]
+    if missing:
+        raise UnreadableCrystal(f"the sites have no {' and no '.join(missing)}")
+    try:
+        structure = gemmi().make_small_structure_from_block(block)
+    except RuntimeError as error:
+        raise UnreadableCrystal(str(error).rstrip(".")) from error
+    if not structure.cell.is_crystal():
         raise UnreadableCrystal("the unit cell is missing")
+    return structure
 
 
-def _check_symmetry(structure: Any, block: Any) -> None:
-    """Make sure that gemmi knows the symmetry: operations, else the space group."""
+def _set_symmetry(structure: Any, block: Any) -> None:
+    """Take the listed operations, else the Hall symbol, the name or the number.
+
+    A bare name or number means the first origin, and the axes that the cell has.
+    """
     try:
         for operation in structure.symops:
             gemmi().Op(operation)
@@ -210,18 +222,25 @@ def _check_symmetry(structure: Any, block: Any) -> None:
         raise UnreadableCrystal(f"a symmetry operation is unreadable: {error}") from (
             error
         )
+    structure.determine_and_set_spacegroup("S.H")
     if structure.symops or structure.spacegroup is not None:
         return
-    named = structure.spacegroup_hm or structure.spacegroup_hall
-    if named in _UNKNOWN:
-        number = _space_group_number(block)
-        named = "" if number is None else f"number {number}"
-        structure.spacegroup = gemmi().find_spacegroup_by_number(number or 1)
-        structure.setup_cell_images()
-    if named not in _UNKNOWN and structure.spacegroup is None:
+    name, hall = structure.spacegroup_hm, structure.spacegroup_hall
+    name = named = hall if name in _UNKNOWN else name
+    if name in _UNKNOWN:
+        number = _space_group_number(block) or 1
+        standard = gemmi().find_spacegroup_by_number(number)
+        name, named = standard.hm if standard else "", f"number {number}"
+    elif name[-1] in _ORIGINS:
+        name = name[:-1] + _ORIGINS[name[-1]]
+    cell = structure.cell
+    group = gemmi().find_spacegroup_by_name(name, cell.alpha, cell.gamma)
+    if group is None:
         raise UnreadableCrystal(
             f"the space group {named!r} is unknown, and no operations are listed"
         )
+    structure.spacegroup = group
+    structure.setup_cell_images()
 
 
 def _space_group_number(block: Any) -> int | None:
@@ -235,7 +254,8 @@ def _space_group_number(block: Any) -> int | None:
 def _from_sites(structure: Any, sites: Any, name: str) -> Crystal:
     numbers = np.array([site.element.atomic_number for site in sites], dtype=np.int64)
     for k in np.flatnonzero(numbers == 0):
-        numbers[k] = _hydrogen_isotope(sites[int(k)])
+        _check_isotope(sites[int(k)])
+        numbers[k] = 1
     fractions = np.array([site.fract.tolist() for site in sites]).reshape(-1, 3)
     partial = [site for site in sites if site.occ < _FULL]
     if partial:
@@ -248,15 +268,33 @@ def _from_sites(structure: Any, sites: Any, name: str) -> Crystal:
     return Crystal(name, lattice, fractions @ lattice, numbers)
 
 
-def _hydrogen_isotope(site: Any) -> int:
+def _check_isotope(site: Any) -> None:
+    # Hydrogen's third isotope is no element of gemmi's.
     symbol = site.type_symbol or site.label
-    letters = re.match(r"[A-Za-z]*", symbol)[0]  # type: ignore[index]
-    if letters not in _ISOTOPES:
+    if not _HYDROGEN_ISOTOPE.match(symbol):
         raise UnreadableCrystal(f"site {site.label} has the unknown species {symbol!r}")
-    return _ISOTOPES[letters]
 
 
 # -- pymatgen and ASE ----------------------------------------------------------------
+
+
+def _text_for_pymatgen(structure: Any, block: Any) -> str:
+    """Write the block with the operations in use, and hydrogen for its isotopes.
+
+    pymatgen has other rules for the name of a space group, and takes H and D on one
+    site for too many atoms.
+    """
+    if not structure.symops:
+        loop = block.init_loop("_symmetry_equiv_pos_", ["as_xyz"])
+        for operation in structure.spacegroup.operations():
+            loop.add_row([f"'{operation.triplet()}'"])
+    for tag in ("_atom_site_type_symbol", "_atom_site_label"):
+        column = block.find_loop(tag)
+        for k, symbol in enumerate(column):
+            column[k] = _HYDROGEN_ISOTOPE.sub("H", symbol)
+        if column:
+            break
+    return block.as_string()
 
 
 def _second_opinion(

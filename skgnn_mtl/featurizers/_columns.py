@@ -125,7 +125,7 @@ class AtomColumn(_Column):
         number, a string or another hashable value. Named methods are much faster.
     vocabulary : iterable of hashable, optional
         Values that have a code, their position. RDKit's enumerations equal their
-        integers. None makes the column continuous (float32).
+        integers. None makes the column continuous (float32, finite).
     outside : {"other", "nearest"} or int, default="other"
         What becomes of a value outside the vocabulary: one more code at the end, the
         code of the nearest number, or the code given.
@@ -166,7 +166,7 @@ class BondColumn(_Column):
         string or another hashable value. Named methods are much faster.
     vocabulary : iterable of hashable, optional
         Values that have a code, their position. RDKit's enumerations equal their
-        integers. None makes the column continuous (float32).
+        integers. None makes the column continuous (float32, finite).
     outside : {"other", "nearest"} or int, default="other"
         What becomes of a value outside the vocabulary: one more code at the end, the
         code of the nearest number, or the code given.

@@ -11,7 +11,7 @@ import numpy as np
 TIE = 1e-3
 # No two atoms of a real structure are this near (Å).
 OVERLAP = 0.5
-# Images and pairs that a search may list; a cell that needs more is no crystal.
+# What a search may list; a cell that needs more is no crystal.
 BUDGET = 10_000_000
 # Cells whose images outnumber this are reduced before the search.
 _MANY_IMAGES = 2_000
@@ -88,9 +88,9 @@ def find_neighbors(
     Raises
     ------
     ValueError
-        If atoms overlap, or if the cell is so thin that the search would not end.
+        If atoms overlap, or if the search would need too much time or memory.
     """
-    lattice = _shorten(lattice, periodic, len(positions), cutoff)
+    lattice = _shorten(lattice, periodic, cutoff)
     radius = cutoff
     if max_neighbors is not None and all(periodic):
         # A sphere with 2.5 times the atoms wanted; most of a wide search is thrown away
@@ -98,6 +98,7 @@ def find_neighbors(
         radius = (3 * 2.5 * max_neighbors / (4 * math.pi * density)) ** (1 / 3)
     while True:
         radius = min(radius, cutoff)
+        _check_work(lattice, positions, periodic, radius)
         pairs = _search(lattice, positions, periodic, radius + TIE)
         _check_overlap(pairs)
         if radius == cutoff or _enough(pairs, len(positions), max_neighbors, radius):
@@ -109,27 +110,35 @@ def find_neighbors(
     return Neighbors(chosen.other, chosen.center, chosen.distance)
 
 
-def _shorten(lattice, periodic, n_atoms: int, cutoff: float) -> np.ndarray:
+def _shorten(lattice, periodic, cutoff: float) -> np.ndarray:
     """Describe the same lattice by short vectors if the given ones are too flat."""
-    if not all(periodic) or _n_images(lattice, cutoff) <= _MANY_IMAGES:
+    if not all(periodic) or _n_images(lattice, periodic, cutoff) <= _MANY_IMAGES:
         return lattice
     from pymatgen.core import Lattice
 
-    shorter = np.ascontiguousarray(Lattice(lattice).get_lll_reduced_lattice().matrix)
-    volume = abs(np.linalg.det(shorter))
-    n_pairs = n_atoms * n_atoms * 4 / 3 * math.pi * cutoff**3 / volume
-    if max(n_atoms * _n_images(shorter, cutoff), n_pairs) > BUDGET:
-        raise ValueError(
-            f"the cell is so thin or so dense (volume {volume:.3g} Å^3, {n_atoms} "
-            f"atoms) that a search within {cutoff:g} Å would list more than "
-            f"{BUDGET:.0e} pairs"
-        )
-    return shorter
+    return np.ascontiguousarray(Lattice(lattice).get_lll_reduced_lattice().matrix)
 
 
-def _n_images(lattice: np.ndarray, cutoff: float) -> float:
+def _n_images(lattice, periodic, radius: float) -> float:
     heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    return float(np.prod(2 * np.ceil(cutoff / heights) + 1))
+    return float(np.prod(2 * np.ceil(radius / heights[list(periodic)]) + 1))
+
+
+def _check_work(lattice, positions, periodic, radius: float) -> None:
+    """Refuse a search that would list too many images, pairs or boxes of space."""
+    # pymatgen searches no smaller sphere, whatever it keeps.
+    radius = max(radius, 1.0)
+    n_atoms, volume = len(positions), abs(np.linalg.det(lattice))
+    n_images = n_atoms * _n_images(lattice, periodic, radius)
+    n_pairs = n_atoms**2 * 4 / 3 * math.pi * radius**3 / volume * all(periodic)
+    # Atoms are sorted into boxes of the size of the radius, each with 27 neighbours.
+    n_boxes = 27 * np.prod(np.ptp(positions, axis=0) / radius + 3)
+    if max(n_images, n_pairs, n_boxes) > BUDGET:
+        raise ValueError(
+            f"the cell is so thin, dense or wide (volume {volume:.3g} Å^3, {n_atoms} "
+            f"atoms) that a search within {radius:.3g} Å would list more than "
+            f"{BUDGET:.0e} pairs or boxes of space"
+        )
 
 
 def _search(lattice, positions, periodic, radius: float) -> _Pairs:
@@ -196,8 +205,8 @@ def _with_reverses(pairs: _Pairs) -> _Pairs:
             np.concatenate([pairs.other, pairs.center]),
             np.concatenate([pairs.cell, -pairs.cell]),
         ]
-    )
-    _, first = np.unique(both.astype(np.int64), axis=0, return_index=True)
+    ).astype(np.int64)
+    _, first = np.unique(both, axis=0, return_index=True)
     distance = np.concatenate([pairs.distance, pairs.distance])[first]
     center, other, cell = both[first, 0], both[first, 1], both[first, 2:]
     order = np.lexsort((distance, center))

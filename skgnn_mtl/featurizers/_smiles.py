@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -79,6 +80,9 @@ class SmilesToGraph(GraphTransformer):
         the mass (u / 100, a float), they are its 72 and 14 numbers except for slots
         that are all-zero there or here: the slots "not aromatic", "other bond type",
         "not conjugated" and "not in a ring" are extra, "no bond" is missing.
+
+    Graphs of own columns bear a checksum of names, accessors, vocabularies and scales:
+    a model that was fitted on some refuses the others. Functions do not count.
 
     Molecule objects are taken as they are; unsanitized ones are invalid. A reading
     with most columns named (rather than functions) costs little more than RDKit's
@@ -166,13 +170,29 @@ class SmilesToGraph(GraphTransformer):
 
     def _schema(self, atom_columns, bond_columns) -> GraphSchema:
         return GraphSchema(
-            self.features if isinstance(self.features, str) else "custom",
+            self._name_of_columns(atom_columns, bond_columns),
             node_columns=tuple((c.name, c.size) for c in _categorical(atom_columns)),
             edge_columns=tuple((c.name, c.size) for c in _categorical(bond_columns)),
             node_features=tuple(c.name for c in _continuous(atom_columns)),
             edge_features=tuple(c.name for c in _continuous(bond_columns)),
             paired_edges=True,
         )
+
+    def _name_of_columns(self, *columns: Sequence[AtomColumn | BondColumn]) -> str:
+        """Name what codes and numbers mean: graphs of other columns must not mix."""
+        if isinstance(self.features, str):
+            return self.features
+        meaning = [
+            (c.name, _accessor(c), [str(word) for word in c.words], c.outside, c.scale)
+            for kind in columns
+            for c in kind
+        ]
+        return f"custom {zlib.crc32(repr(meaning).encode()):08x}"
+
+
+def _accessor(column: AtomColumn | BondColumn) -> str:
+    # A function has no name that lasts.
+    return column.getter if isinstance(column.getter, str) else ""
 
 
 def _check_columns(

@@ -118,8 +118,9 @@ def _check_width(n_rows: int, n_columns: int) -> None:
         )
     if n_columns != 1:
         raise ValueError(
-            f"X has {n_columns} columns, but one column of strings was wanted; choose "
-            "it with sklearn.compose.ColumnTransformer, or pass that column alone."
+            f"X has {n_columns} columns, but one column of strings was wanted; pass "
+            "that column alone, such as X[['smiles']] of a table, or put "
+            "ColumnTransformer([('smiles', 'passthrough', ['smiles'])]) in front."
         )
 
 

@@ -51,7 +51,8 @@ class GraphArray:
     edge_codes : array-like of shape (sum(n_edges), len(schema.edge_columns)), optional
         Categorical edge columns.
     node_features, edge_features, graph_features : array-like, optional
-        Continuous columns; rows as above, one row a graph for ``graph_features``.
+        Continuous columns; rows as above, one row a graph for ``graph_features``. All
+        values are finite.
     ids : sequence of str, optional
         Identifier of each graph, usually its SMILES.
     valid : array-like of bool of shape (n_graphs,), optional
@@ -70,6 +71,10 @@ class GraphArray:
     See Also
     --------
     skgnn_mtl.SmilesToGraph : Makes such an array from SMILES.
+
+    Notes
+    -----
+    Writeable arrays are copied, read-only ones (such as mapped files) are not.
 
     Examples
     --------
@@ -99,20 +104,19 @@ class GraphArray:
         ids: Sequence[str] | None = None,
         valid=None,
     ) -> None:
-        pointers = {"node": _pointer(n_nodes), "edge": _pointer(n_edges)}
+        pointers = {
+            "node": _pointer(_integers(n_nodes, "n_nodes")),
+            "edge": _pointer(_integers(n_edges, "n_edges")),
+        }
         n_graphs, total_nodes = len(pointers["node"]) - 1, int(pointers["node"][-1])
         total_edges = int(pointers["edge"][-1])
         pointers["id"], id_bytes = _pack_strings(ids, n_graphs)
         columns = {
             "node_codes": _codes(node_codes, schema.node_columns, total_nodes, "node"),
             "edge_codes": _codes(edge_codes, schema.edge_columns, total_edges, "edge"),
-            "edge_index": np.asarray(
-                np.empty((2, 0)) if edge_index is None else edge_index, dtype=np.int32
-            ),
+            "edge_index": _edge_index(edge_index, pointers),
             "id_bytes": id_bytes,
-            "valid": np.ones(n_graphs, dtype=bool)
-            if valid is None
-            else np.asarray(valid, dtype=bool),
+            "valid": _valid(valid, np.diff(pointers["node"])),
         }
         for name, values, n_rows in (
             ("node_features", node_features, total_nodes),
@@ -121,12 +125,6 @@ class GraphArray:
         ):
             columns[name] = _features(
                 values, getattr(schema, name), n_rows, schema.dtype, name
-            )
-        _check_edges(columns["edge_index"], pointers)
-        if columns["valid"].shape != (n_graphs,):
-            raise ValueError(
-                f"valid must have shape ({n_graphs},), "
-                f"but has shape {columns['valid'].shape}."
             )
         self._assign(schema, pointers, columns)
 
@@ -143,8 +141,18 @@ class GraphArray:
         -------
         graphs : GraphArray
             ``n_graphs`` one-node graphs.
+
+        Raises
+        ------
+        ValueError
+            If the table has not two axes, or holds a value that is not finite.
         """
-        values = np.array(values, dtype=np.float64)
+        values = np.asarray(values, dtype=np.float64)
+        if values.ndim != 2:
+            raise ValueError(
+                "values must have shape (n_graphs, n_features), but have shape "
+                f"{values.shape}."
+            )
         names = tuple(f"x{j}" for j in range(values.shape[1]))
         schema = GraphSchema("numeric", node_features=names, dtype="float64")
         ones, zeros = np.ones(len(values), int), np.zeros(len(values), int)
@@ -290,7 +298,7 @@ class GraphArray:
         if isinstance(key, slice) and key.step in (None, 1):
             start, stop, _ = key.indices(len(self))
             return self._range(start, max(start, stop))
-        return self._take(np.arange(len(self))[key])
+        return self._take(self._rows(key))
 
     def __iter__(self):
         return (self._graph(i) for i in range(len(self)))
@@ -310,9 +318,18 @@ class GraphArray:
             return start, stop
         return int(self._pointers[level][start]), int(self._pointers[level][stop])
 
-    def _take(self, rows: np.ndarray) -> GraphArray:
+    def _rows(self, key) -> np.ndarray:
+        """Positions that an index means: a list, a mask, a slice."""
+        rows = self._positions[key]
         if rows.ndim != 1:
             raise IndexError(f"Rows must be one-dimensional, got {rows.ndim} axes.")
+        return rows
+
+    @cached_property
+    def _positions(self) -> np.ndarray:
+        return np.arange(len(self))
+
+    def _take(self, rows: np.ndarray) -> GraphArray:
         pointers, index = self._gather_index(rows, RAGGED_LEVELS)
         columns = {
             name: _take(name, column, index[LEVELS[name]])
@@ -336,8 +353,8 @@ class GraphArray:
 
         Parameters
         ----------
-        rows : array-like of int of shape (n_graphs_in_batch,)
-            Positions of the graphs.
+        rows : array-like of int or bool
+            Positions of the graphs, or a mask, as for ``X[rows]``.
 
         Returns
         -------
@@ -346,7 +363,7 @@ class GraphArray:
         """
         from ._batch import GraphBatch
 
-        rows = np.asarray(rows, dtype=np.intp)
+        rows = self._rows(np.asarray(rows) if len(rows) else [])
         pointers, index = self._gather_index(rows, ("node", "edge"))
         columns = {
             name: _take(name, column, index[LEVELS[name]])
@@ -501,6 +518,20 @@ def _take(name: str, column: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.take(column, index, axis=_axis(name))
 
 
+def _integers(values, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    # A list of nothing has no integers either.
+    if values.size and values.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, got {values.dtype}.")
+    return values
+
+
+def _frozen(values, dtype) -> np.ndarray:
+    """Convert, and copy what somebody else may write to."""
+    values = np.asarray(values)
+    return values.astype(dtype, copy=values.flags.writeable)
+
+
 def _pointer(counts) -> np.ndarray:
     counts = np.asarray(counts, dtype=np.int64)
     if counts.ndim != 1 or (counts < 0).any():
@@ -532,7 +563,7 @@ def _codes(values, columns, n_rows: int, level: str) -> np.ndarray:
     dtype = np.min_scalar_type(int(sizes.max(initial=1)) - 1)
     if values is None:
         values = np.empty((n_rows, 0 if n_rows else len(columns)), dtype=dtype)
-    values = np.asarray(values)
+    values = _integers(values, f"{level}_codes")
     if values.shape != (n_rows, len(columns)):
         raise ValueError(
             f"{level}_codes must have shape ({n_rows}, {len(columns)}), "
@@ -540,8 +571,6 @@ def _codes(values, columns, n_rows: int, level: str) -> np.ndarray:
         )
     if not values.size:
         return values.astype(dtype)
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"{level}_codes must be integers, got {values.dtype}.")
     # One pass over the table; the extremes of each column would be five times slower.
     last = np.minimum(sizes - 1, np.iinfo(values.dtype).max).astype(values.dtype)
     outside = (values < 0) | (values > last)
@@ -551,25 +580,35 @@ def _codes(values, columns, n_rows: int, level: str) -> np.ndarray:
             f"Column {columns[j][0]!r} of {level}_codes must lie in 0..{sizes[j] - 1}, "
             f"but runs from {values[:, j].min()} to {values[:, j].max()}."
         )
-    return values.astype(dtype, copy=False)
+    return _frozen(values, dtype)
 
 
 def _features(values, names, n_rows: int, dtype: str, column: str) -> np.ndarray:
     if values is None:
         values = np.empty((n_rows, 0 if n_rows else len(names)))
-    values = np.asarray(values, dtype=dtype)
+    values = _frozen(values, dtype)
     if values.shape != (n_rows, len(names)):
         raise ValueError(
             f"{column} must have shape ({n_rows}, {len(names)}), "
             f"but have shape {values.shape}."
         )
+    finite = np.isfinite(values)
+    if not finite.all():
+        row, j = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"Column {names[j]!r} of {column} must be finite, but holds "
+            f"{values[row, j]}."
+        )
     return values
 
 
-def _check_edges(edge_index: np.ndarray, pointers: dict) -> None:
+def _edge_index(edge_index, pointers: dict) -> np.ndarray:
     n_graphs, n_edges = len(pointers["node"]) - 1, int(pointers["edge"][-1])
     if len(pointers["edge"]) != n_graphs + 1:
         raise ValueError("n_nodes and n_edges must have the same length.")
+    if edge_index is None:
+        edge_index = np.empty((2, 0))
+    edge_index = _integers(edge_index, "edge_index")
     if edge_index.shape != (2, n_edges):
         raise ValueError(
             f"edge_index must have shape (2, {n_edges}), "
@@ -578,3 +617,15 @@ def _check_edges(edge_index: np.ndarray, pointers: dict) -> None:
     limits = np.repeat(np.diff(pointers["node"]), np.diff(pointers["edge"]))
     if ((edge_index < 0) | (edge_index >= limits)).any():
         raise ValueError("edge_index names a node that its graph does not have.")
+    return _frozen(edge_index, np.int32)
+
+
+def _valid(valid, n_nodes: np.ndarray) -> np.ndarray:
+    valid = _frozen(np.ones(len(n_nodes)) if valid is None else valid, bool)
+    if valid.shape != n_nodes.shape:
+        raise ValueError(
+            f"valid must have shape {n_nodes.shape}, but has shape {valid.shape}."
+        )
+    if n_nodes[~valid].any():
+        raise ValueError("A graph that is not valid must have no node, but one has.")
+    return valid

@@ -44,9 +44,6 @@ def load_columns(
         raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}.")
     if not (folder / _HEADER).is_file():
         raise ValueError(f"{folder} holds no saved GraphArray: {_HEADER} is missing.")
-    header = json.loads((folder / _HEADER).read_text())
-    if header.get("format") != _FORMAT:
-        raise ValueError(f"{folder / _HEADER} is not the header of a GraphArray.")
 
     def read(kind: str) -> dict[str, np.ndarray]:
         return {
@@ -58,4 +55,20 @@ def load_columns(
             for name, shape in header[f"{kind}s"].items()
         }
 
-    return GraphSchema.from_dict(header["schema"]), read("pointer"), read("column")
+    try:
+        header = json.loads((folder / _HEADER).read_text())
+        if header["format"] != _FORMAT:
+            raise ValueError(f"its format is {header['format']!r}")
+        schema = GraphSchema.from_dict(header["schema"])
+        return schema, read("pointer"), read("column")
+    except (
+        FileNotFoundError,
+        EOFError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{folder} holds no whole GraphArray: {type(error).__name__}, {error}."
+        ) from error

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from heapq import heapify, heapreplace
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
+
+# Number of the group of a row that cannot be read.
+UNREADABLE = -1
 
 
 class KFoldSplitter(BaseCrossValidator):
@@ -65,6 +69,12 @@ class KFoldSplitter(BaseCrossValidator):
         return np.arange
 
 
+def check_option(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse anything but one of some words."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {allowed}, but is {value!r}.")
+
+
 def check_n_splits(n_splits: Any, minimum: int) -> None:
     """Refuse anything but an integer that is large enough."""
     if not isinstance(n_splits, (int, np.integer)) or n_splits < minimum:
@@ -81,3 +91,46 @@ def warn_of_groups(splitter: Any, groups: Any) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def group_numbers(keys: Sequence[Hashable | None]) -> np.ndarray:
+    """Give each key its number by first appearance; UNREADABLE where there is none."""
+    number: dict[Hashable, int] = {}
+    return np.array(
+        [
+            UNREADABLE if key is None else number.setdefault(key, len(number))
+            for key in keys
+        ],
+        dtype=np.intp,
+    )
+
+
+def fold_of_row(
+    groups: np.ndarray,
+    n_splits: int,
+    ordered: Callable[[int], np.ndarray],
+    kind: str,
+) -> np.ndarray:
+    """Deal groups out to folds of about equal size, the largest first.
+
+    Each joins the fold that is the smallest so far. An unreadable row is a group of
+    its own; ``kind`` says in a message what the groups are.
+    """
+    groups = groups.copy()
+    unreadable = groups == UNREADABLE
+    groups[unreadable] = groups.max(initial=-1) + 1 + np.arange(unreadable.sum())
+    sizes = np.bincount(groups)
+    if len(sizes) < n_splits:
+        raise ValueError(
+            f"n_splits={n_splits} folds were asked for, but the {len(groups)} rows "
+            f"have only {len(sizes)} different {kind}."
+        )
+    order = ordered(len(sizes))
+    fold_of_group = np.empty(len(sizes), dtype=np.intp)
+    folds = [(0, fold) for fold in range(n_splits)]
+    heapify(folds)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        n_rows, fold = folds[0]
+        fold_of_group[group] = fold
+        heapreplace(folds, (n_rows + int(sizes[group]), fold))
+    return fold_of_group[groups]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
-from math import gcd
+from fractions import Fraction
+from math import gcd, lcm
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from skgnn_mtl.featurizers._cif_reader import (
 from skgnn_mtl.featurizers._strings import as_strings
 from skgnn_mtl.graphs import GraphArray
 
-from ._base import KFoldSplitter
-from ._scaffold_splits import _dealt_out
+from ._base import KFoldSplitter, check_option, fold_of_row, group_numbers
 
-UNREADABLE = -1
 _KINDS = ("formula", "chemical_system", "space_group")
+# A share of 0.333 is a third, whatever the cell: occupancies have three digits or so.
+_MOST_PARTS = 200
 
 
 def composition_groups(
@@ -39,8 +39,9 @@ def composition_groups(
     X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
         What :class:`~skgnn_mtl.CifToGraph` reads, or graphs that it made.
     by : {"formula", "chemical_system", "space_group"}, default="formula"
-        The reduced formula (Fe4O6 and Fe2O3 are one), the set of elements (all iron
-        oxides are one), or the space group that the atoms have, whatever the file says.
+        The reduced formula (Fe4O6 and Fe2O3 are one; partial occupancies count as the
+        simple fractions that they stand for), the set of elements (all iron oxides are
+        one), or the space group that the atoms have, whatever the file says.
     symprec : float, default=0.01
         How far atoms may lie from the positions of a space group, in Å.
     on_error : {"raise", "nan"}, default="raise"
@@ -75,8 +76,8 @@ def composition_groups(
     >>> composition_groups(elasticity.data[[0, 3, 0]], by="space_group")
     array([0, 1, 0])
     """
-    _check_option("by", by, _KINDS)
-    _check_option("on_error", on_error, ("raise", "nan"))
+    check_option("by", by, _KINDS)
+    check_option("on_error", on_error, ("raise", "nan"))
     keys = (
         _keys_of_graphs(X, by)
         if isinstance(X, GraphArray)
@@ -87,14 +88,7 @@ def composition_groups(
             f"X[{keys.index(None)}] is missing or invalid. Drop such rows or use "
             'on_error="nan".'
         )
-    number: dict[Any, int] = {}
-    return np.array(
-        [
-            UNREADABLE if key is None else number.setdefault(key, len(number))
-            for key in keys
-        ],
-        dtype=np.intp,
-    )
+    return group_numbers(keys)
 
 
 class CompositionKFold(KFoldSplitter):
@@ -154,22 +148,7 @@ class CompositionKFold(KFoldSplitter):
         codes = composition_groups(
             X, by=self.by, symprec=self.symprec, on_error=self.on_error
         )
-        unreadable = codes == UNREADABLE
-        codes[unreadable] = codes.max(initial=-1) + 1 + np.arange(unreadable.sum())
-        sizes = np.bincount(codes)
-        if len(sizes) < self.n_splits:
-            raise ValueError(
-                f"n_splits={self.n_splits} folds were asked for, but the {len(codes)} "
-                f"rows have only {len(sizes)} different group(s) by {self.by!r}."
-            )
-        order = ordered(len(sizes))
-        order = order[np.argsort(-sizes[order], kind="stable")]
-        return _dealt_out(sizes, order, self.n_splits)[codes]
-
-
-def _check_option(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {allowed}, but is {value!r}.")
+        return fold_of_row(codes, self.n_splits, ordered, f"group(s) by {self.by!r}")
 
 
 def _keys_of_rows(rows: list, by: str, symprec: float, on_error: str) -> list:
@@ -207,10 +186,23 @@ def _amounts(crystal: Crystal) -> dict[int, float]:
 def _key(amounts: dict[int, float], by: str) -> tuple:
     if by == "chemical_system":
         return tuple(sorted(amounts))
-    # Occupancies have three digits or so.
-    thousandths = {z: round(1000 * part) for z, part in amounts.items()}
-    divisor = reduce(gcd, thousandths.values()) or 1
-    return tuple(sorted((z, part // divisor) for z, part in thousandths.items()))
+    parts = _whole(amounts)
+    divisor = gcd(*parts.values()) or 1
+    return tuple(sorted((z, part // divisor) for z, part in parts.items()))
+
+
+def _whole(amounts: dict[int, float]) -> dict[int, int]:
+    """Amounts in whole numbers; in the same ratios, if some are fractions."""
+    rounded = {z: round(part) for z, part in amounts.items()}
+    if all(abs(part - rounded[z]) < 1e-6 for z, part in amounts.items()):
+        return rounded
+    total = sum(amounts.values())
+    shares = {
+        z: Fraction(part / total).limit_denominator(_MOST_PARTS)
+        for z, part in amounts.items()
+    }
+    unit = lcm(*(share.denominator for share in shares.values()))
+    return {z: int(share * unit) for z, share in shares.items()}
 
 
 def _keys_of_graphs(X: GraphArray, by: str) -> list:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skgnn_mtl.metrics._tables import column_names
+
 from ._base import KFoldSplitter
 
 
@@ -102,13 +104,16 @@ def _presence(y: Any) -> np.ndarray:
 
 
 def _warn_of_scarce_tasks(counts: list[int], y: Any, n_splits: int) -> None:
-    names = getattr(y, "columns", [f"task_{k}" for k in range(len(counts))])
-    labels = {str(name): count for name, count in zip(names, counts, strict=True)}
-    scarce = {name: count for name, count in labels.items() if count < n_splits}
+    names = column_names(y) or [f"task_{k}" for k in range(len(counts))]
+    scarce = [
+        f"{name!r}: {count}"
+        for name, count in zip(names, counts, strict=True)
+        if count < n_splits
+    ]
     if scarce:
         warnings.warn(
             f"{len(scarce)} of {len(counts)} tasks have fewer labels than the "
-            f"{n_splits} folds, so that some folds have none: {scarce}.",
+            f"{n_splits} folds, so that some folds have none: {', '.join(scarce)}.",
             UserWarning,
             stacklevel=5,
         )

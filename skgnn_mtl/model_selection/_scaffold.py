@@ -11,7 +11,8 @@ from skgnn_mtl.featurizers._molecules import map_molecules
 from skgnn_mtl.featurizers._strings import as_strings
 from skgnn_mtl.graphs import GraphArray
 
-UNREADABLE = -1
+from ._base import check_option, group_numbers
+
 N_NAMED = 10
 
 
@@ -39,7 +40,8 @@ def scaffold_groups(
         chains between rings. Benzene, cyclohexane, pyridine and piperidone are then one
         group.
     chirality : bool, default=False
-        Tell stereoisomers of a scaffold apart.
+        Tell stereoisomers of a scaffold apart and, as the published splits do, isotopes
+        of its atoms.
     acyclic : {"own", "one"}, default="own"
         Molecules without ring have no scaffold. Either each distinct one (by canonical
         SMILES) is a group of its own, or all of them are one group, as in the published
@@ -85,25 +87,13 @@ def scaffold_groups(
     >>> scaffold_groups(X, generic=True, acyclic="one")
     array([0, 0, 0, 1, 1, 1])
     """
-    _check_option("acyclic", acyclic, ("own", "one"))
-    _check_option("on_error", on_error, ("raise", "nan"))
+    check_option("acyclic", acyclic, ("own", "one"))
+    check_option("on_error", on_error, ("raise", "nan"))
     rows = _rows(X)
     keys = _keys(rows, generic, chirality, acyclic == "one")
     if on_error == "raise":
         _refuse_unreadable(rows, keys)
-    number: dict[str, int] = {}
-    return np.array(
-        [
-            UNREADABLE if key is None else number.setdefault(key, len(number))
-            for key in keys
-        ],
-        dtype=np.intp,
-    )
-
-
-def _check_option(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {allowed}, but is {value!r}.")
+    return group_numbers(keys)
 
 
 def _rows(X: Any) -> list:

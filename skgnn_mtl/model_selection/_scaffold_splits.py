@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heapify, heapreplace
 from itertools import chain
 from numbers import Integral
 from typing import Any
@@ -14,8 +13,15 @@ from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_consistent_length
 
-from ._base import KFoldSplitter, check_n_splits, warn_of_groups
-from ._scaffold import UNREADABLE, scaffold_groups
+from ._base import (
+    UNREADABLE,
+    KFoldSplitter,
+    check_n_splits,
+    check_option,
+    fold_of_row,
+    warn_of_groups,
+)
+from ._scaffold import scaffold_groups
 
 
 class ScaffoldKFold(KFoldSplitter):
@@ -73,16 +79,8 @@ class ScaffoldKFold(KFoldSplitter):
     def _fold_of_row(
         self, X: Any, y: Any, ordered: Callable[[int], np.ndarray]
     ) -> np.ndarray:
-        codes = _groups_of(self, X)
-        sizes = np.bincount(codes)
-        if len(sizes) < self.n_splits:
-            raise ValueError(
-                f"n_splits={self.n_splits} folds were asked for, but the {len(codes)} "
-                f"rows have only {len(sizes)} different scaffold(s)."
-            )
-        order = ordered(len(sizes))
-        order = order[np.argsort(-sizes[order], kind="stable")]
-        return _dealt_out(sizes, order, self.n_splits)[codes]
+        codes = _scaffold_codes(self, X)
+        return fold_of_row(codes, self.n_splits, ordered, "scaffold(s)")
 
 
 class ScaffoldSplit(BaseShuffleSplit):
@@ -196,14 +194,32 @@ class ScaffoldSplit(BaseShuffleSplit):
             else:
                 groups = [groups[i] for i in generator.permutation(len(groups))]
                 part_of_group = _fill_small_parts([len(g) for g in groups], fractions)
-            yield _joined(groups, part_of_group, len(fractions))
+            yield self._joined(groups, part_of_group, len(fractions))
+
+    def _joined(
+        self, groups: list[np.ndarray], part_of_group: list[int], n_parts: int
+    ) -> tuple[np.ndarray, ...]:
+        parts = []
+        for part in range(n_parts):
+            members = [
+                g for g, p in zip(groups, part_of_group, strict=True) if p == part
+            ]
+            if not members:
+                cures = ["other fractions"]
+                cures += ["acyclic='own'"] * (self.acyclic != "own")
+                cures += ["order='random'"] * (self.order != "random")
+                raise ValueError(
+                    f"Part {part} of {n_parts} is empty: {sum(map(len, groups))} rows "
+                    f"in {len(groups)} scaffold group(s), the largest of "
+                    f"{max(map(len, groups))}, cannot be split like that; choose "
+                    f"{' or '.join(cures)}."
+                )
+            parts.append(np.concatenate(members))
+        return tuple(parts)
 
     def _check_order(self) -> None:
         check_n_splits(self.n_splits, minimum=1)
-        if self.order not in ("size", "random"):
-            raise ValueError(
-                f"order must be 'size' or 'random', but is {self.order!r}."
-            )
+        check_option("order", self.order, ("size", "random"))
         if self.order == "size" and (
             self.n_splits > 1 or self.random_state is not None
         ):
@@ -293,26 +309,6 @@ def _scaffold_codes(splitter: Any, X: Any) -> np.ndarray:
     )
 
 
-def _groups_of(splitter: Any, X: Any) -> np.ndarray:
-    """Scaffold numbers from 0; each unreadable row a group of its own."""
-    codes = _scaffold_codes(splitter, X)
-    unreadable = codes == UNREADABLE
-    codes[unreadable] = codes.max(initial=-1) + 1 + np.arange(unreadable.sum())
-    return codes
-
-
-def _dealt_out(sizes: np.ndarray, order: np.ndarray, n_splits: int) -> np.ndarray:
-    """Give each group, in order, to the fold that is the smallest so far."""
-    fold_of_group = np.empty(len(sizes), dtype=np.intp)
-    folds = [(0, fold) for fold in range(n_splits)]
-    heapify(folds)
-    for group in order:
-        n_rows, fold = folds[0]
-        fold_of_group[group] = fold
-        heapreplace(folds, (n_rows + int(sizes[group]), fold))
-    return fold_of_group
-
-
 def _members(codes: np.ndarray) -> list[np.ndarray]:
     """Ascending rows of each group, by number; unreadable rows are left out."""
     rows = np.argsort(codes, kind="stable")[np.sum(codes == UNREADABLE) :]
@@ -348,23 +344,6 @@ def _limits(shares: np.ndarray, n: int) -> np.ndarray:
     """Whole rows within each share of n."""
     # 0.7 + 0.2 is a little less than 0.9.
     return np.floor(shares * n + 1e-6).astype(int)
-
-
-def _joined(
-    groups: list[np.ndarray], part_of_group: list[int], n_parts: int
-) -> tuple[np.ndarray, ...]:
-    parts = []
-    for part in range(n_parts):
-        members = [g for g, p in zip(groups, part_of_group, strict=True) if p == part]
-        if not members:
-            raise ValueError(
-                f"Part {part} of {n_parts} is empty: {sum(map(len, groups))} rows in "
-                f"{len(groups)} scaffold group(s), the largest of "
-                f"{max(map(len, groups))}, cannot be split like that; choose other "
-                "fractions, acyclic='own' or order='random'."
-            )
-        parts.append(np.concatenate(members))
-    return tuple(parts)
 
 
 def _check_fractions(fractions: Any) -> np.ndarray:

@@ -234,6 +234,62 @@ def test_a_space_group_number_is_enough_and_an_unknown_group_is_not():
         assert graph(cif(sites, cell, extra=absent)).n_nodes[0] == 2
 
 
+SILICON = (["Si1 Si 0 0 0 1"], (5.43,) * 3 + (90,) * 3)
+BISMUTH = (["Bi1 Bi 0.2339 0.2339 0.2339 1"], (4.746,) * 3 + (57.24,) * 3)
+NAME, NUMBER = "_symmetry_space_group_name_H-M", "_space_group_IT_number"
+
+
+@pytest.mark.parametrize("symmetry", [f"{NAME} 'F d -3 m'", f"{NUMBER} 227"])
+def test_a_bare_name_and_a_number_mean_the_first_origin_as_in_pymatgen(symmetry):
+    text = cif(*SILICON, extra=symmetry + "\n")
+    X = graph(text)
+    assert X.n_nodes[0] == 8
+    assert neighborhoods(X, 4) == neighborhoods(graph(structure_of(text)), 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_sites"),
+    [
+        ("F d -3 m :1", 8),
+        ("F d -3 m S", 8),
+        ("F d -3 m :2", 16),
+        ("F d -3 m Z", 16),
+    ],
+)
+def test_an_origin_that_is_named_is_taken(name, n_sites):
+    assert graph(cif(*SILICON, extra=f"{NAME} '{name}'\n")).n_nodes[0] == n_sites
+
+
+def test_a_hall_symbol_outranks_the_name():
+    hall = f"{NAME} 'F d -3 m'\n_symmetry_space_group_name_Hall '-F 4vw 2vw 3'\n"
+    assert graph(cif(*SILICON, extra=hall)).n_nodes[0] == 16
+
+
+@pytest.mark.parametrize("symmetry", [f"{NAME} 'R -3 m'", f"{NUMBER} 166"])
+def test_rhombohedral_groups_have_the_axes_of_the_cell(symmetry):
+    rhombohedral = graph(cif(*BISMUTH, extra=symmetry + "\n"))
+    a, z = 2 * 4.746 * np.sin(np.deg2rad(57.24 / 2)), 0.2339
+    c = 4.746 * np.sqrt(3 * (1 + 2 * np.cos(np.deg2rad(57.24))))
+    hexagonal = (a, a, c, 90, 90, 120)
+    sites = [f"Bi1 Bi 0 0 {z} 1"]
+    expected = graph(cif(sites, hexagonal, extra=symmetry + "\n"))
+    assert (rhombohedral.n_nodes[0], expected.n_nodes[0]) == (2, 6)
+    assert set(neighborhoods(rhombohedral, 3)) == set(neighborhoods(expected, 3))
+
+
+@pytest.mark.parametrize(
+    ("crystal", "name"), [(SILICON, "F d -3 m"), (BISMUTH, "R -3 m")]
+)
+def test_disorder_does_not_change_the_symmetry(crystal, name):
+    sites, cell = crystal
+    extra = f"{NAME} '{name}'\n"
+    full = graph(cif(sites, cell, extra=extra))
+    partial = cif([sites[0][:-1] + "0.9"], cell, extra=extra)
+    assert neighborhoods(graph(partial, disorder="majority"), 3) == (
+        neighborhoods(full, 3)
+    )
+
+
 def test_an_atom_on_a_rounded_special_position_is_one_atom():
     sites = ["Mg1 Mg 0.3333 0.6667 0.25 1"]
     extra = "_symmetry_space_group_name_H-M 'P 63/m m c'\n"
@@ -286,6 +342,24 @@ def test_missing_coordinates_cells_and_sites_are_unreadable(coordinate):
         "\n".join(line for line in COPPER.splitlines() if "cell_length_a" not in line)
     )
     assert "no data block has sites" in reason("data_empty\n_cell_length_a 3\n")
+
+
+@pytest.mark.parametrize("axis", ["y", "z"])
+@pytest.mark.parametrize("other", ["", "_atom_site_fract_w\n"])
+def test_a_coordinate_without_a_column_is_unreadable_and_not_zero(axis, other):
+    tag = f"_atom_site_fract_{axis}"
+    text = COPPER.replace(f"{tag}\n", other)
+    if not other:
+        text = text.replace("0 0 0 1", "0 0 1")
+    assert f"the sites have no {tag}" in reason(text)
+
+
+def test_an_impossible_cell_is_unreadable():
+    flat = COPPER.replace("_cell_angle_alpha 60", "_cell_angle_alpha 0")
+    assert "Impossible angle" in reason(flat)
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        X = CifToGraph(on_error="nan").transform([COPPER, flat])
+    assert X.valid.tolist() == [True, False]
 
 
 def test_texts_that_are_no_cif_give_the_reason_of_both_readers():
@@ -354,6 +428,21 @@ def test_mix_averages_the_rows_of_the_table():
     expected = [mixed, table[8], 0.4 * table[11], table[17]]
     np.testing.assert_allclose(X.node_features[:4], expected, rtol=1e-6)
     np.testing.assert_allclose(X.node_features[4], table[11], rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [["label"], ["label", "type_symbol"]])
+def test_isotopes_on_one_site_are_one_element(columns):
+    def deuterated(first, second):
+        kinds = {"Cs": "0 0 0 1", first: "0.5 0.5 0.5 0.6", second: "0.5 0.5 0.5 0.4"}
+        sites = [f"{' '.join([k] * len(columns))} {site}" for k, site in kinds.items()]
+        tags = " ".join(columns) + " fract_x fract_y fract_z occupancy"
+        return cif(sites, columns=tags)
+
+    X = graph(deuterated("D", "H"), disorder="majority")
+    assert sorted(X.node_codes[:, 0].tolist()) == [1, 55]
+    mixed = graph(deuterated("D1-", "F"), disorder="mix")
+    expected = graph(deuterated("H", "F"), disorder="mix")
+    np.testing.assert_array_equal(mixed.node_features, expected.node_features)
 
 
 def test_rows_of_two_tables_of_one_width_are_told_apart(tmp_path):

@@ -146,11 +146,40 @@ def test_a_sliver_is_searched_in_a_shorter_cell_of_the_same_lattice():
     np.testing.assert_allclose(near.distance, expected.distance, atol=1e-6)
 
 
-def test_a_cell_that_no_reduction_saves_is_refused_fast():
+@pytest.mark.parametrize("k", [12, None])
+def test_a_cell_that_no_reduction_saves_is_refused_fast(k):
     start = time.process_time()
-    with pytest.raises(ValueError, match="so thin or so dense"):
-        neighbors(np.diag([1e-3, 4, 1e-3]), [[0, 0, 0]])
+    with pytest.raises(ValueError, match="so thin, dense or wide"):
+        neighbors(np.diag([1e-3, 4, 1e-3]), [[0, 0, 0]], max_neighbors=k)
     assert time.process_time() - start < 1
+
+
+def grid(n):
+    """Fractions of n^3 atoms on a cubic lattice."""
+    return np.array(list(itertools.product(np.arange(n) / n, repeat=3)))
+
+
+@pytest.mark.parametrize(
+    ("lattice", "fractions", "options"),
+    [
+        (24 * np.eye(3), grid(10), {"max_neighbors": None, "cutoff": 44.0}),
+        (1e4 * np.eye(3), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), {}),
+        (np.diag([30, 30, 1e-6]), grid(1), {"periodic": (False, False, True)}),
+    ],
+    ids=["pairs", "boxes", "images"],
+)
+def test_a_search_beyond_the_budget_is_refused_before_it_begins(
+    monkeypatch, lattice, fractions, options
+):
+    monkeypatch.delattr("skgnn_mtl.featurizers._neighbors._search")
+    with pytest.raises(ValueError, match="would list more than 1e.07 pairs or boxes"):
+        neighbors(lattice, fractions, **options)
+
+
+def test_the_budget_is_that_of_the_search_and_not_of_the_cutoff():
+    """Six neighbours are near, however wide the cutoff is."""
+    near = neighbors(20 * np.eye(3), grid(8), max_neighbors=6, cutoff=50.0)
+    assert len(near.source) == 6 * 512
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -346,7 +346,7 @@ OWN = (
 
 def test_own_columns():
     X = transform(["[13CH3]C(=O)N"], features=OWN)
-    assert X.schema.name == "custom"
+    assert X.schema.name.startswith("custom ")
     assert X.schema.node_columns == (("isotope", 4), ("element", 3), ("symbol", 3))
     assert X.schema.edge_columns == (("has_oxygen", 2),)
     assert X.schema.node_features == ("valence",)
@@ -357,10 +357,56 @@ def test_own_columns():
     assert X.edge_features.ravel().tolist() == [1, 1, 2, 2, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        AtomColumn("element", "GetSymbol", ("O", "N", "C")),
+        AtomColumn("element", "GetSymbol", ("C", "N", "O"), outside=0, n_codes=4),
+        AtomColumn("element", "GetHybridization", ("C", "N", "O")),
+    ],
+    ids=str,
+)
+def test_schemas_tell_own_columns_of_other_meaning_apart(other):
+    features = ((AtomColumn("element", "GetSymbol", ("C", "N", "O")),), ())
+    ethanol = transform(["CCO"], features=features)
+    again = ((AtomColumn("element", "GetSymbol", iter("CNO")),), [])
+    assert transform(["CCO"], features=again) == ethanol
+    assert transform(["CCO"], features=((other,), ())).schema != ethanol.schema
+
+
+def test_a_scale_is_part_of_the_schema_and_a_function_is_not():
+    def schema(getter, scale):
+        columns = ((AtomColumn("mass", getter, scale=scale),), ())
+        return transform(["C"], features=columns).schema
+
+    assert schema("GetMass", 0.01) != schema("GetMass", 1.0)
+    assert schema(lambda atom: 1.0, 1.0) == schema(lambda atom: 2.0, 1.0)
+
+
+def test_the_name_of_own_columns_lasts():
+    """Saved graphs and fitted models are compared with it."""
+    features = ((AtomColumn("element", "GetSymbol", ("C", "N", "O")),), ())
+    name = transform(["C"], features=features).schema.name
+    assert name == "custom 8bf1bfae"
+    codes = tuple(np.array([6, 7]))
+    schemas = [
+        transform(["C"], features=((AtomColumn("z", "GetAtomicNum", v),), ())).schema
+        for v in (codes, (6, 7))
+    ]
+    assert schemas[0] == schemas[1]
+
+
 def test_own_columns_on_all_ways_to_read(varied, monkeypatch):
     expected = transform(varied, features=OWN)
     monkeypatch.setattr(_molecules, "_binary_form_is_known", lambda: False)
     assert transform(varied, features=OWN) == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_refused_with_its_column(value):
+    features = ((AtomColumn("charge", lambda atom: value),), ())
+    with pytest.raises(ValueError, match=f"Column 'charge' .* but holds {value}"):
+        transform(["C"], features=features)
 
 
 def test_graphs_without_any_feature():

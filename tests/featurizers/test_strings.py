@@ -1,5 +1,6 @@
 """Every container of strings gives the same list of rows."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import polars as pl
 import pytest
 from rdkit import Chem
 from scipy import sparse
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
 
 from skgnn_mtl.featurizers import SmilesToGraph
 from skgnn_mtl.featurizers._strings import as_strings
@@ -119,6 +122,17 @@ def test_wrong_types_are_named(X, sentence):
 def test_several_columns_point_to_column_transformer(X, n_columns):
     with pytest.raises(ValueError, match=f"X has {n_columns} columns.*ColumnTransf"):
         as_strings(X)
+
+
+def test_the_advice_for_several_columns_works():
+    X = pd.DataFrame({"smiles": ROWS, "price": [1.0, 2.0, 3.0]})
+    with pytest.raises(ValueError, match="put ColumnTransf") as error:
+        SmilesToGraph().fit(X)
+    advice = re.search(r"put (.*) in front", str(error.value))[1]
+    chooser = eval(advice, {"ColumnTransformer": ColumnTransformer})
+    expected = SmilesToGraph().transform(ROWS)
+    assert make_pipeline(chooser, SmilesToGraph()).fit_transform(X) == expected
+    assert SmilesToGraph().fit_transform(X[["smiles"]]) == expected
 
 
 def test_tables_without_a_column_are_refused():

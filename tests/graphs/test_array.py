@@ -57,6 +57,22 @@ def test_a_row_that_is_not_there_raises(key):
         random_graphs()[key]
 
 
+@pytest.mark.parametrize("key", ["list", "negative rows", "mask", "no row"])
+def test_a_batch_takes_the_rows_that_indexing_takes(key):
+    X = random_graphs()
+    chosen, batch = X[KEYS[key]], X.batch(KEYS[key])
+    expected = chosen.batch(np.arange(len(chosen)))
+    assert batch.n_graphs == expected.n_graphs
+    for name in ("node_features", "edge_index", "graph_of_node", "graph_features"):
+        assert getattr(batch, name).equal(getattr(expected, name)), name
+
+
+@pytest.mark.parametrize("rows", [[1.7], [30], [-31], [True, False], [[0, 1]]], ids=str)
+def test_rows_of_a_batch_that_are_no_rows_raise(rows):
+    with pytest.raises(IndexError):
+        random_graphs().batch(rows)
+
+
 def test_two_dimensional_indices_raise():
     with pytest.raises(IndexError, match="one dimension, but 2 indices"):
         random_graphs()[0, 1]
@@ -94,15 +110,31 @@ def test_columns_are_read_only_also_behind_views_and_pickle():
             array.node_codes[...] = 0
 
 
-def test_the_arrays_that_were_passed_stay_writeable():
-    codes = np.zeros((1, 2), dtype=np.uint8)
-    GraphArray(
-        GraphSchema("two", node_columns=(("a", 2), ("b", 2))),
-        n_nodes=[1],
-        n_edges=[0],
-        node_codes=codes,
+def columns_of(X):
+    names = ("node_codes", "edge_codes", "edge_index", "valid")
+    names += ("node_features", "edge_features", "graph_features")
+    return {name: getattr(X, name).copy() for name in names}
+
+
+def test_the_arrays_that_were_passed_stay_writeable_and_are_not_shared():
+    X = random_graphs()
+    columns = columns_of(X)
+    again = GraphArray(
+        SCHEMA, n_nodes=X.n_nodes, n_edges=X.n_edges, ids=X.ids.tolist(), **columns
     )
-    codes[...] = 1
+    for column in columns.values():
+        column[...] = 0
+    assert again == X
+
+
+def test_read_only_arrays_are_not_copied():
+    X = random_graphs()
+    columns = columns_of(X)
+    for column in columns.values():
+        column.flags.writeable = False
+    again = GraphArray(SCHEMA, n_nodes=X.n_nodes, n_edges=X.n_edges, **columns)
+    for name, column in columns.items():
+        assert np.shares_memory(getattr(again, name), column), name
 
 
 def test_shape_repr_and_bytes():
@@ -172,6 +204,27 @@ def test_load_refuses_other_folders_pickles_and_modes(tmp_path):
         GraphArray.load(tmp_path / "graphs", mmap_mode="w+")
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["{", "[]", "{}", '{"format": "other"}', '{"format": "skgnn_mtl.GraphArray"}'],
+)
+def test_load_refuses_broken_headers(tmp_path, header):
+    random_graphs().save(tmp_path / "graphs")
+    (tmp_path / "graphs" / "header.json").write_text(header)
+    with pytest.raises(ValueError, match="graphs holds no whole GraphArray"):
+        GraphArray.load(tmp_path / "graphs")
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_load_refuses_folders_without_a_column_or_with_half_of_it(tmp_path, mmap_mode):
+    random_graphs().save(tmp_path / "graphs")
+    column = tmp_path / "graphs" / "column_node_codes.npy"
+    for content in (column.read_bytes()[:-1], b"", None):
+        column.unlink() if content is None else column.write_bytes(content)
+        with pytest.raises(ValueError, match="graphs holds no whole GraphArray"):
+            GraphArray.load(tmp_path / "graphs", mmap_mode=mmap_mode)
+
+
 def test_joblib_maps_the_columns_into_its_files(tmp_path):
     X = random_graphs()
     joblib.dump(X, tmp_path / "graphs.joblib")
@@ -217,11 +270,26 @@ BAD = {
         {"n_edges": [1], "edge_index": [[0], [1]], "edge_codes": [[0]]},
         "names a node that its graph does not have",
     ),
+    "an edge number that wraps to another": (
+        {"n_edges": [1], "edge_index": [[2**32], [0]], "edge_codes": [[0]]},
+        "names a node that its graph does not have",
+    ),
+    "edges that are no integers": (
+        {"n_edges": [1], "edge_index": [[0.9], [0.2]], "edge_codes": [[0]]},
+        "edge_index must be integers, got float64",
+    ),
     "an odd edge index": ({"edge_index": [[0]]}, r"must have shape \(2, 0\)"),
     "two lengths": ({"n_edges": [0, 0]}, "same length"),
     "too many ids": ({"ids": ["a", "b"]}, "1 graphs, but 2 ids"),
     "a bad mask": ({"valid": [True, True]}, r"valid must have shape \(1,\)"),
+    "an invalid graph with a node": ({"valid": [False]}, "must have no node"),
     "negative counts": ({"n_nodes": [-1]}, ">= 0"),
+    "counts that are no integers": ({"n_nodes": [1.9]}, "n_nodes must be integers"),
+    "missing values": (
+        {"node_features": [[np.nan]]},
+        "Column 'mass' of node_features must be finite, but holds nan",
+    ),
+    "infinite values": ({"node_features": [[np.inf]]}, "must be finite, but holds inf"),
     "missing features": ({"node_features": [[1.0, 2.0]]}, r"node_features must have"),
 }
 
@@ -249,6 +317,12 @@ def test_a_table_becomes_graphs_of_one_node_in_double_precision():
     assert X.n_edges.tolist() == [0] * 4
     assert X.node_features.dtype == np.float64
     assert np.array_equal(X.node_features, table)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [[[1.0]]], [[np.nan]]])
+def test_other_tables_are_no_graphs(values):
+    with pytest.raises(ValueError, match="must have shape|must be finite"):
+        GraphArray.from_features(values)
 
 
 def test_wide_vocabularies_get_wider_codes():

@@ -76,6 +76,25 @@ def test_partial_occupancies_count_in_the_formula():
         composition_groups([full, half], by="space_group")
 
 
+@pytest.mark.parametrize("occupancy", [1 / 2, 1 / 3, 1 / 6, 1 / 7, 0.333, 0.167, 0.09])
+def test_a_supercell_of_a_disordered_crystal_has_the_formula_of_the_cell(occupancy):
+    from pymatgen.core import Lattice, Structure
+
+    sites = [{"Na": occupancy, "K": 1 - occupancy}, "Cl"]
+    cell = Structure(Lattice.cubic(4), sites, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    other = cell.copy().replace_species({"Cl": "Br"})
+    rows = [cell, *(cell * (k, 1, 1) for k in (2, 3, 4, 6, 7)), other]
+    assert composition_groups(rows).tolist() == [0] * 6 + [1]
+
+
+def test_occupancies_of_two_and_of_four_digits_are_one_formula():
+    def text(part):
+        return cif([f"Na1 Na 0 0 0 {part}", "Cl1 Cl 0.5 0.5 0.5 1"])
+
+    groups = composition_groups([text(part) for part in (0.333, 0.3333, 0.34, 0.35)])
+    assert groups.tolist() == [0, 0, 1, 2]
+
+
 def test_unreadable_rows():
     rows = [COPPER, "no\ncif", None]
     with pytest.raises(ValueError, match=r"Could not read X\[1\] as crystal"):

@@ -133,6 +133,17 @@ def test_scarce_tasks_are_named():
         list(LabelPresenceKFold(5).split(y, y))
 
 
+def test_a_series_and_columns_of_one_name_are_named():
+    series = pd.Series([1.0, np.nan, np.nan, 1.0], name="gap")
+    with pytest.warns(UserWarning, match="1 of 1 tasks .* none: 'gap': 2"):
+        list(LabelPresenceKFold(3).split(series, series))
+    twice = pd.DataFrame({"gap": series, "other": 1.0 * series.index})
+    twice.iloc[1:, 1] = np.nan
+    twice.columns = ["gap", "gap"]
+    with pytest.warns(UserWarning, match="2 of 2 tasks .* 'gap': 2, 'gap': 1"):
+        list(LabelPresenceKFold(3).split(twice, twice))
+
+
 def test_rows_without_label_are_spread_too():
     y = np.full((50, 2), np.nan)
     y[:20] = 1.0

@@ -77,6 +77,7 @@ def test_one_group(same, options):
          {"chirality": True}),
         (["CCO", "CCN", "CC"], {}),
         (["C[C@H](N)O", "C[C@@H](N)O"], {"chirality": True}),
+        (["c1ccccc1", "[13cH]1ccccc1"], {"chirality": True}),
         (["CCO", "c1ccccc1"], {"acyclic": "one"}),
         (["CCO", "c1ccccc1"], {"generic": True}),
         # A lone benzene is a ring, not an acyclic molecule with the same SMILES.

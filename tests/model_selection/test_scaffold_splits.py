@@ -311,7 +311,7 @@ def test_unreadable_rows_are_in_no_part(smiles):
         ({"fractions": (1.0,)}, "two or more"),
         ({"fractions": (1.2, -0.2)}, "positive"),
         ({"fractions": (0.5, np.nan)}, "positive"),
-        ({"order": "shuffled"}, "'size' or 'random', but is 'shuffled'"),
+        ({"order": "shuffled"}, "order must be one of .* but is 'shuffled'"),
         ({"n_splits": 2}, "need order='random'"),
         ({"random_state": 0}, "need order='random'"),
         ({"n_splits": 0, "order": "random"}, "at least 1"),
@@ -329,6 +329,22 @@ def test_one_scaffold_cannot_be_split():
         ScaffoldSplit((0.5, 0.5)).parts(["c1ccccc1"] * 9)
     with pytest.raises(ValueError, match="No row can be read"):
         ScaffoldSplit(on_error="nan").parts([None, "C1CC"])
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, "other fractions or acyclic='own' or order='random'."),
+        ({"order": "random"}, "other fractions or acyclic='own'."),
+        ({"acyclic": "own"}, "other fractions or order='random'."),
+        ({"order": "random", "acyclic": "own"}, "choose other fractions."),
+    ],
+    ids=str,
+)
+def test_no_option_is_advised_that_is_set(options, advice):
+    with pytest.raises(ValueError, match="is empty") as error:
+        ScaffoldSplit((0.5, 0.5), **options).parts(["c1ccccc1"] * 9)
+    assert str(error.value).endswith(advice)
 
 
 # -- scaffold_train_test_split --------------------------------------------------------
