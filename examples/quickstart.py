@@ -9,7 +9,6 @@ to justify itself against: each task's mean, and RDKit's descriptors in a random
 which needs one forest for each task. It takes about a minute on two cores.
 """
 
-import re
 import time
 
 import matplotlib
@@ -26,10 +25,10 @@ from sklearn.pipeline import make_pipeline
 from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.datasets import load_physchem
 from skgnn_mtl.encoders import DMPNN
+from skgnn_mtl.inspection import ParityDisplay
 from skgnn_mtl.metrics import per_task_scorers
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 # %%
 # The network
@@ -158,32 +157,6 @@ def to_text(table):
     return text.to_string()
 
 
-def parity_plot(y, predictions, errors, path):
-    """Draw predictions against measurements, one panel a task."""
-    n_rows = -(-y.shape[1] // 4)
-    figure, axes = plt.subplots(
-        n_rows, 4, figsize=(13, 3.4 * n_rows), layout="constrained", squeeze=False
-    )
-    for ax, task in zip(axes.flat, y, strict=False):
-        name, unit = re.fullmatch(r"(.*?)(?: \((.*)\))?", task).groups()
-        measured, predicted = y[task], predictions[task].where(y[task].notna())
-        low = min(measured.min(), predicted.min())
-        high = max(measured.max(), predicted.max())
-        margin = 0.04 * (high - low)
-        limits = (low - margin, high + margin)
-        ax.plot(limits, limits, color="0.35", linewidth=1, zorder=1)
-        ax.scatter(measured, predicted, s=7, alpha=0.35, color="#0072B2", linewidths=0)
-        ax.set(xlim=limits, ylim=limits, aspect="equal")
-        ax.locator_params(nbins=5)
-        in_unit = f" {unit}" if unit else ""
-        ax.set_title(f"{name}: MAE {three_digits(errors[task])}{in_unit}", fontsize=11)
-        ax.set_xlabel(f"measured{f' ({unit})' if unit else ''}")
-        ax.set_ylabel("predicted")
-    for ax in axes.flat[y.shape[1] :]:
-        ax.remove()
-    figure.savefig(path, dpi=150)
-
-
 def main(n_molecules=None, max_epochs=40, n_trees=100, path="quickstart_parity.png"):
     """Run everything; return the table of errors."""
     smiles, y = load_physchem(return_X_y=True)
@@ -196,7 +169,7 @@ def main(n_molecules=None, max_epochs=40, n_trees=100, path="quickstart_parity.p
     table, predictions = compare(smiles, y, max_epochs, n_trees)
     print("\nMean absolute error, in the unit of each property (* = lowest):")
     print(to_text(table))
-    parity_plot(y, predictions, table["network"], path)
+    ParityDisplay.from_predictions(y, predictions).figure_.savefig(path, dpi=150)
     print(f"\nParity plot of the network: {path}")
     return table
 

@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.metrics._tables import column_names
 from skgnn_mtl.weighting import HeldOut
 
 
@@ -182,25 +183,6 @@ def task_names(y, n_tasks: int) -> list[str]:
     if len(set(names)) != n_tasks:
         raise ValueError(f"Task names must differ, but the columns of y are {names}.")
     return names
-
-
-def column_names(y) -> list[str]:
-    """Names that a table or a Series gives to its columns, as strings.
-
-    Parameters
-    ----------
-    y : array-like
-        Labels.
-
-    Returns
-    -------
-    names : list of str
-        Empty if it has none.
-    """
-    if hasattr(y, "columns"):
-        return [str(name) for name in y.columns]
-    name = getattr(y, "name", None)
-    return [str(name)] if isinstance(name, str) and name else []
 
 
 def in_task_order(y, names: Sequence[str]):

@@ -2,6 +2,7 @@
 
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
+from ._parity_display import ParityDisplay
 from ._spectrum_display import HessianSpectrumDisplay
 from ._task_history import TaskHistoryDisplay
 from ._transfer_display import TransferComparisonDisplay
@@ -9,6 +10,7 @@ from ._transfer_display import TransferComparisonDisplay
 __all__ = [
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
+    "ParityDisplay",
     "SingleTaskComparisonDisplay",
     "TaskHistoryDisplay",
     "TransferComparisonDisplay",

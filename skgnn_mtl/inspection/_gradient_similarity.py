@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skgnn_mtl.estimators._inputs import read_graphs
+from skgnn_mtl.curvature import label_overlap
+from skgnn_mtl.estimators._inputs import in_task_order, read_graphs
 from skgnn_mtl.graphs import GraphDataset
 from skgnn_mtl.training import MultiTaskModel, dataset_jacobian
 
@@ -24,7 +25,8 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
     X : GraphArray or array-like of shape (n_samples, n_features)
         Graphs with the columns of fit; invalid ones are left out.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels in the units of fit, NaN where missing.
+        Labels in the units of fit, NaN where missing; columns of a DataFrame may have
+        another order.
     random_state : int, RandomState or None, default=None
         Chooses the two halves of the rows.
 
@@ -81,6 +83,7 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
             f"{type(estimator).__name__} has not: use a MultiTaskGNNRegressor."
         )
     graphs = read_graphs(estimator, X, reset=False)
+    y = in_task_order(y, estimator.task_names_)
     values, _ = estimator._read_labels(graphs, y, None, True, None)
     table = values.reshape(len(values), -1)
     if table.shape[1] != estimator.n_tasks_:
@@ -108,7 +111,7 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
             cosines=np.clip(J @ J.T / np.outer(norms, norms), -1.0, 1.0),
             norms=norms,
             magnitudes=2.0 * np.outer(norms, norms) / squares,
-            overlap=_label_overlap(labelled),
+            overlap=label_overlap(labelled),
             reliability=np.clip((J_a * J_b).sum(axis=1) / lengths, -1.0, 1.0),
             task_names=list(estimator.task_names_),
         )
@@ -127,13 +130,6 @@ def _jacobians(estimator, parts: list[GraphDataset]) -> list:
         J, mass = dataset_jacobian(model, part, loss, device=device)
         results.append((J.numpy(), mass.numpy()))
     return results
-
-
-def _label_overlap(labelled: np.ndarray) -> np.ndarray:
-    """Share of rows with both labels among those with either, (n_tasks, n_tasks)."""
-    M = labelled.astype(float)
-    both, n = M.T @ M, M.sum(axis=0)
-    return both / (n[:, None] + n - both)
 
 
 class GradientSimilarityDisplay:

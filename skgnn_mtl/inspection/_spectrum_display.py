@@ -279,7 +279,7 @@ default="density"
             relative = s.cross_curvature / np.diag(s.cross_curvature)
         panels = [
             ("cosine of the gradients", s.gradient_cosine, "RdBu_r", (-1, 1)),
-            ("labels in common (share of the rarer)", s.label_overlap, "Blues", (0, 1)),
+            ("both labels among those with either", s.label_overlap, "Blues", (0, 1)),
             (
                 f"overlap of the top-{s.eigenvalues.shape[1]} eigenspaces",
                 s.subspace_overlap,

@@ -65,7 +65,10 @@ class TaskHistoryDisplay:
             If the estimator is not fitted.
         """
         check_is_fitted(estimator)
-        return cls(estimator.history_).plot(tasks=tasks, axes=axes)
+        display = cls(estimator.history_).plot(tasks=tasks, axes=axes)
+        if getattr(estimator, "normalize_targets", False):
+            display.axes_[0].set_ylabel("loss (standardised targets)")
+        return display
 
     def plot(self, *, tasks: Sequence[str] | None = None, axes=None):
         """Draw losses and weights.
@@ -85,7 +88,7 @@ class TaskHistoryDisplay:
         Raises
         ------
         ValueError
-            If there is no record, or a task is not in the history.
+            If there is no record, a task is not in the history, or `axes` are not two.
         """
         import matplotlib.pyplot as plt
 
@@ -98,14 +101,18 @@ class TaskHistoryDisplay:
             raise ValueError(f"The history knows the tasks {names}, not {unknown}.")
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-        axes = np.asarray(axes, dtype=object)
+        axes = np.ravel(np.asarray(axes, dtype=object))
+        if len(axes) != 2:
+            raise ValueError(
+                "axes must be two matplotlib Axes, of the losses and of the weights, "
+                f"got {len(axes)}."
+            )
         n_colours = 10 if len(chosen) <= 10 else 20
         colours = plt.get_cmap(f"tab{n_colours}")(np.arange(n_colours))
         for k, name in enumerate(chosen):
             self._draw(axes, name, colours[k % n_colours])
         losses, weights = axes
-        losses.set(title="Losses", yscale="log", xlabel="epoch")
-        losses.set_ylabel("loss (standardised targets)")
+        losses.set(title="Losses", yscale="log", xlabel="epoch", ylabel="loss")
         if any("valid_losses" in record for record in self.history):
             for label, style in (("training", "-"), ("validation", "--")):
                 losses.plot([], [], color="0.3", ls=style, label=label)

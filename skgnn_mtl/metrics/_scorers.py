@@ -42,20 +42,23 @@ class RocAucScorer(_BaseScorer):
     def _score(
         self, method_caller: Callable, estimator: Any, X: Any, y_true: Any, **kwargs
     ) -> float:
-        return self._score_func(y_true, second_class(estimator, X), **kwargs)
+        return self._score_func(y_true, second_class(estimator, X, y_true), **kwargs)
 
 
-def second_class(estimator: Any, X: Any) -> np.ndarray:
+def second_class(estimator: Any, X: Any, y_true: Any) -> np.ndarray:
     """Scores of the second class of each task, (n,) or (n, t)."""
     if hasattr(estimator, "decision_function"):
         return estimator.decision_function(X)
     found = estimator.predict_proba(X)
     if isinstance(found, list):
         return np.column_stack([task[:, -1] for task in found])
-    return found[:, -1]
+    # Of several tasks, a table has one column each, and of one task two classes.
+    return found if found.shape == np.shape(y_true) else found[:, -1]
 
 
-nan_roc_auc_scorer = RocAucScorer(nan_roc_auc_score, 1, {})
+nan_roc_auc_scorer = RocAucScorer(
+    nan_roc_auc_score, 1, {}, ("decision_function", "predict_proba")
+)
 
 
 def task_scorer(
@@ -173,7 +176,7 @@ class TaskScorer(_BaseScorer):
 
     Parameters
     ----------
-    metric : {"r2", "mae", "rmse"}
+    metric : {"r2", "mae", "rmse", "roc_auc"}
         The score.
     task : int or str
         Position or name.
@@ -198,7 +201,7 @@ class TaskScorer(_BaseScorer):
         self, method_caller: Callable, estimator: Any, X: Any, y_true: Any, **kwargs
     ) -> float:
         if self._metric == "roc_auc":
-            y_true, y_pred = _as_codes(y_true), second_class(estimator, X)
+            y_true, y_pred = _as_codes(y_true), second_class(estimator, X, y_true)
         else:
             y_pred = method_caller(estimator, "predict", X)
         scored = read_scored(y_true, y_pred, kwargs.get("sample_weight"))
@@ -237,7 +240,7 @@ class TaskScorer(_BaseScorer):
         return int(self._task)
 
     def _names(self, y_true: Any, estimator: Any) -> list[str] | None:
-        columns, fitted = column_names(y_true), _fitted_task_names(estimator)
+        columns, fitted = column_names(y_true), fitted_task_names(estimator)
         if columns and fitted and columns != fitted:
             raise ValueError(
                 f"The columns of y ({listed(columns)}) differ from the tasks that the "
@@ -246,7 +249,7 @@ class TaskScorer(_BaseScorer):
         return columns or fitted or self._task_names
 
 
-def _fitted_task_names(estimator: Any) -> list[str] | None:
+def fitted_task_names(estimator: Any) -> list[str]:
     """Find ``task_names_`` on an estimator, a pipeline's last step, a search's best."""
     while not hasattr(estimator, "task_names_"):
         if hasattr(estimator, "best_estimator_"):
@@ -254,5 +257,5 @@ def _fitted_task_names(estimator: Any) -> list[str] | None:
         elif hasattr(estimator, "steps"):
             estimator = estimator.steps[-1][1]
         else:
-            return None
+            return []
     return [str(name) for name in estimator.task_names_]

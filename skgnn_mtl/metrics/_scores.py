@@ -311,7 +311,7 @@ def _roc_auc(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def _as_codes(y_true: Any) -> Any:
-    """Replace strings by their positions among the sorted labels of a column."""
+    """Where labels are strings, replace all by their positions in a sorted column."""
     table = np.asarray(y_true)
     if table.dtype.kind not in "OUST" or table.ndim not in (1, 2):
         return y_true
@@ -321,7 +321,8 @@ def _as_codes(y_true: Any) -> Any:
     codes = np.full(table.shape, np.nan)
     for task in np.ndindex(table.shape[1:]):
         rows = ~missing[:, *task]
-        labels = table[:, *task][rows].astype(str)
+        # Strings in one column do not make strings of the numbers in another.
+        labels = np.array(table[:, *task][rows].tolist())
         codes[rows, *task] = np.unique(labels, return_inverse=True)[1]
     columns = getattr(y_true, "columns", None)
     return codes if columns is None else pd.DataFrame(codes, columns=columns)

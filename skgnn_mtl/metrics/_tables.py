@@ -70,12 +70,12 @@ def as_table(values: Any, name: str) -> np.ndarray:
     return table.reshape(len(table), -1)
 
 
-def column_names(values: Any) -> list[str] | None:
-    """Names of the tasks of a frame or a named Series; None for arrays and lists."""
+def column_names(values: Any) -> list[str]:
+    """Names of the tasks of a frame or a named Series; none of arrays and lists."""
     if hasattr(values, "columns"):
         return [str(name) for name in values.columns]
     name = getattr(values, "name", None)
-    return [name] if isinstance(name, str) and name else None
+    return [str(name)] if isinstance(name, str) and name else []
 
 
 def listed(items: Any) -> str:
@@ -86,7 +86,7 @@ def listed(items: Any) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _common_names(y_true: Any, y_pred: Any) -> list[str] | None:
+def _common_names(y_true: Any, y_pred: Any) -> list[str]:
     names, predicted = column_names(y_true), column_names(y_pred)
     if hasattr(y_true, "columns") and hasattr(y_pred, "columns") and names != predicted:
         raise ValueError(

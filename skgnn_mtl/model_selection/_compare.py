@@ -14,11 +14,9 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
-from skgnn_mtl.metrics import (
-    delta_m,
-    nan_mean_absolute_error,
-    nan_root_mean_squared_error,
-)
+from skgnn_mtl.estimators._inputs import read_targets
+from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.metrics import nan_mean_absolute_error, nan_root_mean_squared_error
 
 _METRICS = {
     "mae": nan_mean_absolute_error,
@@ -36,7 +34,8 @@ class SingleTaskComparison:
     errors : DataFrame
         Tidy: one row a task, fold, seed and model, with the columns ``task``, ``fold``,
         ``seed``, ``model`` ("multi-task" or "single-task"), ``error`` in the unit of
-        the task, ``n_train`` and ``n_test`` (labels), ``seconds`` of the fit.
+        the task, ``n_train`` and ``n_test`` (labels of valid graphs), ``seconds`` of
+        the fit.
     metric : {"mae", "rmse"}
         What ``error`` is.
 
@@ -112,9 +111,12 @@ class SingleTaskComparison:
 
     @property
     def delta_m(self) -> float:
-        """Mean relative change over tasks, percent; below 0 sharing gains."""
-        table = self.summary()
-        return float(delta_m(table[_MULTI].to_numpy(), table[_SINGLE].to_numpy()))
+        """Mean over tasks of their mean relative ``change``, percent.
+
+        Below 0 sharing gains. Where all pairs are there it is the mean of
+        :func:`~skgnn_mtl.metrics.delta_m` over folds and seeds.
+        """
+        return float(self.summary()["change"].mean())
 
 
 def compare_with_single_task(
@@ -141,9 +143,9 @@ def compare_with_single_task(
     estimator : estimator or Pipeline
         Multi-task; it is cloned.
     X : array-like of shape (n,)
-        What it is fitted on.
-    y : array-like of shape (n, t)
-        Labels, NaN where missing.
+        What it is fitted on. Invalid graphs are left out.
+    y : DataFrame or array-like of shape (n, t)
+        Labels, NaN where missing. Columns of an array are ``task_0``, ``task_1``, ...
     cv : int, splitter or iterable, default=None
         Folds; None stands for five.
     groups : array-like of shape (n,), optional
@@ -166,7 +168,8 @@ def compare_with_single_task(
     Raises
     ------
     ValueError
-        If y has a single task or the metric is unknown.
+        If y has a single task or two of one name, the metric is unknown, or a seed is
+        given twice.
 
     References
     ----------
@@ -189,7 +192,8 @@ def compare_with_single_task(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric must be one of {sorted(_METRICS)}, got {metric!r}.")
-    table = _as_frame(y)
+    _check_seeds(random_states)
+    table = _as_frame(X, y)
     folds = list(check_cv(cv).split(X, table, groups))
     jobs = [
         delayed(_errors)(estimator, X, table, tasks, fold, rows, seed, metric)
@@ -201,22 +205,26 @@ def compare_with_single_task(
     return SingleTaskComparison(pd.concat(parts, ignore_index=True), metric)
 
 
-def _as_frame(y) -> pd.DataFrame:
-    if isinstance(y, pd.DataFrame):
-        table = y.astype(np.float64)
-    else:
-        values = np.asarray(y, dtype=np.float64)
-        if values.ndim == 2:
-            names = [f"task_{t}" for t in range(values.shape[1])]
-            table = pd.DataFrame(values, columns=names)
-        else:
-            table = pd.DataFrame(values)
-    if table.shape[1] < 2:
+def _as_frame(X, y) -> pd.DataFrame:
+    """Read labels as a table with names, without those of invalid graphs."""
+    if np.prod(np.shape(y)[1:]) < 2:
         raise ValueError(
-            f"y has shape {table.shape}: with a single task there is nothing to "
+            f"y has shape {np.shape(y)}: with a single task there is nothing to "
             "compare."
         )
-    return table
+    values, names = read_targets(None, X, y)
+    if isinstance(X, GraphArray):  # nothing is learned from what could not be read
+        values = np.where(X.valid[:, None], values, np.nan)
+    index = y.index if isinstance(y, pd.DataFrame) else None
+    return pd.DataFrame(values, index, names)
+
+
+def _check_seeds(random_states) -> None:
+    if len(set(random_states)) < len(random_states):
+        raise ValueError(
+            f"random_states must differ, got {random_states!r}: equal ones would count "
+            "one result twice."
+        )
 
 
 def _errors(estimator, X, table, tasks, fold, rows, seed, metric) -> pd.DataFrame:
@@ -229,8 +237,11 @@ def _errors(estimator, X, table, tasks, fold, rows, seed, metric) -> pd.DataFram
     start = time.perf_counter()
     model.fit(_safe_indexing(X, train), y.iloc[train])
     seconds = time.perf_counter() - start
-    predictions = np.asarray(model.predict(_safe_indexing(X, test)))
-    predictions = predictions.reshape(len(test), len(tasks))
+    truth = y.to_numpy()[test]
+    predictions = np.asarray(model.predict(_safe_indexing(X, test)), dtype=np.float64)
+    predictions = predictions.reshape(truth.shape)
+    # A graph may turn out invalid inside a pipeline; its prediction is NaN.
+    scored = ~np.isnan(truth) & ~np.isnan(predictions)
     return pd.DataFrame(
         {
             "task": tasks,
@@ -238,23 +249,16 @@ def _errors(estimator, X, table, tasks, fold, rows, seed, metric) -> pd.DataFram
             "seed": seed,
             "model": _SINGLE if len(tasks) == 1 else _MULTI,
             "error": [
-                _error(y[task].to_numpy()[test], predictions[:, k], metric)
-                for k, task in enumerate(tasks)
+                # A fold without a label of a task has no error of it.
+                _METRICS[metric](true[rows], predicted[rows]) if rows.any() else np.nan
+                for true, predicted, rows in zip(
+                    truth.T, predictions.T, scored.T, strict=True
+                )
             ],
             "n_train": y.iloc[train].count().to_numpy(),
-            "n_test": y.iloc[test].count().to_numpy(),
+            "n_test": scored.sum(axis=0),
             "seconds": seconds,
         }
-    )
-
-
-def _error(truth: np.ndarray, prediction: np.ndarray, metric: str) -> float:
-    known = ~np.isnan(truth)
-    # A fold without a label of a task has no error of it.
-    return (
-        float(_METRICS[metric](truth[known], prediction[known]))
-        if any(known)
-        else np.nan
     )
 
 

@@ -14,11 +14,8 @@ from joblib import Parallel, delayed
 from scipy.stats import wilcoxon
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_consistent_length
 
-from skgnn_mtl.graphs import GraphArray
-
-from ._compare import _as_frame
+from ._compare import _as_frame, _check_seeds
 from ._label_presence import LabelPresenceKFold
 from ._transfer_methods import (
     METHODS,
@@ -277,19 +274,11 @@ def compare_transfer(
     >>> comparison.errors.shape  # 2 methods, 2 sizes, 4 folds
     (16, 14)
     """
-    table = _as_frame(y)
-    table.columns = table.columns.map(str)
-    check_consistent_length(X, table)
-    if isinstance(X, GraphArray):  # nothing is learned from what could not be read
-        table = table.where(np.broadcast_to(X.valid[:, None], table.shape))
+    table = _as_frame(X, y)
     sources, targets = _check_tasks(table, sources, targets)
     functions = _check_methods(methods)
     _check_sizes(sizes)
-    if len(set(random_states)) < len(random_states):
-        raise ValueError(
-            f"random_states must differ, got {random_states!r}: equal ones would count "
-            "one result twice."
-        )
+    _check_seeds(random_states)
     for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
         if not steps >= 1:
             raise ValueError(f"{name} must be at least 1, got {steps!r}.")

@@ -42,3 +42,19 @@ def test_one_row_a_task_and_a_direction_to_read(tmp_path):
     # A single fold has no error bar, and is drawn.
     SingleTaskComparisonDisplay.from_comparison(comparison(1))
     plt.close("all")
+
+
+def test_the_mean_of_the_title_is_that_of_the_marks():
+    import matplotlib.pyplot as plt
+
+    unlike = comparison(2)
+    multi = unlike.errors["model"] == "multi-task"
+    boiling = unlike.errors["task"] == "Tb (K)"
+    unlike.errors.loc[multi & boiling, "error"] = [1.0, 30.0]
+    unlike.errors.loc[~multi & boiling, "error"] = [2.0, 20.0]
+    display = SingleTaskComparisonDisplay.from_comparison(unlike)
+    (ax,) = display.axes_
+    marks = [bar.lines[0].get_xdata()[0] for bar in ax.containers]
+    assert marks[0] == 0.0
+    assert ax.get_title().endswith(f"mean change {np.mean(marks):+.1f} %")
+    plt.close("all")

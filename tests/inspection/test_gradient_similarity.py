@@ -99,6 +99,7 @@ def test_overlap_counts_rows_with_both_labels_among_those_with_either(fitted):
     assert result.overlap[0, 2] == 0.5
     assert result.overlap[1, 2] == 0.25
     assert result.overlap[0, 0] == 1.0
+    assert np.isnan(result.overlap[3]).all()
     assert np.isnan(result.cosines[3]).all()
     assert np.isnan(result.reliability[3])
     assert np.isfinite(result.cosines[:3, :3]).all()
@@ -137,6 +138,22 @@ def test_a_single_task_and_named_tasks_are_fine():
     frame = pd.DataFrame(Y[:, :2], columns=["a", "b"])
     named = regressor().fit(X, frame)
     assert gradient_similarity(named, X, frame).task_names == ["a", "b"]
+
+
+def test_labels_go_to_the_tasks_of_their_names(fitted):
+    frame = pd.DataFrame(Y[:, [0, 2, 3]], columns=["a", "b", "c"])
+    model = regressor().fit(X, frame)
+    result = gradient_similarity(model, X, frame, random_state=0)
+    swapped = gradient_similarity(model, X, frame[["c", "a", "b"]], random_state=0)
+    assert np.array_equal(swapped.norms, result.norms)
+    assert np.array_equal(swapped.cosines, result.cosines)
+    with pytest.raises(ValueError, match="use the same columns"):
+        gradient_similarity(model, X, frame.rename(columns={"a": "other"}))
+    # Tasks without names of their own take any, in order.
+    named = pd.DataFrame(Y, columns=[*"abcd"])
+    plain = gradient_similarity(fitted, X, Y, random_state=0)
+    again = gradient_similarity(fitted, X, named, random_state=0)
+    assert np.array_equal(again.norms, plain.norms)
 
 
 def test_wrong_input_is_named(fitted):
@@ -211,6 +228,25 @@ def test_the_history_shows_validation_and_chosen_tasks():
         TaskHistoryDisplay([]).plot()
     with pytest.raises(NotFittedError):
         TaskHistoryDisplay.from_estimator(regressor())
+
+
+def test_losses_are_called_standardised_where_they_are(fitted):
+    raw = regressor(normalize_targets=False).fit(X, Y)
+    classes = MultiTaskGNNClassifier(GIN(8, n_layers=1, norm=None), max_epochs=1)
+    for model, label in (
+        (fitted, "loss (standardised targets)"),
+        (raw, "loss"),
+        (classes.fit(X, Y[:, :3] > 0), "loss"),
+    ):
+        display = TaskHistoryDisplay.from_estimator(model)
+        assert display.axes_[0].get_ylabel() == label
+    display = TaskHistoryDisplay(fitted.history_).plot()
+    assert display.axes_[0].get_ylabel() == "loss"
+
+
+def test_a_history_wants_two_axes(fitted):
+    with pytest.raises(ValueError, match="must be two matplotlib Axes.*got 1"):
+        TaskHistoryDisplay.from_estimator(fitted, axes=plt.gca())
 
 
 def test_tasks_of_a_classifier_are_compared_too():

@@ -6,6 +6,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
+from sklearn.neural_network import MLPClassifier
 
 from skgnn_mtl.metrics import nan_roc_auc_score, nan_roc_auc_scorer, task_scorer
 
@@ -32,6 +33,15 @@ def test_it_is_the_score_of_each_task_on_its_labelled_rows():
     assert nan_roc_auc_score(2 * y - 1, score, sample_weight=weight) == found
 
 
+def test_numbers_beside_strings_are_sorted_as_numbers():
+    y = pd.DataFrame(
+        {"active": ["no", "yes", None, "yes"], "grade": [10, 2, 10, float("nan")]}
+    )
+    score = [[0.1, 0.9], [0.9, 0.2], [0.5, 0.8], [0.8, 0.5]]
+    values = nan_roc_auc_score(y, score, multioutput="raw_values")
+    np.testing.assert_array_equal(values, [1.0, 1.0])
+
+
 def test_tasks_of_one_class_are_left_out_and_third_classes_refused():
     y, score = [[0, 1], [1, 1]], [[0.1, 0.2], [0.2, 0.3]]
     with pytest.warns(UndefinedMetricWarning, match="task_1"):
@@ -52,3 +62,26 @@ def test_scorers_take_classifiers_of_scikit_learn():
     found = nan_roc_auc_scorer(forest, X[40:], y[40:])
     assert found == pytest.approx(np.mean(expected))
     assert task_scorer("roc_auc", 1)(forest, X[40:], y[40:]) == expected[1]
+
+
+def test_a_table_of_probabilities_has_a_column_a_task():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = (X[:, :3] + 0.5 * rng.normal(size=(60, 3)) > 0).astype(int)
+    network = MLPClassifier((), solver="lbfgs", max_iter=1000, random_state=0)
+    p = network.fit(X[:40], y[:40]).predict_proba(X[40:])
+    assert p.shape == (20, 3)
+    expected = [roc_auc_score(y[40:, t], p[:, t]) for t in range(3)]
+    found = nan_roc_auc_scorer(network, X[40:], y[40:])
+    assert found == pytest.approx(np.mean(expected))
+    assert task_scorer("roc_auc", 1)(network, X[40:], y[40:]) == expected[1]
+    # Of one task the columns are classes.
+    p = network.fit(X[:40], y[:40, 0]).predict_proba(X[40:])
+    expected = roc_auc_score(y[40:, 0], p[:, 1])
+    assert nan_roc_auc_scorer(network, X[40:], y[40:, 0]) == expected
+
+
+def test_the_scorer_tells_what_it_asks_for():
+    shown = repr(nan_roc_auc_scorer)
+    assert "nan_roc_auc_score" in shown
+    assert "response_method=('decision_function', 'predict_proba')" in shown

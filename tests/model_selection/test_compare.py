@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
+from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.metrics import delta_m
 from skgnn_mtl.model_selection import SingleTaskComparison, compare_with_single_task
@@ -80,9 +80,13 @@ def test_errors_and_their_summary(data):
     table = comparison.summary()
     assert list(table.index) == ["a", "b", "c"]
     assert (table["pairs"] == 4).all()
-    np.testing.assert_allclose(
-        comparison.delta_m, delta_m(table["multi-task"], table["single-task"])
-    )
+    pairs = comparison.paired()
+    folds = [
+        delta_m(pair["multi-task"].to_numpy(), pair["single-task"].to_numpy())
+        for _, pair in pairs.groupby("fold")
+    ]
+    np.testing.assert_allclose(comparison.delta_m, np.mean(folds))
+    np.testing.assert_allclose(comparison.delta_m, table["change"].mean())
     change = comparison.paired().query("task == 'a'")["change"]
     plain = change.std(ddof=1) / 2
     wide = change.std(ddof=1) * np.sqrt(1 / 4 + 15 / 45)
@@ -98,6 +102,51 @@ def test_a_fold_without_a_test_label_is_left_out(data):
     comparison = compare_with_single_task(Constant(), X, y, cv=KFold(3))
     assert comparison.summary().loc["c", "pairs"] == 2
     assert np.isfinite(comparison.delta_m)
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid graphs:UserWarning")
+@pytest.mark.parametrize("inside", [False, True], ids=["before", "in a pipeline"])
+@pytest.mark.parametrize("readable", [0, 1])
+def test_invalid_graphs_are_left_out(readable, inside):
+    smiles = ["CCO", "CCN", "CCC", "CC", "C", "CO", "CN", "OCC"] * 4
+    smiles[readable:8] = ["C1C"] * (8 - readable)
+    y = pd.DataFrame({"a": np.arange(32.0), "b": np.arange(32.0) ** 2})
+    featurizer = SmilesToGraph(on_error="nan")
+    model = MultiTaskGNNRegressor(GIN(width=8, n_layers=1), max_epochs=1)
+    if inside:
+        comparison = compare_with_single_task(
+            make_pipeline(featurizer, model), smiles, y, cv=4
+        )
+    else:
+        X = featurizer.transform(smiles)
+        comparison = compare_with_single_task(model, X, y, cv=4)
+        counts = comparison.errors.groupby("fold")["n_train"].unique()
+        assert [list(count) for count in counts] == [[24], *[[16 + readable]] * 3]
+    errors = comparison.errors
+    assert (errors.loc[errors["fold"] == 0, "n_test"] == readable).all()
+    assert (errors.loc[errors["fold"] > 0, "n_test"] == 8).all()
+    assert (errors["error"].notna() == (errors["n_test"] > 0)).all()
+    assert (comparison.summary()["pairs"] == 3 + readable).all()
+
+
+def test_labels_are_read_as_in_fit(data):
+    X, y = data
+    expected = compare_with_single_task(Constant(), X, y, cv=2).errors
+    polars = pytest.importorskip("polars")
+    for given in (
+        y.astype("Float64").astype(object),  # pandas.NA
+        y.astype(object).where(y.notna(), None),
+        polars.DataFrame({name: y[name].to_numpy() for name in y}),
+    ):
+        errors = compare_with_single_task(Constant(), X, given, cv=2).errors
+        pd.testing.assert_frame_equal(
+            errors.drop(columns="seconds"), expected.drop(columns="seconds")
+        )
+    # Rows are those of X, whatever an index says; it is kept for who looks at it.
+    Constant.fits.clear()
+    shifted = y.set_index(np.arange(100, 160))
+    compare_with_single_task(Constant(), X, shifted, cv=KFold(2))
+    assert Constant.fits[0][1].index[0] == 130
 
 
 def test_the_real_estimator_in_a_pipeline(data):
@@ -126,6 +175,12 @@ def test_bad_input_is_refused(data):
         compare_with_single_task(Constant(), X, y["a"])
     with pytest.raises(ValueError, match="metric must be"):
         compare_with_single_task(Constant(), X, y, metric="r2")
+    with pytest.raises(ValueError, match="would count one result twice"):
+        compare_with_single_task(Constant(), X, y, random_states=(0, 0))
+    with pytest.raises(ValueError, match="names must differ"):
+        compare_with_single_task(Constant(), X, y.set_axis(["a", "b", "a"], axis=1))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        compare_with_single_task(Constant(), X, y[:50])
 
 
 def test_a_classifier_is_compared_by_its_mistakes(data):
