@@ -13,8 +13,9 @@ extensions = [
 ]
 html_theme = "pydata_sphinx_theme"
 autosummary_generate = True
+templates_path = ["_templates"]
 numpydoc_show_class_members = False
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_templates"]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
