@@ -7,22 +7,6 @@ standardised targets.
 
 A weight of 1 for every task is the *sum* of the losses, so that adding a task does not
 dilute the others.
-
-``forward`` may name further keywords, and is handed what it names:
-
-* ``losses`` (t,), detached;
-* ``tasks`` (t,), the positions of the present tasks;
-* ``generator``, the source of randomness of the fit;
-* ``anchor`` (t,), the weights that pool the target tasks, as ``pool`` says;
-* ``lookback`` (t,), the inner products of the target's gradient with the gradients of
-  the last look, where there was one;
-* ``diagonals``, a function without arguments that draws an unbiased sample (t, p) of
-  the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
-  backward pass a task.
-
-Methods with a state keep it in buffers and parameters; two hooks are optional:
-``after_step(losses_before, losses_after, tasks)``, which costs one more forward pass,
-and ``end_epoch(mean_losses)``, where a task without a label has NaN.
 """
 
 from __future__ import annotations
@@ -71,6 +55,24 @@ class TaskWeighting(Component, ABC):
     compares_norms : bool
         Whether the method compares the lengths of auxiliary gradients with that of the
         target's, which depends on the units of an unscaled target.
+
+    Notes
+    -----
+    ``forward`` may name further keywords, and is handed what it names:
+
+    * ``losses`` (t,), detached;
+    * ``tasks`` (t,), the positions of the present tasks, None if all are present;
+    * ``generator``, the source of randomness of the fit;
+    * ``anchor`` (t,), the weights that pool the target tasks, as ``pool`` says;
+    * ``lookback`` (t,), the inner products of the target's gradient with the gradients
+      of the last look, where there was one;
+    * ``diagonals``, a function without arguments that draws an unbiased sample (t, p)
+      of the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
+      backward pass a task.
+
+    Methods with a state keep it in buffers and parameters; two hooks are optional:
+    ``after_step(losses_before, losses_after, tasks)``, which costs one more forward
+    pass, and ``end_epoch(mean_losses)``, where a task without a label has NaN.
     """
 
     rescale: str = "none"
