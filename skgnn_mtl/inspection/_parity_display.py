@@ -198,7 +198,7 @@ def _grid(n_tasks: int) -> list:
     _, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(3.2 * n_columns + 0.4, 3.4 * n_rows),
+        figsize=(3.2 * n_columns + 0.4, 3.6 * n_rows),
         layout="constrained",
         squeeze=False,
     )
@@ -217,7 +217,7 @@ def _draw(ax, labels: np.ndarray, predictions: np.ndarray) -> None:
         margin = 0.04 * (high - low) or abs(high) or 1.0
         ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
     ax.set(aspect="equal", xlabel="label", ylabel="prediction")
-    ax.locator_params(nbins=5)
+    ax.locator_params(nbins=4)  # long numbers need room
 
 
 def _summary(n_labels: int, r2: float, mae: float) -> str:
