@@ -86,9 +86,10 @@ class Contestant:
     def run(self, graphs, labels):
         start = time.perf_counter()
         self.optimizer.zero_grad()
-        self.step.backward(self.model, graphs, labels)
+        record = self.step.backward(self.model, graphs, labels)
         self.optimizer.step()
         self.seconds.append(time.perf_counter() - start)
+        return record
 
 
 STRATEGIES = {
@@ -153,9 +154,9 @@ def outer_rows(name, data, n_rounds, sizes):
         for label, one in contestants.items():
             start = time.process_time()
             batch = data.__getitems__(rng.integers(0, len(data), BATCH))
-            plain.run(*batch)
+            record = plain.run(*batch)
             middle = time.process_time()
-            one.step.after_step(one.model, *batch, None)
+            one.step.after_step(one.model, *batch, record)
             seconds = time.process_time() - middle
             ratios[label].append((seconds, seconds / (middle - start)))
     for label, found in ratios.items():
