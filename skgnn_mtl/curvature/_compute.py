@@ -191,15 +191,12 @@ class Computation:
             options.n_probes -= 1
         while total() * seconds[1] > limit and options.n_lanczos > 5:
             options.n_lanczos -= 1
-        if total() * seconds[1] > limit or wanted != (
-            options.n_probes,
-            options.n_lanczos,
-        ):
+        left = (options.n_probes, options.n_lanczos)
+        if left != wanted or total() * seconds[1] > limit:
             warnings.warn(
                 f"max_seconds={limit:.3g} lowers n_probes from {wanted[0]} to "
-                f"{options.n_probes} and n_lanczos from {wanted[1]} to "
-                f"{options.n_lanczos}: one product takes {seconds[1]:.2g} s, all of "
-                f"them about {total() * seconds[1]:.2g} s.",
+                f"{left[0]} and n_lanczos from {wanted[1]} to {left[1]}: one product "
+                f"takes {seconds[1]:.2g} s, all about {total() * seconds[1]:.2g} s.",
                 stacklevel=5,
             )
         memory = self._check_memory()

@@ -11,11 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ._columns import (
+    as_codes,
+    as_edge_index,
+    as_features,
+    as_integers,
+    as_pointer,
+    as_valid,
+    pack_strings,
+    read_only,
+    unpack_strings,
+)
 from ._schema import GraphSchema
 
 if TYPE_CHECKING:
@@ -105,25 +115,29 @@ class GraphArray:
         valid=None,
     ) -> None:
         pointers = {
-            "node": _pointer(_integers(n_nodes, "n_nodes")),
-            "edge": _pointer(_integers(n_edges, "n_edges")),
+            "node": as_pointer(as_integers(n_nodes, "n_nodes")),
+            "edge": as_pointer(as_integers(n_edges, "n_edges")),
         }
         n_graphs, total_nodes = len(pointers["node"]) - 1, int(pointers["node"][-1])
         total_edges = int(pointers["edge"][-1])
-        pointers["id"], id_bytes = _pack_strings(ids, n_graphs)
+        pointers["id"], id_bytes = pack_strings(ids, n_graphs)
         columns = {
-            "node_codes": _codes(node_codes, schema.node_columns, total_nodes, "node"),
-            "edge_codes": _codes(edge_codes, schema.edge_columns, total_edges, "edge"),
-            "edge_index": _edge_index(edge_index, pointers),
+            "node_codes": as_codes(
+                node_codes, schema.node_columns, total_nodes, "node"
+            ),
+            "edge_codes": as_codes(
+                edge_codes, schema.edge_columns, total_edges, "edge"
+            ),
+            "edge_index": as_edge_index(edge_index, pointers),
             "id_bytes": id_bytes,
-            "valid": _valid(valid, np.diff(pointers["node"])),
+            "valid": as_valid(valid, np.diff(pointers["node"])),
         }
         for name, values, n_rows in (
             ("node_features", node_features, total_nodes),
             ("edge_features", edge_features, total_edges),
             ("graph_features", graph_features, n_graphs),
         ):
-            columns[name] = _features(
+            columns[name] = as_features(
                 values, getattr(schema, name), n_rows, schema.dtype, name
             )
         self._assign(schema, pointers, columns)
@@ -166,8 +180,8 @@ class GraphArray:
 
     def _assign(self, schema, pointers, columns) -> None:
         self._schema = schema
-        self._pointers = {k: _read_only(v) for k, v in pointers.items()}
-        self._columns = {k: _read_only(v) for k, v in columns.items()}
+        self._pointers = {k: read_only(v) for k, v in pointers.items()}
+        self._columns = {k: read_only(v) for k, v in columns.items()}
 
     def __setstate__(self, state) -> None:
         # Pickle gives writeable arrays back.
@@ -243,7 +257,7 @@ class GraphArray:
     @cached_property
     def ids(self) -> np.ndarray:
         """Identifiers, object array of str of shape (n_graphs,); '' where unknown."""
-        return _unpack_strings(self._pointers["id"], self._columns["id_bytes"])
+        return unpack_strings(self._pointers["id"], self._columns["id_bytes"])
 
     @property
     def nbytes(self) -> int:
@@ -343,7 +357,7 @@ class GraphArray:
         for level in levels:
             starts = self._pointers[level][rows]
             counts = self._pointers[level][rows + 1] - starts
-            pointers[level] = _pointer(counts)
+            pointers[level] = as_pointer(counts)
             shift = np.repeat(starts - pointers[level][:-1], counts)
             index[level] = shift + np.arange(len(shift))
         return pointers, index
@@ -409,7 +423,7 @@ class GraphArray:
         graphs : GraphArray
             The same graphs, every identifier ''.
         """
-        pointer, id_bytes = _pack_strings(None, len(self))
+        pointer, id_bytes = pack_strings(None, len(self))
         return self._from_parts(
             self.schema,
             {**self._pointers, "id": pointer},
@@ -448,7 +462,7 @@ class GraphArray:
                     f"{schema.difference(array.schema)}."
                 )
         pointers = {
-            level: _pointer(
+            level: as_pointer(
                 np.concatenate([np.diff(a._pointers[level]) for a in arrays])
             )
             for level in RAGGED_LEVELS
@@ -504,128 +518,9 @@ class GraphArray:
         return cls._from_parts(*load_columns(path, mmap_mode=mmap_mode))
 
 
-def _read_only(values: np.ndarray) -> np.ndarray:
-    view = values.view()
-    view.flags.writeable = False
-    return view
-
-
 def _axis(name: str) -> int:
     return 1 if name == "edge_index" else 0
 
 
 def _take(name: str, column: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.take(column, index, axis=_axis(name))
-
-
-def _integers(values, name: str) -> np.ndarray:
-    values = np.asarray(values)
-    # A list of nothing has no integers either.
-    if values.size and values.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers, got {values.dtype}.")
-    return values
-
-
-def _frozen(values, dtype) -> np.ndarray:
-    """Convert, and copy what somebody else may write to."""
-    values = np.asarray(values)
-    return values.astype(dtype, copy=values.flags.writeable)
-
-
-def _pointer(counts) -> np.ndarray:
-    counts = np.asarray(counts, dtype=np.int64)
-    if counts.ndim != 1 or (counts < 0).any():
-        raise ValueError("n_nodes and n_edges must be one-dimensional and >= 0.")
-    pointer = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=pointer[1:])
-    return pointer
-
-
-def _pack_strings(strings, n: int) -> tuple[np.ndarray, np.ndarray]:
-    if strings is None:
-        return np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.uint8)
-    if len(strings) != n:
-        raise ValueError(f"There are {n} graphs, but {len(strings)} ids were given.")
-    encoded = [string.encode() for string in strings]
-    pointer = _pointer(np.fromiter(map(len, encoded), dtype=np.int64, count=n))
-    return pointer, np.frombuffer(b"".join(encoded), dtype=np.uint8)
-
-
-def _unpack_strings(pointer: np.ndarray, packed: np.ndarray) -> np.ndarray:
-    raw, strings = packed.tobytes(), np.empty(len(pointer) - 1, dtype=object)
-    bounds = pointer.tolist()
-    strings[:] = [raw[a:b].decode() for a, b in pairwise(bounds)]
-    return _read_only(strings)
-
-
-def _codes(values, columns, n_rows: int, level: str) -> np.ndarray:
-    sizes = np.array([size for _, size in columns], dtype=np.int64)
-    dtype = np.min_scalar_type(int(sizes.max(initial=1)) - 1)
-    if values is None:
-        values = np.empty((n_rows, 0 if n_rows else len(columns)), dtype=dtype)
-    values = _integers(values, f"{level}_codes")
-    if values.shape != (n_rows, len(columns)):
-        raise ValueError(
-            f"{level}_codes must have shape ({n_rows}, {len(columns)}), "
-            f"but have shape {values.shape}."
-        )
-    if not values.size:
-        return values.astype(dtype)
-    # One pass over the table; the extremes of each column would be five times slower.
-    last = np.minimum(sizes - 1, np.iinfo(values.dtype).max).astype(values.dtype)
-    outside = (values < 0) | (values > last)
-    if outside.any():
-        j = int(np.flatnonzero(outside.any(axis=0))[0])
-        raise ValueError(
-            f"Column {columns[j][0]!r} of {level}_codes must lie in 0..{sizes[j] - 1}, "
-            f"but runs from {values[:, j].min()} to {values[:, j].max()}."
-        )
-    return _frozen(values, dtype)
-
-
-def _features(values, names, n_rows: int, dtype: str, column: str) -> np.ndarray:
-    if values is None:
-        values = np.empty((n_rows, 0 if n_rows else len(names)))
-    values = _frozen(values, dtype)
-    if values.shape != (n_rows, len(names)):
-        raise ValueError(
-            f"{column} must have shape ({n_rows}, {len(names)}), "
-            f"but have shape {values.shape}."
-        )
-    finite = np.isfinite(values)
-    if not finite.all():
-        row, j = np.argwhere(~finite)[0]
-        raise ValueError(
-            f"Column {names[j]!r} of {column} must be finite, but holds "
-            f"{values[row, j]}."
-        )
-    return values
-
-
-def _edge_index(edge_index, pointers: dict) -> np.ndarray:
-    n_graphs, n_edges = len(pointers["node"]) - 1, int(pointers["edge"][-1])
-    if len(pointers["edge"]) != n_graphs + 1:
-        raise ValueError("n_nodes and n_edges must have the same length.")
-    if edge_index is None:
-        edge_index = np.empty((2, 0))
-    edge_index = _integers(edge_index, "edge_index")
-    if edge_index.shape != (2, n_edges):
-        raise ValueError(
-            f"edge_index must have shape (2, {n_edges}), "
-            f"but has shape {edge_index.shape}."
-        )
-    limits = np.repeat(np.diff(pointers["node"]), np.diff(pointers["edge"]))
-    if ((edge_index < 0) | (edge_index >= limits)).any():
-        raise ValueError("edge_index names a node that its graph does not have.")
-    return _frozen(edge_index, np.int32)
-
-
-def _valid(valid, n_nodes: np.ndarray) -> np.ndarray:
-    valid = _frozen(np.ones(len(n_nodes)) if valid is None else valid, bool)
-    if valid.shape != n_nodes.shape:
-        raise ValueError(
-            f"valid must have shape {n_nodes.shape}, but has shape {valid.shape}."
-        )
-    if n_nodes[~valid].any():
-        raise ValueError("A graph that is not valid must have no node, but one has.")
-    return valid

@@ -180,7 +180,7 @@ class LossWeighting(TaskWeighting):
         """
         leaf = losses.detach().requires_grad_()
         total = self.forward(leaf, **named(self, tasks=tasks, **known))
-        _check(self, total, leaf, ())
+        check_shape(self, total, leaf, ())
         total.backward()
         weights = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         return self._rescaled(weights)
@@ -273,8 +273,9 @@ class GramianWeighting(TaskWeighting):
             }
         weights = torch.zeros_like(squares)
         found = self.forward(G, **known)
-        _check(self, found, G, G.shape[-1:])
+        check_shape(self, found, G, G.shape[-1:])
         weights[alive] = self._rescaled(found.detach()).to(weights)
+        check_finite(self, weights)
         return weights
 
 
@@ -324,21 +325,25 @@ class JacobianAggregation(TaskWeighting):
             What takes the place of the gradient.
         """
         found = self.forward(jacobian, **named(self, **known))
-        _check(self, found, jacobian, jacobian.shape[1:])
+        check_shape(self, found, jacobian, jacobian.shape[1:])
+        check_finite(self, found)
         return found
 
 
-def _check(weighting: TaskWeighting, found, given: Tensor, shape: tuple) -> None:
-    """Refuse what ``forward`` gave if it has the wrong shape or is not finite."""
+def check_shape(weighting: TaskWeighting, found, given: Tensor, shape: tuple) -> None:
+    """Refuse what ``forward`` gave for a tensor if it has the wrong shape."""
     seen = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if seen != tuple(shape):
         raise ValueError(
             f"task_weighting={weighting!r} has to map {tuple(given.shape)} to a tensor "
             f"of shape {tuple(shape)}, but gave {seen}."
         )
-    # Losses may be infinite themselves, which the training tells.
-    if not torch.isfinite(found).all() and torch.isfinite(given).all():
-        raise FloatingPointError(f"task_weighting={weighting!r} gave {found.tolist()}.")
+
+
+def check_finite(weighting: TaskWeighting, found: Tensor) -> None:
+    """Refuse what ``forward`` gave if it is not finite."""
+    if not bool(torch.isfinite(found).all()):
+        raise FloatingPointError(f"task_weighting={weighting!r} gave {found}.")
 
 
 @lru_cache

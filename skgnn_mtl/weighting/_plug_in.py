@@ -15,6 +15,8 @@ from ._base import (
     JacobianAggregation,
     LossWeighting,
     TaskWeighting,
+    check_finite,
+    check_shape,
 )
 
 _SHAPES = """\
@@ -158,7 +160,10 @@ class _LossCallable(_Adapter, LossWeighting):
         tasks: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        return self._call(losses, tasks=tasks, generator=generator)
+        total = self._call(losses, tasks=tasks, generator=generator)
+        check_shape(self, total, losses, ())
+        check_finite(self, total)
+        return total
 
 
 class _UpdatedCallable(_LossCallable):

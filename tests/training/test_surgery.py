@@ -272,6 +272,37 @@ def test_targets_are_pooled_anew_between_two_looks(gradients):
     mass = labels[1].sum(dim=0)[:3]
     torch.testing.assert_close(kept[:3], mass / mass.sum() * seen[:3].sum())
     assert kept[3] == seen[3]
+    # Also in a training that goes on from the look.
+    first = step(GNS(update_every=2, gradients=gradients), targets=[0, 1, 2])
+    first.backward(network, *batch(range(6)))
+    later = TrainingStep(first.weighting, first.loss, N_TASKS, targets=[0, 1, 2])
+    later.restore(first.state())
+    again = later.backward(network, graphs, labels).weights
+    torch.testing.assert_close(again, kept)
+
+
+@pytest.mark.parametrize("targets", [None, [0, 1]])
+@pytest.mark.parametrize("gradients", ["parameters", "representation"])
+def test_weightings_see_double_precision_whatever_the_network_has(gradients, targets):
+    class Spy(GramianWeighting):
+        pool = None if targets is None else "tasks"
+
+        def __init__(self):
+            super().__init__()
+            self.gradients = gradients
+
+        def forward(self, gramian):
+            self.seen = gramian
+            return gramian.new_ones(len(gramian))
+
+    single, double = Spy(), Spy()
+    for spy, dtype in ((single, torch.float32), (double, torch.float64)):
+        training = step(spy, targets=targets)
+        training.backward(model(dtype=dtype), *batch(dtype=dtype))
+    assert single.seen.dtype == torch.float64
+    torch.testing.assert_close(single.seen, double.seen, rtol=1e-4, atol=1e-6)
+    # Products of rows in single precision have more digits than that.
+    assert (single.seen != single.seen.float()).any()
 
 
 @pytest.mark.parametrize("method", [CAGrad(), UPGrad()], ids=str)
