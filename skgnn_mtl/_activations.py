@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-ACTIVATIONS = {
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
     "elu": F.elu,
     "gelu": F.gelu,
     "relu": F.relu,
@@ -15,8 +20,24 @@ ACTIVATIONS = {
 }
 
 
-def get_activation(name: str):
-    """Look up the function that an ``activation`` names."""
+def get_activation(name: str) -> Activation:
+    """Find the elementwise function that an ``activation`` names.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`ACTIVATIONS`.
+
+    Returns
+    -------
+    activation : callable
+        Maps a tensor to a tensor of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name.
+    """
     if name not in ACTIVATIONS:
         raise ValueError(
             f"activation must be one of {sorted(ACTIVATIONS)}, got {name!r}."

@@ -2,32 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import Signature, signature
+from numbers import Integral
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import Interval
 from torch import nn
 
 
-class Component(nn.Module, BaseEstimator):
+class Numbers(Interval):  # type: ignore[misc]
+    """Numbers in an interval, as a constraint on a parameter.
+
+    True and False are refused, though Python counts them among the integers.
+    """
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is such a number."""
+        return super().is_satisfied_by(val) and not isinstance(val, bool)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and neither True nor False."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is an integer of at least one, and not True."""
+    return is_integer(value) and int(value) >= 1
+
+
+class Component(nn.Module, BaseEstimator):  # type: ignore[misc]
     """A torch module whose constructor follows scikit-learn's parameter protocol.
 
     Hyper-parameters go into the constructor, which only assigns; tensors that learn
     are made in ``build``, once the data are known. ``clone`` therefore gives an unbuilt
     part, nested search and ``repr`` come from scikit-learn, and ``state_dict``, ``to``
-    and ``train`` come from torch.
+    and ``train`` come from torch. ``build`` calls ``super().build(...)`` first, which
+    checks the parameters that have an entry in ``_parameter_constraints``.
+
+    A constructor may end in ``**options`` and pass these on to that of its base class:
+    the parameters of both are parameters of the part.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Complete the signature of a constructor that passes ``**options`` on."""
+        super().__init_subclass__(**arguments)
+        constructor = cls.__dict__.get("__init__")
+        if constructor is not None:
+            constructor.__signature__ = _complete_signature(cls, constructor)
+
     def __init__(self) -> None:
-        # nn.Module's own signature has varargs, which scikit-learn refuses.
+        # Because nn.Module's own signature has varargs, which scikit-learn refuses.
         super().__init__()
 
-    # nn.Module would print its (empty) tree of layers instead of the parameters.
+    def check_parameters(self) -> None:
+        """Refuse a parameter that breaks its constraint.
+
+        Raises
+        ------
+        ValueError
+            Naming the parameter and what it must be.
+        """
+        BaseEstimator._validate_params(self)
+
+    # Because nn.Module would print its (empty) tree of layers, not the parameters.
     __repr__ = BaseEstimator.__repr__
 
 
+def _complete_signature(cls: type, constructor: Callable[..., Any]) -> Signature:
+    """Put the parameters of the base's constructor in the place of ``**options``."""
+    own = signature(constructor)
+    names = own.parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in names.values()):
+        return own
+    base = next(c for c in cls.__mro__[1:] if "__init__" in c.__dict__)
+    inherited = list(signature(vars(base)["__init__"]).parameters.values())[1:]
+    parameters = [p for p in names.values() if p.kind is not p.VAR_KEYWORD]
+    parameters += [p for p in inherited if p.name not in names]
+    return own.replace(parameters=parameters)
+
+
 def part_names(family: ModuleType, base: type) -> dict[str, type]:
-    """Map the short names of a family to its classes: lower-case class names."""
+    """Map the short names of a family, class names in lower case, to its classes.
+
+    Parameters
+    ----------
+    family : module
+        Package whose ``__all__`` lists the classes.
+    base : type
+        Base class of the family.
+
+    Returns
+    -------
+    names : dict of str to type
+        Every concrete subclass of ``base``.
+    """
     members = (getattr(family, name) for name in family.__all__)
     return {
         cls.__name__.lower(): cls
@@ -56,7 +130,7 @@ def resolve_part(value: Any, family: ModuleType, base: type, parameter: str) -> 
     Returns
     -------
     part : instance of base
-        A clone, so that the user's own object is never built.
+        A clone, because the user's own object must stay unbuilt.
 
     Raises
     ------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Columns at a time in float64: they stay in the cache.
+# Columns per block, because a block in float64 must stay in the cache.
 _BLOCK = 1 << 14
 
 
 def gram(rows: Tensor) -> Tensor:
-    """Gram matrix of long rows, in float64.
+    """Compute the Gram matrix of long rows, in float64.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def gram(rows: Tensor) -> Tensor:
     products : Tensor of float64 of shape (n, n)
         All dot products.
     """
-    # MPS has no float64: the CPU computes.
+    # The CPU computes for MPS, because MPS does not have float64.
     device = torch.device("cpu") if rows.device.type == "mps" else rows.device
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
     for start in range(0, rows.shape[1], _BLOCK):
