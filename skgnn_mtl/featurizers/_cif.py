@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 
 from ._base import GraphTransformer
-from ._cif_reader import Crystal, UnreadableCrystal, gemmi, read_crystal
+from ._cif_reader import read_crystal
+from ._crystal import Crystal, UnreadableCrystal, gemmi
 from ._elements import Table, default_table, read_table
 from ._neighbors import Neighbors, find_neighbors
 
@@ -41,8 +42,9 @@ class CifToGraph(GraphTransformer):
         need it.
     disorder : {"raise", "majority", "mix"}, default="raise"
         Sites of partial occupancy are unreadable, or the most abundant element (which
-        may be the vacancy) takes the site, or the rows of the element table are
-        averaged, weighted with the occupancies.
+        may be the vacancy) takes the place, or the rows of the element table are
+        averaged, weighted with the occupancies. Parts nearer than 0.5 Å share a place:
+        "majority" keeps the position of the largest part, "mix" takes their mean.
     symmetrize : bool, default=False
         Add the reverse of each edge that lacks it: "a is near b" is no symmetric
         relation if neighbours are counted.
@@ -77,14 +79,39 @@ class CifToGraph(GraphTransformer):
     Notes
     -----
     A row is CIF text, a path (or a string without line break, which is read as one), a
-    pymatgen ``Structure`` or ASE ``Atoms``. gemmi reads CIF; pymatgen reads what gemmi
-    refuses and disordered structures. Operations listed in a file outrank the name of
-    its space group; a name or number without operations means its first origin, unless
-    it says otherwise ("F d -3 m :2" or "F d -3 m Z"), and the axes of the cell, so that
-    "R -3 m" may be rhombohedral. D and T are hydrogen, ions are elements. Unreadable
-    are: several blocks with sites, unknown species, missing coordinates, cells or
-    symmetry, sites closer than 0.5 Å, and cells whose search would list more than 10
-    million pairs, or boxes of space to look for them.
+    pymatgen ``Structure`` or ASE ``Atoms``. Items of a CIF that are written wrongly are
+    left out if they do not concern the cell, the sites or the symmetry. A file may be
+    compressed with gzip, in UTF-8, UTF-16, UTF-32 or Latin-1, and must be a regular one
+    of at most 256 MiB after decompression. Other formats are named and refused.
+
+    Operations listed in a file, also magnetic ones, outrank the setting of its Hall
+    symbol, its name and its number, in this order. A name or number without operations
+    means its first origin, unless it says otherwise ("F d -3 m :2" or "F d -3 m Z"),
+    and the axes that fit the cell, so that "R -3 m" may be rhombohedral. All statements
+    must agree in the type of the group and in its crystal family; the identity alone
+    says that all atoms are listed, whatever the name. So does a file without any item
+    of symmetry: it is read as P 1, unless multiplicities of its sites say otherwise.
+    A group that is stated as unknown ("?") is unreadable, and so are operations that
+    are no group, or that change lengths of the cell by more than 0.5 % or angles by
+    more than 0.3 degrees, and modulated structures. Angles that are not stated are 90.
+    ASE ``Atoms`` may lack vectors of the cell in directions without periodicity.
+
+    Unreadable are, too: several blocks with sites, missing coordinates or cells, full
+    sites closer than 0.5 Å, and cells whose search would list more than 10 million
+    pairs, or boxes of space to look for them.
+
+    All policies for disorder read the same species. Ions and isotopes are elements. Va,
+    Vac, Vc and "□" are the empty part of a site. OH, OH2, H2O and Ow are the oxygen of
+    hydroxyl or water; their hydrogen atoms are not added. Shares such as Fe0.5Co0.5 are
+    disorder. Other groups (NO3), mixtures (Fe/Co) and dummies (X) are unreadable. Sites
+    without a type symbol are read by their label if it has one reading, such as "Na1",
+    "Ow1" or "HA"; or if ``_chemical_formula_sum`` leaves one and the amounts agree.
+    An occupancy of "." or "?" is 1. Occupancies beyond 0 and 1 are unreadable, except
+    by 0.01 and their standard uncertainty, and so are sums above 1.02 at one place.
+    Sites of occupancy 0 and with the flag "dum" are left out. An atom that lies within
+    0.3 Å of its own image (0.1 Å if it is there half the time or less) is one atom at
+    their mean, as 0.333 for 1/3. With "majority" disorder groups are kept or left out
+    as a whole, and of two halves of one element nearer than 1 Å the first is kept.
 
     The node code is the atomic number; ``schema.node_table`` holds one row of features
     for each. Our own table has group, period, block, electronegativity, covalent
@@ -201,32 +228,42 @@ class CifToGraph(GraphTransformer):
     def _explain(self, row: Any) -> str:
         try:
             self._graph(row, self._table()[1])
-        except ValueError as error:
+        except UnreadableCrystal as error:
             return str(error)
-        raise AssertionError("a readable row has no defect")
+        return "it was unreadable a moment ago, but is readable now; try again"
 
     def _graph_or_none(self, row: Any, known) -> tuple[Crystal, Neighbors] | None:
         if row is None:
             return None
         try:
             return self._graph(row, known)
-        except ValueError:
+        except UnreadableCrystal:
             return None
 
     def _graph(self, row: Any, known: frozenset[int]) -> tuple[Crystal, Neighbors]:
         crystal = read_crystal(row, disorder=self.disorder, block=self.block)
         _check_elements(crystal, known)
-        near = find_neighbors(
-            crystal.lattice,
-            crystal.positions,
-            crystal.numbers,
-            periodic=crystal.periodic,
-            cutoff=float(self.cutoff),
-            max_neighbors=self.max_neighbors,
-            ties=self.ties,
-            symmetrize=self.symmetrize,
-        )
-        return crystal, near
+        return crystal, self._neighbors(crystal)
+
+    def _neighbors(self, crystal: Crystal) -> Neighbors:
+        try:
+            return find_neighbors(
+                crystal.lattice,
+                crystal.positions,
+                crystal.numbers,
+                periodic=crystal.periodic,
+                cutoff=float(self.cutoff),
+                max_neighbors=self.max_neighbors,
+                ties=self.ties,
+                symmetrize=self.symmetrize,
+            )
+        except (UnreadableCrystal, ImportError, MemoryError):
+            raise
+        except ValueError as error:
+            raise UnreadableCrystal(str(error)) from error
+        # Whatever the libraries behind it raise concerns this row alone.
+        except Exception as error:
+            raise UnreadableCrystal(f"{type(error).__name__}: {error}") from error
 
     def _table(self) -> tuple[Table, frozenset[int]]:
         if self.element_table is None:
@@ -256,10 +293,9 @@ def _identifier(name: str) -> str:
 
 
 def _check_elements(crystal: Crystal, known: frozenset[int]) -> None:
-    sites = crystal.species or [{int(z): 1.0} for z in crystal.numbers]
-    unknown = sorted({z for site in sites for z in site} - known)
-    if unknown:
-        symbols = ", ".join(gemmi().Element(z).name for z in unknown)
+    found = set(crystal.numbers.tolist()).union(*(crystal.species or ()))
+    if not found <= known:
+        symbols = ", ".join(gemmi().Element(z).name for z in sorted(found - known))
         raise UnreadableCrystal(f"the element table has no row for {symbols}")
 
 

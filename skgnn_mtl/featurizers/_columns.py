@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from ._rows import keep_properties_in_pickles
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,10 @@ class _Column:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if callable(self.getter):
+            # Only functions see the properties of atoms, which pickles leave out.
+            with suppress(ImportError):  # RDKit is asked for at use
+                keep_properties_in_pickles()
         if self.vocabulary is None:
             return
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
@@ -38,6 +45,10 @@ class _Column:
             raise ValueError(
                 f"Column {self.name!r} has {needed} codes, but n_codes={self.n_codes}."
             )
+
+    def __reduce__(self) -> tuple:
+        # Through the constructor: what it prepares is needed in other processes, too.
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))
 
     def _is_code(self, value: Any) -> bool:
         return isinstance(value, int) and 0 <= value < self.size
@@ -122,7 +133,8 @@ class AtomColumn(_Column):
     getter : str or callable
         Name of a method of RDKit's ``Atom`` without arguments, such as
         ``"GetFormalCharge"``, or a function that takes an ``Atom`` and returns a
-        number, a string or another hashable value. Named methods are much faster.
+        number, a string or another hashable value. Named methods are much faster. An
+        error of a function is an error of the transformation, for any ``on_error``.
     vocabulary : iterable of hashable, optional
         Values that have a code, their position. RDKit's enumerations equal their
         integers. None makes the column continuous (float32, finite).
@@ -163,7 +175,8 @@ class BondColumn(_Column):
     getter : str or callable
         Name of a method of RDKit's ``Bond`` without arguments, such as
         ``"GetBondType"``, or a function that takes a ``Bond`` and returns a number, a
-        string or another hashable value. Named methods are much faster.
+        string or another hashable value. Named methods are much faster. An error of a
+        function is an error of the transformation, for any ``on_error``.
     vocabulary : iterable of hashable, optional
         Values that have a code, their position. RDKit's enumerations equal their
         integers. None makes the column continuous (float32, finite).

@@ -35,17 +35,27 @@ class Neighbors:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """All pairs within a radius: centre, other atom, its cell, and the distance."""
+class Pairs:
+    """All pairs within a radius, in both directions.
+
+    Parameters
+    ----------
+    center, other : ndarray of int of shape (n_pairs,)
+        Two atoms; one and the same where it is near its own image.
+    cell : ndarray of float64 of shape (n_pairs, 3)
+        Lattice vectors from the other atom to the image that is near.
+    distance : ndarray of float64 of shape (n_pairs,)
+        In Å.
+    """
 
     center: np.ndarray
     other: np.ndarray
     cell: np.ndarray
     distance: np.ndarray
 
-    def __getitem__(self, rows) -> _Pairs:
+    def __getitem__(self, rows) -> Pairs:
         parts = (self.center, self.other, self.cell, self.distance)
-        return _Pairs(*(part[rows] for part in parts))
+        return Pairs(*(part[rows] for part in parts))
 
 
 def find_neighbors(
@@ -120,8 +130,38 @@ def _shorten(lattice, periodic, cutoff: float) -> np.ndarray:
 
 
 def _n_images(lattice, periodic, radius: float) -> float:
-    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    return float(np.prod(2 * np.ceil(radius / heights[list(periodic)]) + 1))
+    # Python's numbers, because an array of three is slower than a loop.
+    inverse = np.linalg.inv(lattice).tolist()
+    inverse_heights = (math.hypot(*column) for column in zip(*inverse, strict=True))
+    return math.prod(
+        2 * math.ceil(min(radius * inverse_height, BUDGET)) + 1
+        for inverse_height, repeats in zip(inverse_heights, periodic, strict=True)
+        if repeats
+    )
+
+
+def near_pairs(lattice, positions, periodic, radius: float) -> Pairs:
+    """List all pairs of atoms, and of atoms and images, within a radius.
+
+    Parameters
+    ----------
+    lattice, positions, periodic
+        As in ``find_neighbors``.
+    radius : float
+        In Å.
+
+    Returns
+    -------
+    pairs : Pairs
+        No atom is its own neighbour, but its image in another cell may be.
+
+    Raises
+    ------
+    ValueError
+        If the search would need too much time or memory.
+    """
+    _check_work(lattice, positions, periodic, radius)
+    return _search(lattice, positions, periodic, radius)
 
 
 def _check_work(lattice, positions, periodic, radius: float) -> None:
@@ -141,7 +181,7 @@ def _check_work(lattice, positions, periodic, radius: float) -> None:
         )
 
 
-def _search(lattice, positions, periodic, radius: float) -> _Pairs:
+def _search(lattice, positions, periodic, radius: float) -> Pairs:
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     center, other, cell, distance = find_points_in_spheres(
@@ -154,10 +194,10 @@ def _search(lattice, positions, periodic, radius: float) -> _Pairs:
     )
     # An atom is not its own neighbour, but its image in another cell is.
     itself = (center == other) & (distance < 1e-8) & ~cell.any(axis=1)
-    return _Pairs(center, other, cell, distance)[~itself]
+    return Pairs(center, other, cell, distance)[~itself]
 
 
-def _check_overlap(pairs: _Pairs) -> None:
+def _check_overlap(pairs: Pairs) -> None:
     if pairs.distance.size and pairs.distance.min() < OVERLAP:
         k = int(pairs.distance.argmin())
         raise ValueError(
@@ -166,14 +206,14 @@ def _check_overlap(pairs: _Pairs) -> None:
         )
 
 
-def _enough(pairs: _Pairs, n_atoms: int, wanted: int | None, radius: float) -> bool:
+def _enough(pairs: Pairs, n_atoms: int, wanted: int | None, radius: float) -> bool:
     """Whether each atom has its neighbours, and their ties, well within the radius."""
     inside = pairs.center[pairs.distance <= radius - 2 * TIE]
     counts = np.bincount(inside, minlength=n_atoms)
     return wanted is None or bool((counts >= wanted).all())
 
 
-def _choose(pairs, positions, lattice, numbers, k: int | None, ties: str) -> _Pairs:
+def _choose(pairs, positions, lattice, numbers, k: int | None, ties: str) -> Pairs:
     """Sort by centre and distance, and keep the nearest k or their whole shell."""
     if ties == "cut":
         # The order must not depend on that of the atoms, nor on rounding.
@@ -197,7 +237,7 @@ def _choose(pairs, positions, lattice, numbers, k: int | None, ties: str) -> _Pa
     return pairs[pairs.distance <= last[pairs.center] + TIE]
 
 
-def _with_reverses(pairs: _Pairs) -> _Pairs:
+def _with_reverses(pairs: Pairs) -> Pairs:
     """Add the reverse of each pair that lacks it."""
     both = np.column_stack(
         [
@@ -210,4 +250,4 @@ def _with_reverses(pairs: _Pairs) -> _Pairs:
     distance = np.concatenate([pairs.distance, pairs.distance])[first]
     center, other, cell = both[first, 0], both[first, 1], both[first, 2:]
     order = np.lexsort((distance, center))
-    return _Pairs(center, other, cell, distance)[order]
+    return Pairs(center, other, cell, distance)[order]

@@ -177,7 +177,6 @@ def test_atoms_keep_their_periodic_directions():
     )
     X = CifToGraph(max_neighbors=None, cutoff=3.0).transform([slab, molecule])
     assert X.n_edges.tolist() == [4, 2]
-    assert "unit cell is missing or flat" in reason(Atoms("CO", [[0, 0, 0], [0, 0, 1]]))
     assert "unknown species 'X'" in reason(Atoms("X", cell=[3, 3, 3], pbc=True))
 
 
@@ -229,9 +228,10 @@ def test_a_space_group_number_is_enough_and_an_unknown_group_is_not():
     wrong = cif(sites, cell, extra="_symmetry_Int_Tables_number 999\n")
     assert "space group 'number 999' is unknown" in reason(wrong)
     broken = "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,foo,z'\n"
-    assert "operation is unreadable" in reason(cif(sites, cell, extra=broken))
-    for absent in ("", "_symmetry_space_group_name_H-M ?\n"):
-        assert graph(cif(sites, cell, extra=absent)).n_nodes[0] == 2
+    assert "operation '-x,foo,z' is unreadable" in reason(
+        cif(sites, cell, extra=broken)
+    )
+    assert graph(cif(sites, cell)).n_nodes[0] == 2
 
 
 SILICON = (["Si1 Si 0 0 0 1"], (5.43,) * 3 + (90,) * 3)
@@ -356,14 +356,14 @@ def test_a_coordinate_without_a_column_is_unreadable_and_not_zero(axis, other):
 
 def test_an_impossible_cell_is_unreadable():
     flat = COPPER.replace("_cell_angle_alpha 60", "_cell_angle_alpha 0")
-    assert "Impossible angle" in reason(flat)
+    assert "unit cell is impossible" in reason(flat)
     with pytest.warns(UserWarning, match="1 of 2 rows"):
         X = CifToGraph(on_error="nan").transform([COPPER, flat])
     assert X.valid.tolist() == [True, False]
 
 
 def test_texts_that_are_no_cif_give_the_reason_of_both_readers():
-    assert "expected block header" in reason("C C O\nwater\n")
+    assert "no line that begins with data_" in reason("C C O\nwater\n")
     twice = COPPER.replace("_cell_length_b", "_cell_length_b 2.556\n_cell_length_b")
     # gemmi refuses a repeated tag; pymatgen takes the last.
     assert graph(twice).n_nodes[0] == 1
