@@ -18,15 +18,34 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 from tqdm import tqdm
 
+from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
 
-from ._strings import as_strings
+from ._strings import as_strings, index_of
 
 # Rows a worker gets at once: enough to forget what sending costs, few enough that the
 # temporary columns of a chunk stay in the cache and the progress bar moves.
 _CHUNK = 1000
 _SHOWN_ROWS = 10
 _SHOWN_LETTERS = 80
+
+
+class RowError(Exception):
+    """A row that no value of ``on_error`` excuses: the parameters do not fit it.
+
+    Parameters
+    ----------
+    position : int
+        Where the row stands among those that were given.
+    problem : str
+        Beginning of the sentence, up to the name of the row.
+    reason : str, default=""
+        A clause.
+    """
+
+    def __init__(self, position: int, problem: str, reason: str = "") -> None:
+        super().__init__(position, problem, reason)
+        self.position, self.problem, self.reason = position, problem, reason
 
 
 class GraphTransformer(  # type: ignore[call-arg]
@@ -102,13 +121,14 @@ class GraphTransformer(  # type: ignore[call-arg]
         Returns
         -------
         graphs : GraphArray of shape (n,)
-            One graph a row, in order.
+            One graph a row, in order, with the index of a pandas object.
 
         Raises
         ------
         ValueError
             If a row is missing or cannot be read and ``on_error="raise"``, if ``X``
-            is empty or has several columns.
+            is empty or has several columns; for any ``on_error``, if a function of an
+            own column raises or gives what the column cannot hold.
         TypeError
             If ``X`` is not a column of strings.
         """
@@ -117,6 +137,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
         graphs = GraphArray.concatenate(self._graphs_of_chunks(rows))
+        graphs = graphs.with_index(index_of(X))
         if not graphs.valid.all():
             self._warn(rows, np.flatnonzero(~graphs.valid))
         if self._warns_of_isolated_nodes:
@@ -127,21 +148,48 @@ class GraphTransformer(  # type: ignore[call-arg]
         size, n_jobs = _chunk_size(len(rows), self.n_jobs)
         starts = range(0, len(rows), size)
         chunks = (rows[start : start + size] for start in starts)
-        done = []
+        results = self._map(chunks, n_jobs)
+        try:
+            return self._collect(rows, zip(starts, results, strict=True))
+        finally:
+            _stop(results)
+
+    def _collect(self, rows: list, results: Iterable[tuple]) -> list[GraphArray]:
+        """Gather the chunks, or raise for the first row that must not stay."""
+        done: list[GraphArray] = []
         with tqdm(total=len(rows), disable=not self.verbose) as progress:
-            for start, graphs in zip(starts, self._map(chunks, n_jobs), strict=True):
+            for start, graphs in results:
+                if isinstance(graphs, RowError):
+                    raise _complete(graphs, start, rows) from graphs.__cause__
                 if self.on_error == "raise" and not graphs.valid.all():
                     self._refuse(rows, start + int(np.argmin(graphs.valid)))
                 done.append(graphs)
                 progress.update(len(graphs))
         return done
 
-    def _map(self, chunks: Iterable[list], n_jobs: int) -> Iterable[GraphArray]:
+    def _map(
+        self, chunks: Iterable[list], n_jobs: int
+    ) -> Iterable[GraphArray | RowError]:
         if n_jobs == 1:
-            return map(self._featurize, chunks)
-        # A generator, so that the first unreadable row stops the work behind it.
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        return parallel(delayed(self._featurize)(chunk) for chunk in chunks)
+            return map(self._try_to_featurize, chunks)
+        try:
+            # A generator, so that the first unreadable row stops the work behind it.
+            parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+        except ValueError:  # not every backend of joblib has generators
+            parallel = Parallel(n_jobs=n_jobs)
+        job = delayed(self._try_to_featurize)
+        return parallel(job(self._portable(chunk)) for chunk in chunks)
+
+    def _portable(self, rows: list) -> list:
+        """Make rows that other processes read as this one does."""
+        return rows
+
+    def _try_to_featurize(self, rows: list) -> GraphArray | RowError:
+        # An error that is returned keeps its place among the chunks.
+        try:
+            return self._featurize(rows)
+        except RowError as error:
+            return error
 
     def _refuse(self, rows: list, position: int) -> None:
         advice = ' With on_error="nan" such a row stays, as an invalid graph.'
@@ -165,23 +213,15 @@ class GraphTransformer(  # type: ignore[call-arg]
         """
         if row is None:
             return f"X[{position}] is missing."
-        reason = self._explain(row)
-        shown = f", of type {type(row).__name__},"
-        if isinstance(row, (str, PathLike)):
-            row = fspath(row)
-            shown = f" = {row[:_SHOWN_LETTERS]!r}{'...' * (len(row) > _SHOWN_LETTERS)}"
-        reason = reason.rstrip(".")
-        return f"Could not read X[{position}]{shown} as {self._reads}: {reason}."
+        return unreadable(position, row, self._reads, self._explain(row))
 
     def _warn(self, rows: list, invalid: np.ndarray) -> None:
         listed = ", ".join(map(str, invalid[:_SHOWN_ROWS]))
         more = ", ..." if len(invalid) > _SHOWN_ROWS else ""
         first = int(invalid[0])
-        warnings.warn(
+        warn(
             f"{len(invalid)} of {len(rows)} rows of X became invalid graphs: rows "
             f"{listed}{more}. {self.complaint(first, rows[first])}",
-            UserWarning,
-            stacklevel=3,
         )
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
@@ -225,6 +265,53 @@ class GraphTransformer(  # type: ignore[call-arg]
         return tags
 
 
+def _stop(results: Any) -> None:
+    """Stop the work behind a row that is refused."""
+    if hasattr(results, "close"):
+        with warnings.catch_warnings():
+            # joblib warns of the tasks that it gives up, which is what is wanted.
+            warnings.simplefilter("ignore")
+            results.close()
+
+
+def _complete(error: RowError, start: int, rows: list) -> ValueError:
+    """Name the row of an error, whose chunk begins at ``start``."""
+    position = start + error.position
+    reason = f": {error.reason.rstrip('.')}" if error.reason else ""
+    return ValueError(f"{error.problem} of {_named(position, rows[position])}{reason}.")
+
+
+def unreadable(position: int, row: Any, wanted: str, reason: str) -> str:
+    """Say that a row cannot be read.
+
+    Parameters
+    ----------
+    position : int
+        Where the row stands in ``X``.
+    row : object
+        The row.
+    wanted : str
+        What it should have been.
+    reason : str
+        A clause.
+
+    Returns
+    -------
+    sentence : str
+        What was wanted, what was found, where.
+    """
+    named = _named(position, row)
+    return f"Could not read {named} as {wanted}: {reason.rstrip('.')}."
+
+
+def _named(position: int, row: Any) -> str:
+    if not isinstance(row, (str, PathLike)):
+        return f"X[{position}], of type {type(row).__name__},"
+    text = fspath(row)
+    more = "..." if len(text) > _SHOWN_LETTERS else ""
+    return f"X[{position}] = {text[:_SHOWN_LETTERS]!r}{more}"
+
+
 def _rows(X: Any, *, paths: bool) -> list:
     rows = as_strings(X, paths=paths)
     if not rows:
@@ -243,11 +330,9 @@ def _warn_of_isolated_nodes(graphs: GraphArray) -> None:
     rows = np.unique(np.repeat(np.arange(len(graphs)), graphs.n_nodes)[alone])
     listed = ", ".join(map(str, rows[:_SHOWN_ROWS]))
     more = ", ..." if len(rows) > _SHOWN_ROWS else ""
-    warnings.warn(
+    warn(
         f"{alone.sum()} atoms have no neighbour within the cutoff and stay without an "
         f"edge: rows {listed}{more} of X. A larger cutoff would connect them.",
-        UserWarning,
-        stacklevel=3,
     )
 
 

@@ -1,17 +1,19 @@
-"""Rows to molecules, and molecules to columns; the only file here that knows RDKit."""
+"""Molecules to columns: through RDKit's binary form, or atom by atom."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ._base import RowError
 from ._binary import ATOM_ACCESSORS, BOND_ACCESSORS, MoleculeTable, unpack
-from ._syntax import why_not_smiles
+from ._rows import UnusableError, map_molecules, rdkit
+from ._stereo import CIP, label, read_labels
+from ._syntax import HEAVIEST
 
 # One molecule for each thing that the binary form can say.
 _PROBES = (
@@ -23,114 +25,126 @@ _PROBES = (
 )
 
 
-@cache
-def rdkit() -> ModuleType:
-    """Import RDKit's Chem, at use.
+class _GetterError(Exception):
+    """A user's function that raises, with the molecule and where in it."""
 
-    Returns
-    -------
-    chem : module
-        ``rdkit.Chem``.
-
-    Raises
-    ------
-    ImportError
-        If RDKit is not installed.
-    """
-    try:
-        from rdkit import Chem
-    except ImportError as error:
-        raise ImportError("SmilesToGraph needs rdkit: pip install rdkit.") from error
-    return Chem
-
-
-def canonical_smiles(molecule: Any) -> str:
-    """Write a molecule as a string.
-
-    Parameters
-    ----------
-    molecule : Mol
-        A sanitized molecule.
-
-    Returns
-    -------
-    smiles : str
-        Its canonical SMILES; '' if RDKit cannot write it.
-    """
-    chem = rdkit()
-    with chem.rdBase.BlockLogs():
-        try:
-            return chem.MolToSmiles(molecule)
-        except RuntimeError:  # some hand-made stereo marks break its canonical order
-            return ""
-
-
-def why_unreadable(row: Any) -> str:
-    """Say why a row gives no molecule.
-
-    Parameters
-    ----------
-    row : object
-        A row that :func:`read_tables` left out, other than None.
-
-    Returns
-    -------
-    reason : str
-        A clause.
-    """
-    chem = rdkit()
-    if isinstance(row, str):
-        with chem.rdBase.BlockLogs():
-            return _why_not_molecule(row, chem)
-    if not isinstance(row, chem.Mol):
-        return "it is neither a string nor an RDKit molecule"
-    if row.GetNumAtoms() == 0:
-        return "it has no atoms"
-    return "it is not sanitized; call Chem.SanitizeMol on it"
-
-
-def _why_not_molecule(smiles: str, chem: ModuleType) -> str:
-    try:
-        molecule = chem.MolFromSmiles(smiles, sanitize=False)
-    except UnicodeEncodeError:
-        return "it is not valid Unicode"
-    if molecule is None:
-        return why_not_smiles(smiles)
-    if molecule.GetNumAtoms() == 0:
-        return "it has no atoms"
-    problems = chem.DetectChemistryProblems(molecule)
-    if not problems:
-        return "RDKit cannot sanitize it"
-    message = " ".join(problems[0].Message().split())
-    return message[0].lower() + message[1:]
+    def __init__(self, molecule: int, getter: Callable, part: str) -> None:
+        super().__init__(molecule, getter, part)
+        self.molecule, self.getter, self.part = molecule, getter, part
 
 
 def read_tables(
-    rows: list, atom_getters: set, bond_getters: set
-) -> Iterator[tuple[np.ndarray, MoleculeTable, list]]:
-    """Read rows, in at most two parts.
+    rows: list, atom_columns: Sequence[Any], bond_columns: Sequence[Any]
+) -> Iterator[tuple[np.ndarray, MoleculeTable]]:
+    """Read rows, in a few parts.
 
     Parameters
     ----------
     rows : list
         Strings, molecules and anything else; what cannot be read is left out.
-    atom_getters, bond_getters : set of (str or callable)
-        What will be asked for.
+    atom_columns, bond_columns : sequence of AtomColumn, of BondColumn
+        What is asked for; a getter may be ``CIP``, too.
 
     Yields
     ------
     positions : ndarray of int
         Rows of this part.
     table : MoleculeTable
-        Sizes, bonds, and the columns that could be read for all atoms at once.
-    molecules : list
-        The molecules, if a getter is missing in the table.
+        Sizes, bonds, and at least the values of the getters.
+
+    Raises
+    ------
+    RowError
+        If a function of the user's raises.
     """
+    columns = (atom_columns, bond_columns)
+    getters = _getters(columns)
+    waiting = [np.arange(len(rows))]
+    while waiting:
+        chosen = waiting.pop()
+        parts = _read_molecules([rows[i] for i in chosen], getters)
+        for part, table, molecules in parts:
+            at = chosen[part]
+            try:
+                table, failed = _complete(table, molecules, getters)
+            except _GetterError as error:
+                raise _blame(error, columns, int(at[error.molecule])) from (
+                    error.__cause__
+                )
+            if not failed.any():
+                yield at, table
+            elif not failed.all():
+                # Values of some are of no use; the others are read again.
+                waiting.append(at[~failed])
+
+
+def _getters(columns: Sequence[Sequence[Any]]) -> tuple[list, list]:
+    """List what is asked of atoms and of bonds, each once."""
+    atoms, bonds = ([column.getter for column in kind] for kind in columns)
+    if CIP in atoms or CIP in bonds:
+        # Only what has a tag may have a label.
+        atoms, bonds = [*atoms, "GetChiralTag"], [*bonds, "GetStereo"]
+    return list(dict.fromkeys(atoms)), list(dict.fromkeys(bonds))
+
+
+def _blame(error: _GetterError, columns: Sequence[Sequence[Any]], row: int) -> RowError:
+    name = next(c.name for kind in columns for c in kind if c.getter == error.getter)
+    cause = error.__cause__
+    return RowError(
+        row,
+        f"Column {name!r} cannot be read from {error.part}",
+        f"{type(cause).__name__}: {cause}",
+    )
+
+
+def check_molecule(
+    molecule: Any, atom_columns: Sequence[Any], bond_columns: Sequence[Any]
+) -> None:
+    """Read one molecule in the plainest way, to find out what is wrong with it.
+
+    Parameters
+    ----------
+    molecule : Mol
+        A sanitized molecule.
+    atom_columns, bond_columns : sequence of AtomColumn, of BondColumn
+        What is asked for.
+
+    Raises
+    ------
+    UnusableError
+        If it has atoms that no column can describe.
+    """
+    for k, atom in enumerate(molecule.GetAtoms()):
+        if _is_query(atom):
+            raise UnusableError(f"atom {k} is a query, which stands for many elements")
+        if atom.GetAtomicNum() > HEAVIEST:
+            raise UnusableError(
+                f"atom {k} has the atomic number {atom.GetAtomicNum()}, beyond "
+                f"{HEAVIEST}"
+            )
+    for getters, parts in zip(
+        _getters((atom_columns, bond_columns)),
+        (molecule.GetAtoms, molecule.GetBonds),
+        strict=True,
+    ):
+        if CIP in getters:
+            label(molecule)
+        for getter in getters:
+            if isinstance(getter, str) and getter != CIP:
+                for part in parts():
+                    getattr(part, getter)()
+
+
+def _read_molecules(
+    rows: list, getters: tuple[list, list]
+) -> Iterator[tuple[np.ndarray, MoleculeTable, list]]:
+    """Read molecules, and what the binary form says of all of them at once."""
     if not _binary_form_is_known():
         yield from _read_by_accessors(rows, np.arange(len(rows)))
         return
     in_table = (
-        atom_getters <= ATOM_ACCESSORS | {"GetMass"} and bond_getters <= BOND_ACCESSORS
+        set(getters[0]) <= ATOM_ACCESSORS | {"GetMass"}
+        and set(getters[1]) <= BOND_ACCESSORS
     )
     entries = map_molecules(rows, _digest(keep_molecule=not in_table))
     at = np.array([i for i, entry in enumerate(entries) if entry], dtype=np.intp)
@@ -140,64 +154,53 @@ def read_tables(
         at = at[table.understood]
         table = unpack([entries[i][0] for i in at])
     if len(at):
-        if "GetMass" in atom_getters:
-            table = replace(table, atoms={**table.atoms, "GetMass": _masses(table)})
         yield at, table, [entries[i][1] for i in at]
 
 
 def _read_by_accessors(rows: list, at: np.ndarray) -> Iterator[tuple]:
-    molecules = map_molecules([rows[i] for i in at], lambda mol: mol)
+    molecules = map_molecules([rows[i] for i in at], _unless_query)
     readable = np.array([mol is not None for mol in molecules], dtype=bool)
     if readable.any():
         molecules = [mol for mol in molecules if mol is not None]
         yield at[readable], _sizes_and_ends(molecules), molecules
 
 
-def map_molecules(rows: list, digest: Callable) -> list:
-    """Read rows one by one and keep what a function makes of each molecule.
-
-    A digest that lets go of a molecule while it is still in the cache is faster than
-    a list of molecules.
-
-    Parameters
-    ----------
-    rows : list
-        Strings, molecules and anything else.
-    digest : callable
-        Maps a sanitized molecule with at least one atom to a value.
-
-    Returns
-    -------
-    values : list
-        None for rows that cannot be read.
-    """
-    chem = rdkit()
-    with chem.rdBase.BlockLogs():
-        molecules = (_read(row, chem) for row in rows)
-        return [None if mol is None else digest(mol) for mol in molecules]
+def _unless_query(molecule: Any) -> Any:
+    return None if any(map(_is_query, molecule.GetAtoms())) else molecule
 
 
-def _read(row: Any, chem: ModuleType) -> Any:
-    if isinstance(row, str):
-        try:
-            molecule = chem.MolFromSmiles(row)
-        except UnicodeEncodeError:  # half of a surrogate pair
-            return None
-    elif isinstance(row, chem.Mol) and _is_sanitized(row):
-        molecule = row
-    else:
-        return None
-    return molecule if molecule is not None and molecule.GetNumAtoms() else None
+def _is_query(atom: Any) -> bool:
+    # A pattern that every atom matches is ``*``.
+    return atom.HasQuery() and atom.DescribeQuery().strip() != "AtomNull"
 
 
-def _is_sanitized(molecule: Any) -> bool:
-    if molecule.NeedsUpdatePropertyCache():
-        return False
-    try:
-        molecule.GetRingInfo().NumRings()
-    except RuntimeError:  # RDKit's "ring info not initialized"
-        return False
-    return True
+def _complete(
+    table: MoleculeTable, molecules: list, getters: tuple[list, list]
+) -> tuple[MoleculeTable, np.ndarray]:
+    """Add what the binary form does not say; tell which molecules RDKit fails on."""
+    atoms: dict[Any, Any] = dict(table.atoms)
+    bonds: dict[Any, Any] = dict(table.bonds)
+    failed = np.zeros(len(table.n_atoms), dtype=bool)
+    if "GetMass" in getters[0] and "GetIsotope" in atoms:
+        atoms["GetMass"] = _masses(table)
+    rows = (atoms, getters[0], read_atoms), (bonds, getters[1], read_bonds)
+    for values, asked, read in rows:
+        missing = [g for g in asked if g not in values and g != CIP]
+        found, bad = read(molecules, missing)
+        failed[bad] = True
+        values.update(zip(missing, found, strict=True))
+    if "GetAtomicNum" in atoms and not failed.any():
+        heavy = np.asarray(atoms["GetAtomicNum"]) > HEAVIEST
+        failed[np.repeat(np.arange(len(failed)), table.n_atoms)[heavy]] = True
+    if any(CIP in asked for asked in getters) and not failed.any():
+        tags = [
+            np.array([int(tag) for tag in values[name]], dtype=int)
+            for values, name in ((atoms, "GetChiralTag"), (bonds, "GetStereo"))
+        ]
+        sizes = np.stack([table.n_atoms, table.n_bonds])
+        (atoms[CIP], bonds[CIP]), bad = read_labels(molecules, sizes, tags)
+        failed[bad] = True
+    return replace(table, atoms=atoms, bonds=bonds), failed
 
 
 def _digest(*, keep_molecule: bool) -> Callable:
@@ -207,7 +210,7 @@ def _digest(*, keep_molecule: bool) -> Callable:
 
 def _sizes_and_ends(molecules: list) -> MoleculeTable:
     """Make a table without columns, which are then read atom by atom."""
-    ends = read_bonds(molecules, ["GetBeginAtomIdx", "GetEndAtomIdx"])
+    ends, _ = read_bonds(molecules, ["GetBeginAtomIdx", "GetEndAtomIdx"])
     return MoleculeTable(
         np.ones(len(molecules), dtype=bool),
         np.array([mol.GetNumAtoms() for mol in molecules], dtype=np.int64),
@@ -218,7 +221,9 @@ def _sizes_and_ends(molecules: list) -> MoleculeTable:
     )
 
 
-def read_atoms(molecules: list, getters: Sequence[str | Callable]) -> list[list]:
+def read_atoms(
+    molecules: list, getters: Sequence[str | Callable]
+) -> tuple[list[list], list[int]]:
     """Read atoms one by one.
 
     Parameters
@@ -232,21 +237,16 @@ def read_atoms(molecules: list, getters: Sequence[str | Callable]) -> list[list]
     -------
     values : list of list
         For each getter, its values over the atoms of all molecules.
+    failed : list of int
+        Molecules on which RDKit fails; if there are some, values mean nothing.
     """
-    values: list[list] = [[] for _ in getters]
-    if not getters:
-        return values
-    calls = _calls(rdkit().Atom, getters)
-    # Molecule by molecule, or a chunk's objects would keep the garbage collector busy;
-    # by index, which takes half the time of iterating over GetAtoms().
-    for mol in molecules:
-        atoms = list(map(mol.GetAtomWithIdx, range(mol.GetNumAtoms())))
-        for column, call in zip(values, calls, strict=True):
-            column.extend(map(call, atoms))
-    return values
+    # By index, which takes half the time of iterating over GetAtoms().
+    return _read(molecules, getters, "Atom", "GetAtomWithIdx", "GetNumAtoms")
 
 
-def read_bonds(molecules: list, getters: Sequence[str | Callable]) -> list[list]:
+def read_bonds(
+    molecules: list, getters: Sequence[str | Callable]
+) -> tuple[list[list], list[int]]:
     """Read bonds one by one.
 
     Parameters
@@ -260,20 +260,45 @@ def read_bonds(molecules: list, getters: Sequence[str | Callable]) -> list[list]
     -------
     values : list of list
         For each getter, its values over the bonds of all molecules.
+    failed : list of int
+        Molecules on which RDKit fails; if there are some, values mean nothing.
     """
+    return _read(molecules, getters, "Bond", "GetBondWithIdx", "GetNumBonds")
+
+
+def _read(
+    molecules: list, getters: Sequence[str | Callable], kind: str, one: str, count: str
+) -> tuple[list[list], list[int]]:
     values: list[list] = [[] for _ in getters]
+    failed: list[int] = []
     if not getters:
-        return values
-    calls = _calls(rdkit().Bond, getters)
-    for mol in molecules:
-        bonds = list(map(mol.GetBondWithIdx, range(mol.GetNumBonds())))
-        for column, call in zip(values, calls, strict=True):
-            column.extend(map(call, bonds))
-    return values
+        return values, failed
+    owner = getattr(rdkit(), kind)
+    calls = [getattr(owner, g) if isinstance(g, str) else g for g in getters]
+    # Molecule by molecule, or a chunk's objects would keep the garbage collector busy.
+    for k, mol in enumerate(molecules):
+        parts = list(map(getattr(mol, one), range(getattr(mol, count)())))
+        try:
+            for column, call in zip(values, calls, strict=True):
+                column.extend(map(call, parts))
+        except Exception:
+            _refuse_function(k, parts, getters, kind.lower())
+            failed.append(k)
+    return values, failed
 
 
-def _calls(owner: type, getters: Sequence[str | Callable]) -> list[Callable]:
-    return [getattr(owner, g) if isinstance(g, str) else g for g in getters]
+def _refuse_function(
+    molecule: int, parts: list, getters: Sequence[str | Callable], kind: str
+) -> None:
+    """Raise if it was a function of the user's that failed, and not RDKit."""
+    for getter in getters:
+        if isinstance(getter, str):
+            continue
+        for k, part in enumerate(parts):
+            try:
+                getter(part)
+            except Exception as error:
+                raise _GetterError(molecule, getter, f"{kind} {k}") from error
 
 
 @cache
@@ -294,7 +319,7 @@ def _binary_form_is_known() -> bool:
         (table.atoms, read_atoms),
         (table.bonds, read_bonds),
     ):
-        expected = read(molecules, list(columns))
+        expected, _ = read(molecules, list(columns))
         if [column.tolist() for column in columns.values()] != expected:
             return False
     return True
@@ -306,7 +331,7 @@ def _masses(table: MoleculeTable) -> np.ndarray:
     kinds, kind_of_atom = np.unique(keys, return_inverse=True)
     masses = []
     for kind in kinds.tolist():
-        atom = rdkit().Atom(kind % 256)
+        atom = rdkit().Atom(min(kind % 256, HEAVIEST))  # heavier ones are refused
         atom.SetIsotope(kind // 256)
         masses.append(atom.GetMass())
     return np.array(masses)[kind_of_atom]

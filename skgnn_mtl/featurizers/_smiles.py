@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 
-from ._base import GraphTransformer
+from ._base import GraphTransformer, RowError
 from ._binary import MoleculeTable
 from ._columns import AtomColumn, BondColumn
-from ._molecules import (
-    canonical_smiles,
-    rdkit,
-    read_atoms,
-    read_bonds,
-    read_tables,
-    why_unreadable,
-)
+from ._molecules import check_molecule, read_tables
 from ._presets import PRESETS
+from ._rows import canonical_smiles, portable, rdkit, why_unreadable
+from ._stereo import with_labels
 
 
 class SmilesToGraph(GraphTransformer):
@@ -41,12 +35,19 @@ class SmilesToGraph(GraphTransformer):
         What is read from atoms and bonds; integers codes, see Notes. A tuple
         ``(atom_columns, bond_columns)`` of :class:`AtomColumn` and
         :class:`BondColumn` objects gives own features.
+    stereo : {"tags", "cip"}, default="tags"
+        What columns of chiral tags, bond stereo and bond directions hold. "tags" are
+        RDKit's, as published; they depend on the order of the atoms. "cip" are labels
+        of Cahn, Ingold and Prelog, which do not; see Notes.
     on_error : {"raise", "nan"}, default="raise"
-        What to do with a row that is missing or that RDKit cannot read: raise at the
-        first one, or keep it as an empty graph marked invalid, with one warning.
+        What to do with a row that is missing or that RDKit cannot read, for whatever
+        reason: raise at the first one, or keep it as an empty graph marked invalid,
+        with one warning.
     n_jobs : int, default=None
         Number of processes, as everywhere in scikit-learn; -1 uses all cores. Chunks
-        of about 1000 rows are sent to them.
+        of about 1000 rows are sent to them, through any backend of joblib. New workers
+        import this package first, which takes seconds: they pay from some 50,000
+        molecules on, or once they are there.
     verbose : int or bool, default=0
         If true, show a progress bar.
 
@@ -84,9 +85,27 @@ class SmilesToGraph(GraphTransformer):
     Graphs of own columns bear a checksum of names, accessors, vocabularies and scales:
     a model that was fitted on some refuses the others. Functions do not count.
 
-    Molecule objects are taken as they are; unsanitized ones are invalid. A reading
-    with most columns named (rather than functions) costs little more than RDKit's
-    parser.
+    **Stereo.** Chiral tags say whether the neighbours of an atom turn clockwise *in the
+    order in which they are written*, and bond directions how a bond is written. Two
+    SMILES of one molecule may then have other codes and other predictions, unless the
+    molecules are brought into one order (``Chem.CanonSmiles``). With ``stereo="cip"``
+    these columns hold labels instead: of atoms none, R, S, r, s; of bonds none, unknown
+    (marked as such), Z, E, z, e, P, M, p, m; each list has a code for others. They do
+    not depend on the order, so that one molecule has one prediction. The name of the
+    schema then ends with "cip"; published weights know tags only.
+
+    **Molecule objects** are taken as they are; unsanitized ones, patterns (SMARTS) and
+    atoms heavier than 118 are invalid. Pickles of RDKit leave out properties of atoms
+    and bonds, which functions of own columns may read. The first such column therefore
+    makes pickles of molecules complete, in the whole process (through ``copyreg``), so
+    that ``n_jobs`` and ``Pipeline(memory=...)`` see what matters. A cache knows
+    functions by name: empty it after you change one.
+
+    **Strings.** What follows a blank is a name. Letters outside of ASCII, further lines
+    and numbers that RDKit would cut off (a charge of 999) make a row invalid.
+
+    A reading with most columns named (rather than functions) costs little more than
+    RDKit's parser.
 
     References
     ----------
@@ -127,10 +146,20 @@ class SmilesToGraph(GraphTransformer):
     _parameter_constraints: ClassVar[dict] = {
         **GraphTransformer._parameter_constraints,
         "features": [StrOptions(set(PRESETS)), tuple],
+        "stereo": [StrOptions({"tags", "cip"})],
     }
 
-    def __init__(self, features="ogb", *, on_error="raise", n_jobs=None, verbose=0):
+    def __init__(
+        self,
+        features="ogb",
+        *,
+        stereo="tags",
+        on_error="raise",
+        n_jobs=None,
+        verbose=0,
+    ):
         self.features = features
+        self.stereo = stereo
         self.on_error = on_error
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -139,10 +168,9 @@ class SmilesToGraph(GraphTransformer):
         columns = self._columns()
         schema = self._schema(*columns)
         parts, readable = [], np.zeros(len(rows), dtype=bool)
-        getters = [{column.getter for column in kind} for kind in columns]
-        for at, table, molecules in read_tables(rows, *getters):
+        for at, table in read_tables(rows, *columns):
             ids = [_identifier(rows[i]) for i in at]
-            parts.append((at, _graphs(table, molecules, ids, schema, *columns)))
+            parts.append((at, _graphs(at, table, ids, schema, *columns)))
             readable[at] = True
         if not readable.all() or not parts:
             at = np.flatnonzero(~readable)
@@ -153,9 +181,19 @@ class SmilesToGraph(GraphTransformer):
         return GraphArray.concatenate([graphs for _, graphs in parts])[order]
 
     def _explain(self, row: Any) -> str:
-        return why_unreadable(row)
+        atoms, bonds = self._columns()
+        return why_unreadable(row, lambda mol: check_molecule(mol, atoms, bonds))
+
+    def _portable(self, rows: list) -> list:
+        return portable(rows)
 
     def _columns(self) -> tuple[Sequence[AtomColumn], Sequence[BondColumn]]:
+        atoms, bonds = self._columns_of_tags()
+        if self.stereo == "cip":
+            return with_labels(atoms), with_labels(bonds)
+        return atoms, bonds
+
+    def _columns_of_tags(self) -> tuple[Sequence[AtomColumn], Sequence[BondColumn]]:
         if isinstance(self.features, str):
             return PRESETS[self.features]
         if len(self.features) != 2:
@@ -164,8 +202,9 @@ class SmilesToGraph(GraphTransformer):
                 f"columns), but has {len(self.features)} entries."
             )
         chem = rdkit()
-        _check_columns(self.features[0], AtomColumn, chem.Atom)
-        _check_columns(self.features[1], BondColumn, chem.Bond)
+        sample = chem.MolFromSmiles("CC")
+        _check_columns(self.features[0], AtomColumn, sample.GetAtomWithIdx(0))
+        _check_columns(self.features[1], BondColumn, sample.GetBondWithIdx(0))
         return self.features
 
     def _schema(self, atom_columns, bond_columns) -> GraphSchema:
@@ -181,7 +220,7 @@ class SmilesToGraph(GraphTransformer):
     def _name_of_columns(self, *columns: Sequence[AtomColumn | BondColumn]) -> str:
         """Name what codes and numbers mean: graphs of other columns must not mix."""
         if isinstance(self.features, str):
-            return self.features
+            return self.features if self.stereo == "tags" else f"{self.features} cip"
         meaning = [
             (c.name, _accessor(c), [str(word) for word in c.words], c.outside, c.scale)
             for kind in columns
@@ -196,9 +235,10 @@ def _accessor(column: AtomColumn | BondColumn) -> str:
 
 
 def _check_columns(
-    columns: Any, kind: type[AtomColumn] | type[BondColumn], owner: type
+    columns: Any, kind: type[AtomColumn] | type[BondColumn], sample: Any
 ) -> None:
-    """Refuse anything but columns of one kind whose accessors exist."""
+    """Refuse anything but columns of one kind whose accessors work on a sample."""
+    owner = type(sample).__name__
     if not isinstance(columns, (list, tuple)):
         raise TypeError(
             f"features must hold two sequences of columns, but one of them is "
@@ -207,11 +247,20 @@ def _check_columns(
     for column in columns:
         if not isinstance(column, kind):
             raise TypeError(f"features: {column!r} is no {kind.__name__}.")
-        if isinstance(column.getter, str) and not hasattr(owner, column.getter):
+        if not isinstance(column.getter, str):
+            continue
+        if not hasattr(sample, column.getter):
             raise ValueError(
-                f"Column {column.name!r}: RDKit's {owner.__name__} has no method "
+                f"Column {column.name!r}: RDKit's {owner} has no method "
                 f"{column.getter!r}."
             )
+        try:
+            getattr(sample, column.getter)()
+        except TypeError as error:
+            raise ValueError(
+                f"Column {column.name!r}: {column.getter!r} of RDKit's {owner} needs "
+                "arguments; pass a function that gives them."
+            ) from error
     names = [column.name for column in columns]
     if len(set(names)) < len(names):
         raise ValueError(f"The names of columns must differ, but are {names}.")
@@ -230,17 +279,18 @@ def _identifier(row: Any) -> str:
 
 
 def _graphs(
+    at: np.ndarray,
     table: MoleculeTable,
-    molecules: list,
     ids: list[str],
     schema: GraphSchema,
     atom_columns: Sequence[AtomColumn],
     bond_columns: Sequence[BondColumn],
 ) -> GraphArray:
-    """Encode what was read of some molecules."""
-    atoms, bonds = partial(read_atoms, molecules), partial(read_bonds, molecules)
-    node_codes, node_features = _encode(atom_columns, table.atoms, atoms)
-    bond_codes, bond_features = _encode(bond_columns, table.bonds, bonds)
+    """Encode what was read of some molecules, which are the rows ``at``."""
+    where = _Places(at, table.n_atoms, "atom")
+    node_codes, node_features = _encode(atom_columns, table.atoms, where)
+    where = _Places(at, table.n_bonds, "bond")
+    bond_codes, bond_features = _encode(bond_columns, table.bonds, where)
     there, back = table.ends, table.ends[::-1]
     return GraphArray(
         schema,
@@ -255,19 +305,63 @@ def _graphs(
     )
 
 
-def _encode(columns, known, read) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Codes and floats of some columns; None where there are none.
+class _Places(NamedTuple):
+    """Where the values of a column come from."""
 
-    ``known`` holds values by accessor; ``read`` calls the other getters.
-    """
-    missing = [column.getter for column in columns if column.getter not in known]
-    values = {**known, **dict(zip(missing, read(missing), strict=True))}
+    rows: np.ndarray
+    n_parts: np.ndarray
+    kind: str
+
+    def error(self, k: int, problem: str, reason: str = "") -> RowError:
+        """Make the error of value ``k``."""
+        ends = np.cumsum(self.n_parts)
+        molecule = int(np.searchsorted(ends, k, side="right"))
+        part = k - int(ends[molecule] - self.n_parts[molecule])
+        return RowError(
+            int(self.rows[molecule]), f"{problem} at {self.kind} {part}", reason
+        )
+
+
+def _encode(
+    columns: Sequence[AtomColumn | BondColumn], values: dict, where: _Places
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Codes and floats of some columns; None where there are none."""
 
     def side_by_side(chosen: list) -> np.ndarray | None:
-        parts = [column.encode(values[column.getter]) for column in chosen]
+        parts = [_encode_one(column, values[column.getter], where) for column in chosen]
         return np.stack(parts, axis=1) if parts else None
 
     return side_by_side(_categorical(columns)), side_by_side(_continuous(columns))
+
+
+def _encode_one(
+    column: AtomColumn | BondColumn, values: Any, where: _Places
+) -> np.ndarray:
+    try:
+        encoded = column.encode(values)
+    except Exception:
+        _refuse_value(column, values, where)
+        raise
+    if not column.is_categorical and not np.isfinite(encoded).all():
+        k = int(np.argmin(np.isfinite(encoded)))
+        raise where.error(
+            k,
+            f"Column {column.name!r} must hold finite numbers, but holds {values[k]!r}",
+        )
+    return encoded
+
+
+def _refuse_value(column: AtomColumn | BondColumn, values: Any, where: _Places) -> None:
+    """Raise for the first value that cannot be encoded."""
+    for k, value in enumerate(values):
+        try:
+            column.encode([value])
+        except Exception as error:
+            raise where.error(
+                k,
+                f"Column {column.name!r} cannot hold {value!r}",
+                f"{type(error).__name__}: {error}",
+            ) from error
 
 
 def _both_directions(bonds: np.ndarray | None) -> np.ndarray | None:

@@ -17,6 +17,9 @@ from skgnn_mtl.graphs import GraphArray
 
 _WANTED = "a list, a tuple, a one-dimensional array, a Series, or a table of one column"
 
+# What NumPy makes of crystals, by the names of the classes of ASE and pymatgen.
+_PARTS = ("Atom", "PeriodicSite", "Site")
+
 
 def as_strings(X: Any, *, paths: bool = False) -> list:
     """Read any column of strings as a list, in order.
@@ -55,14 +58,31 @@ def as_strings(X: Any, *, paths: bool = False) -> list:
     return [_as_row(i, value, paths) for i, value in enumerate(_entries(X))]
 
 
+def index_of(X: Any) -> Any:
+    """Find the row labels of a pandas object.
+
+    Parameters
+    ----------
+    X : object
+        Any input.
+
+    Returns
+    -------
+    index : pandas Index or None
+        None for anything else; an ``index`` of a list is a method.
+    """
+    return X.index if hasattr(type(X), "iloc") else None
+
+
 def _entries(X: Any) -> Iterable:
     if isinstance(X, (list, tuple)):
         return _unnest(X)
     _refuse(X)
-    if hasattr(X, "columns"):
+    if _has(X, "columns"):
         return _entries_of_frame(X)
-    if hasattr(X, "to_list"):
-        return X.to_list()
+    for method in ("to_list", "to_pylist"):
+        if _has(X, method):
+            return getattr(X, method)()
     # Not asarray: it would drop the mask of a masked array.
     return _entries_of_array(np.asanyarray(X))
 
@@ -78,13 +98,20 @@ def _refuse(X: Any) -> None:
         raise TypeError(
             "X is a GraphArray already; pass it to the graph estimator as it is."
         )
-    if hasattr(X, "nnz"):
+    if _has(X, "nnz"):
         raise TypeError(f"X must be {_WANTED}, but is a sparse {type(X).__name__}.")
-    if not (hasattr(X, "__array__") or hasattr(X, "columns") or hasattr(X, "to_list")):
+    if _has(X, "collect"):
+        raise TypeError(f"X must be {_WANTED}; call collect() on the LazyFrame.")
+    if not any(_has(X, a) for a in ("__array__", "columns", "to_list", "to_pylist")):
         raise TypeError(
             f"X must be {_WANTED}, but is {type(X).__name__}. "
             "Wrap a single molecule or crystal in a list; make a list of an iterator."
         )
+
+
+def _has(X: Any, attribute: str) -> bool:
+    # Columns of a frame are attributes of the object, whatever their names.
+    return hasattr(type(X), attribute)
 
 
 def _unnest(X: list | tuple) -> Iterable:
@@ -97,13 +124,24 @@ def _unnest(X: list | tuple) -> Iterable:
 
 def _entries_of_frame(X: Any) -> Iterable:
     _check_width(*X.shape)
-    column = X.iloc[:, 0] if hasattr(X, "iloc") else X[X.columns[0]]
-    return column.to_list()
+    if _has(X, "iloc"):
+        return X.iloc[:, 0].to_list()
+    if _has(X, "column_names"):  # pyarrow, whose columns are the data
+        return X.column(0).to_pylist()
+    return X[X.columns[0]].to_list()
 
 
 def _entries_of_array(X: np.ndarray) -> Iterable:
+    if X.dtype.names:
+        raise TypeError(f"X must be {_WANTED}, but is a structured array.")
     if X.ndim == 0:
         raise TypeError(f"X must be {_WANTED}, but is one {type(X.item()).__name__}.")
+    if X.size and type(X.item(0)).__name__ in _PARTS:
+        raise TypeError(
+            f"X[0] of the array X was taken apart into its {X.size // len(X)} atoms, "
+            "because NumPy takes a crystal for a sequence of atoms; pass a list of "
+            "crystals: [atoms, ...]."
+        )
     if X.ndim > 1:
         _check_width(len(X), math.prod(X.shape[1:]))
         X = X.reshape(len(X))
@@ -140,6 +178,12 @@ def _as_row(i: int, value: Any, paths: bool) -> Any:
         raise TypeError(
             f"X must hold strings, but X[{i}] = {str(value)!r} is a file path; read "
             "the file and pass its strings."
+        )
+    if isinstance(value, dict) and paths:
+        raise TypeError(
+            f"X[{i}] is a dict, and a crystal was wanted; if it comes from as_dict() "
+            "of pymatgen, pass Structure.from_dict(...); if from todict() of ASE, "
+            "Atoms.fromdict(...)."
         )
     if isinstance(value, (bytes, list, tuple, dict, set, np.ndarray)):
         raise TypeError(

@@ -17,6 +17,86 @@ _TOKEN = re.compile(
 )
 
 
+_BLANKS = " \t\r\n\v\f"
+_BRACKET = re.compile(r"\[(\d*)([^\[\]]*)\]")
+_LONG_NUMBER = re.compile(r"\[(\d{5}|[^\[\]]*[#+-]\d{3})")
+HEAVIEST = 118
+_LARGEST_ISOTOPE, _LARGEST_CHARGE = 2**16 - 1, 2**7 - 1
+
+
+def is_suspect(text: str) -> bool:
+    """Tell quickly whether RDKit might read something else than is written.
+
+    Parameters
+    ----------
+    text : str
+        A row.
+
+    Returns
+    -------
+    suspect : bool
+        Whether to ask :func:`why_misread`.
+    """
+    return (
+        not text.isascii()
+        or "\n" in text
+        or "\r" in text
+        or ("[" in text and _LONG_NUMBER.search(text) is not None)
+    )
+
+
+def why_misread(text: str) -> str:
+    """Name what RDKit would leave out, or wrap around as a number too large.
+
+    Parameters
+    ----------
+    text : str
+        A row.
+
+    Returns
+    -------
+    reason : str
+        A clause without a full stop; '' if there is nothing of the kind.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    lines = text.strip(_BLANKS).splitlines()
+    if len(lines) > 1:
+        return f"it has {len(lines)} lines, but one row is one SMILES"
+    # What follows a blank is a name or an extension; RDKit skips a byte-order mark.
+    smiles = re.split(f"[{_BLANKS}]", text.strip(_BLANKS), maxsplit=1)[0]
+    smiles = smiles.removeprefix("\ufeff")
+    for position, letter in enumerate(smiles):
+        if not letter.isascii():
+            return f"unexpected {letter!r} at position {position}"
+    return next(filter(None, map(_too_large, _BRACKET.finditer(smiles))), "")
+
+
+def _too_large(bracket: re.Match) -> str:
+    isotope, atom = bracket.groups()
+    if _exceeds(isotope, _LARGEST_ISOTOPE):
+        return f"the isotope {_short(isotope)} is larger than {_LARGEST_ISOTOPE}"
+    for sign, digits in re.findall(r"([#+-])(\d+)", atom):
+        if sign == "#" and _exceeds(digits, HEAVIEST):
+            return f"the atomic number {_short(digits)} is larger than {HEAVIEST}"
+        if sign != "#" and _exceeds(digits, _LARGEST_CHARGE):
+            return (
+                f"the charge {sign}{_short(digits)} is outside of +-{_LARGEST_CHARGE}"
+            )
+    return ""
+
+
+def _exceeds(digits: str, most: int) -> bool:
+    # Python refuses to read numbers of thousands of digits.
+    return len(digits) > len(str(most)) + 9 or int(digits or 0) > most
+
+
+def _short(digits: str) -> str:
+    return digits if len(digits) <= 12 else f"{digits[:12]}..."
+
+
 def why_not_smiles(smiles: str) -> str:
     """Name the first mistake in the syntax of a string that RDKit cannot read.
 

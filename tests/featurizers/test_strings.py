@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from rdkit import Chem
 from scipy import sparse
@@ -32,6 +33,12 @@ CONTAINERS = {
     "pandas DataFrame": pd.DataFrame({"smiles": ROWS}, index=[2, 0, 1]),
     "polars Series": pl.Series(ROWS),
     "polars DataFrame": pl.DataFrame({"smiles": ROWS}),
+    "pyarrow array": pa.array(ROWS),
+    "pyarrow chunks": pa.chunked_array([ROWS[:1], ROWS[1:]]),
+    "pyarrow table": pa.table({"smiles": ROWS}),
+    "pandas column of odd name": pd.DataFrame({"nnz": ROWS}),
+    "pandas column of a number": pd.DataFrame({5: ROWS}),
+    "pandas column of a tuple": pd.DataFrame({("a", 1): ROWS}),
 }
 MISSING = {
     "list": ["C", None, "", "N"],
@@ -44,6 +51,7 @@ MISSING = {
     "StringDType": np.array(
         ["C", None, "", "N"], dtype=np.dtypes.StringDType(na_object=None)
     ),
+    "pyarrow": pa.table({"smiles": ["C", None, "", "N"]}),
     "masked": np.ma.masked_array(np.array(["C", "X", "", "N"], object), [0, 1, 0, 0]),
 }
 
@@ -102,6 +110,8 @@ def test_empty_containers_have_no_rows():
         (np.array("CCO"), "but is one str"),
         (sparse.csr_array(np.eye(2)), "sparse"),
         (SmilesToGraph().transform(["C"]), "GraphArray already"),
+        (pl.LazyFrame({"smiles": ROWS}), r"call collect\(\) on the LazyFrame"),
+        (np.zeros(2, dtype=[("smiles", "U3")]), "structured array"),
     ],
 )
 def test_wrong_types_are_named(X, sentence):
@@ -116,6 +126,8 @@ def test_wrong_types_are_named(X, sentence):
         ([["C", "N", "O"]], 3),
         (pd.DataFrame({"a": ["C"], "b": ["N"]}), 2),
         (pl.DataFrame({"a": ["C"], "b": ["N"]}), 2),
+        (pa.table({"a": ["C"], "b": ["N"]}), 2),
+        (pd.DataFrame([["C", "N"]], columns=["a", "a"]), 2),
         (np.full((2, 2, 2), "C"), 4),
     ],
 )
