@@ -35,7 +35,7 @@ def batch(rows=None, dtype=torch.float64):
     graphs, labels = GraphDataset(GRAPHS, TARGETS, WEIGHTS).__getitems__(rows)
     names = ("node_features", "edge_features", "graph_features")
     features = {name: getattr(graphs, name).to(dtype) for name in names}
-    return replace(graphs, **features), tuple(part.to(dtype) for part in labels)
+    return replace(graphs, **features), labels.to(dtype)
 
 
 def step(weighting, loss="squared_error", **changes):

@@ -1,13 +1,15 @@
 """Curvature of each task's loss: spectra of Hessians and Gauss-Newton matrices.
 
-The algorithms are maps from a matrix-vector product; :class:`TaskHessian` and
-:class:`TaskGaussNewton` make such products from functions that return a vector of task
-losses; :func:`hessian_spectrum` puts both together for a fitted estimator.
+The algorithms need only the products of a matrix with vectors. :class:`TaskHessian` and
+:class:`TaskGaussNewton` compute such products from functions that return a vector of
+task losses. :func:`hessian_spectrum` combines both for a fitted estimator.
 """
 
 from ._hessian_spectrum import check_spectrum_options as check_spectrum_options
 from ._hessian_spectrum import hessian_spectrum, task_spectra
 from ._lanczos import KrylovUnion, LanczosRun, RitzPairs, lanczos, top_eigenpairs
+from ._leading import leading_eigenpairs
+from ._loss_curvature import second_derivatives as second_derivatives
 from ._operator import TaskGaussNewton, TaskHessian, TaskProblem
 from ._pairs import label_overlap as label_overlap
 from ._spectrum import HessianSpectrum
@@ -35,6 +37,7 @@ __all__ = [
     "hutchinson",
     "hutchpp",
     "lanczos",
+    "leading_eigenpairs",
     "make_probes",
     "nystrom",
     "task_spectra",

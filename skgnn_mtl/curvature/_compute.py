@@ -1,10 +1,10 @@
-"""From a problem to the spectra of its tasks: one call of the public functions."""
+"""Computation of the spectra of a problem: one call of the public functions."""
 
 from __future__ import annotations
 
 import time
-import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from numbers import Integral, Real
 from typing import Any
@@ -15,8 +15,17 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ._lanczos import KrylovUnion, lanczos
-from ._operator import TaskGaussNewton, TaskHessian, TaskProblem, _memory
+from skgnn_mtl._warn import warn
+
+from ._lanczos import KrylovUnion, RitzPairs, lanczos
+from ._operator import (
+    Block,
+    TaskGaussNewton,
+    TaskHessian,
+    TaskOperator,
+    TaskProblem,
+    memory_limit,
+)
 from ._pairs import (
     cross_curvature,
     gradient_cosine,
@@ -25,19 +34,29 @@ from ._pairs import (
     share_in,
     subspace_overlap,
 )
-from ._spectrum import HessianSpectrum
-from ._trace import hutchpp, make_probes, nystrom, wide_standard_error, xtrace
+from ._spectrum import PAIRS, HessianSpectrum
+from ._trace import (
+    Matmat,
+    hutchpp,
+    make_probes,
+    nystrom,
+    wide_standard_error,
+    xtrace,
+)
 
 _MATRICES = ("hessian", "ggn")
 _TRACES = ("deflated", "hutchinson", "hutch++", "xtrace")
 _METHODS = ("lanczos", "nystrom")
-# What one probe of Hutch++ and XTrace needs at least to mean anything.
+# Probes of Hutch++ and XTrace, whose estimates need a sketch of several vectors.
 _TRACE_PROBES = 20
+# Numbers to keep for the deflation of the cosines of the tasks' matrices, unless ten
+# Ritz vectors per task and probe are more.
+_KEPT_NUMBERS = 1 << 26
 
 
 @dataclass
 class Options:
-    """The parameters of :func:`hessian_spectrum` that no estimator is needed for."""
+    """The parameters of :func:`hessian_spectrum` that do not need an estimator."""
 
     matrix: str
     method: str
@@ -54,14 +73,16 @@ class Options:
     verbose: int
 
     def __post_init__(self) -> None:
-        for name, known in (
+        for name, choices in (
             ("matrix", _MATRICES),
             ("trace", _TRACES),
             ("method", _METHODS),
         ):
             value = getattr(self, name)
-            if value not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}.")
+            if value not in choices:
+                raise ValueError(
+                    f"{name} must be one of {list(choices)}, got {value!r}."
+                )
         counts = ["n_eigenvalues", "n_lanczos", "n_probes"]
         if self.chunk != "auto":
             counts.append("chunk")
@@ -69,7 +90,7 @@ class Options:
             count = getattr(self, name)
             if not isinstance(count, Integral) or count < 1:
                 raise ValueError(f"{name} must be an integer >= 1, got {count!r}.")
-            setattr(self, name, int(count))  # NumPy's cannot be saved
+            setattr(self, name, int(count))  # because JSON has no integers of NumPy
         if not isinstance(self.tol, Real) or not self.tol >= 0:
             raise ValueError(f"tol must be a number >= 0, got {self.tol!r}.")
         self.tol = float(self.tol)
@@ -91,18 +112,31 @@ class Options:
 
 @dataclass
 class _Result:
-    """What one task yields; the names are those of HessianSpectrum."""
+    """Results of one task, by the names of HessianSpectrum."""
 
     scalars: dict[str, Any]
     vectors: Tensor  # (k, P)
     along_gradients: Tensor  # (P, t or 1)
     probe_products: Tensor  # (v, P)
+    independent_pairs: list[RitzPairs] = field(default_factory=list)  # per probe
 
 
 class Computation:
-    """The state of one call: probes, counters and the tasks' results."""
+    """The state of one call: probes, counters and the tasks' results.
 
-    def __init__(self, problem: TaskProblem, parameters, options: Options) -> None:
+    Parameters
+    ----------
+    problem : TaskProblem
+        Losses and parameters.
+    parameters : {"shared", "task", "all"} or callable
+        Parameters to differentiate by.
+    options : Options
+        Checked options; the plan may lower numbers among them.
+    """
+
+    def __init__(
+        self, problem: TaskProblem, parameters: Block, options: Options
+    ) -> None:
         self.problem, self.parameters = problem, parameters
         self.options = options
         self.labels = problem.masses.sum(dim=0).numpy()
@@ -115,17 +149,20 @@ class Computation:
         self.bar: tqdm | None = None
 
     def spectrum(self) -> HessianSpectrum:
+        """Compute the spectra of all tasks, one task at a time."""
         options, problem = self.options, self.problem
         first = problem.block(self.parameters, 0)
         self.size = first.n_parameters
+        # Lanczos assumes one fixed matrix, and noise would pass unnoticed.
         first.check_deterministic()
         self._warn_of_rare_tasks()
         self._plan(first)
         like = next(iter(first.parameters.values()))
         generator = torch.Generator().manual_seed(options.seed)
         draw = max(options.n_probes, 2 * _TRACE_PROBES)
+        # The same probes for all tasks, as the cosines of their matrices require.
         probes = make_probes(self.size, draw, generator)
-        # XTrace and Hutch++ take the probes that Lanczos leaves.
+        # XTrace and Hutch++ have probes of their own, independent of those of Lanczos.
         self.probes = probes[:, : options.n_probes].to(like)
         self.further = make_probes(self.size, 2 * _TRACE_PROBES, generator).to(like)
         losses, gradients = self._gradients(first)
@@ -153,9 +190,8 @@ class Computation:
             if t not in self.usable
         ]
         if rare:
-            warnings.warn(
+            warn(
                 f"Tasks with fewer than two labels get NaN: {', '.join(rare)}.",
-                stacklevel=5,
             )
 
     def _plan(self, block: TaskProblem) -> None:
@@ -169,6 +205,7 @@ class Computation:
             return
         operator = self._operator(block, int(self.usable[0]))
         v = torch.ones(self.size, dtype=operator.dtype, device=operator.device)
+        # The second product counts, because the first one computes the graph.
         seconds = [0.0, 0.0]
         for k in range(2):
             start = time.perf_counter()
@@ -185,19 +222,19 @@ class Computation:
 
         wanted = (options.n_probes, options.n_lanczos)
         limit = np.inf if options.max_seconds is None else options.max_seconds
-        # The sketch of Nystrom's method needs no probes.
+        # Fewer probes save nothing with Nystrom's method, whose sketch needs none.
         least = wanted[0] if options.method == "nystrom" else 2
+        # Probes first, because eigenvalues depend more on the steps.
         while total() * seconds[1] > limit and options.n_probes > least:
             options.n_probes -= 1
         while total() * seconds[1] > limit and options.n_lanczos > 5:
             options.n_lanczos -= 1
         left = (options.n_probes, options.n_lanczos)
         if left != wanted or total() * seconds[1] > limit:
-            warnings.warn(
+            warn(
                 f"max_seconds={limit:.3g} lowers n_probes from {wanted[0]} to "
                 f"{left[0]} and n_lanczos from {wanted[1]} to {left[1]}: one product "
                 f"takes {seconds[1]:.2g} s, all about {total() * seconds[1]:.2g} s.",
-                stacklevel=5,
             )
         memory = self._check_memory()
         if options.verbose:
@@ -209,31 +246,50 @@ class Computation:
             self.bar = tqdm(total=total(), desc="spectrum", unit="product")
 
     def _check_memory(self) -> float:
-        """Bytes of all vectors; warn if they are many."""
+        """Compute the bytes of all vectors; warn if they exceed half the memory."""
         options, t = self.options, self.problem.n_tasks
-        # Lanczos vectors and their copy, and what outlives a task.
+        # Lanczos vectors and their copy, then the vectors kept for each task.
         rows = 2 * options.n_probes * (options.n_lanczos + 1)
         rows += t * (options.n_eigenvalues + options.n_probes + t)
+        rows += t * options.n_probes * self._n_independent
         like = next(iter(self.problem.parameters.values()))
-        memory = rows * self.size * like.dtype.itemsize
-        if like.device.type != "meta" and memory > 2 * _memory(like.device):
-            warnings.warn(
+        memory: float = rows * self.size * like.dtype.itemsize
+        if like.device.type != "meta" and memory > 2 * memory_limit(like.device):
+            warn(
                 f"The vectors will take about {memory / 1e9:.1f} GB, more than half of "
                 "the memory. Lower n_lanczos, n_probes or n_eigenvalues, or set "
                 "pairwise=False.",
-                stacklevel=6,
             )
         return memory
 
+    @property
+    def _n_independent(self) -> int:
+        """Number of Ritz vectors per task and probe that deflate the cosines."""
+        options = self.options
+        if not options.pairwise or options.method == "nystrom" or not self._deflates:
+            return 0
+        fit = _KEPT_NUMBERS // (self.problem.n_tasks * options.n_probes * self.size)
+        count: int = max(10, min(options.n_lanczos, fit))
+        return count
+
+    @property
+    def _deflates(self) -> bool:
+        return self.options.trace != "hutchinson" and self.options.n_probes > 1
+
     # -- one task -----------------------------------------------------------------
 
-    def _operator(self, block: TaskProblem, task: int):
-        kinds = {"hessian": TaskHessian, "ggn": TaskGaussNewton}
+    def _operator(self, block: TaskProblem, task: int) -> TaskOperator:
+        kinds: dict[str, type[TaskOperator]] = {
+            "hessian": TaskHessian,
+            "ggn": TaskGaussNewton,
+        }
         return kinds[self.options.matrix](block, task, chunk=self.options.chunk)
 
-    def _reuse(self, shared, block: TaskProblem, task: int):
-        """Gauss-Newton operators share their graphs, if the parameters are the same."""
-        if shared is None or self.parameters == "task":
+    def _reuse(
+        self, shared: TaskOperator | None, block: TaskProblem, task: int
+    ) -> TaskOperator:
+        """Share the graphs of Gauss-Newton matrices, if the parameters are the same."""
+        if not isinstance(shared, TaskGaussNewton) or self.parameters == "task":
             return self._operator(block, task)
         return shared.for_task(task)
 
@@ -244,15 +300,21 @@ class Computation:
         return rows[0][0], torch.stack([row[t] for t, (_, row) in enumerate(rows)])
 
     def _sketch(self, block: TaskProblem) -> tuple[Tensor, Tensor]:
-        """Orthonormal vectors and the products of all tasks with them."""
-        operator = self._operator(block, int(self.usable[0]))
+        """Draw orthonormal vectors, and compute the products of all tasks with them."""
+        operator = TaskGaussNewton(block, int(self.usable[0]), chunk=self.options.chunk)
         count = min(self.options.n_lanczos, self.size)
         generator = torch.Generator().manual_seed(self.options.seed)
         Omega = torch.randn(self.size, count, generator=generator, dtype=torch.float64)
         Omega = torch.linalg.qr(Omega)[0].to(operator.device, operator.dtype)
         return Omega, operator.matmat_all(Omega)
 
-    def _task(self, operator, gradients: Tensor, task: int, sketch) -> _Result:
+    def _task(
+        self,
+        operator: TaskOperator,
+        gradients: Tensor,
+        task: int,
+        sketch: tuple[Tensor, Tensor] | None,
+    ) -> _Result:
         options = self.options
 
         def matmat(V: Tensor) -> Tensor:
@@ -268,26 +330,25 @@ class Computation:
         result.along_gradients = matmat(directions.T)
         if options.trace in ("hutch++", "xtrace"):
             result.scalars |= self._further_trace(matmat)
-        operator_free = options.matrix == "hessian" or self.parameters == "task"
-        if operator_free:
+        # Gauss-Newton graphs stay, because the next task shares them.
+        if options.matrix == "hessian" or self.parameters == "task":
             operator.free()
         result.scalars["gradient_in_top"] = share_in(result.vectors, gradients[task])
         return result
 
-    def _lanczos(self, matmat) -> _Result:
+    def _lanczos(self, matmat: Matmat) -> _Result:
         options = self.options
         runs = lanczos(matmat, self.probes, options.n_lanczos)
         union = KrylovUnion(runs)
         top, low = union.largest(options.n_eigenvalues), union.smallest()
+        # The smallest eigenvalue may have the largest modulus.
         scale = max(abs(top.values[0]), abs(low.values[0]))
         shape = (len(runs), options.n_lanczos)
+        # Runs may end early; nodes of weight 0 fill the rows.
         nodes, weights = np.zeros(shape), np.zeros(shape)
         for row, run in enumerate(runs):
             values, squares = run.nodes()
             nodes[row, : len(values)], weights[row, : len(values)] = values, squares
-        deflate = options.trace == "deflated"
-        trace = union.trace_samples(1, deflate=deflate)
-        square = union.trace_samples(2, deflate=deflate)
         scalars = {
             "eigenvalues": top.values,
             "residuals": top.residuals,
@@ -296,32 +357,42 @@ class Computation:
             "lambda_min_residual": low.residuals[0],
             "ritz_values": nodes,
             "ritz_weights": weights,
-            **_traces(trace, square),
+            **_traces(
+                *(union.trace_samples(p, deflate=self._deflates) for p in (1, 2)),
+                *(union.trace_error(p, deflate=self._deflates) for p in (1, 2)),
+            ),
         }
-        return _Result(scalars, top.vectors, self.probes, union.start_products())
+        pairs = []
+        if self._n_independent:
+            pairs = union.independent_pairs(self._n_independent)
+        products = union.start_products()
+        return _Result(scalars, top.vectors, self.probes, products, pairs)
 
     def _nystrom(self, Omega: Tensor, products: Tensor) -> _Result:
         values, vectors = nystrom(products, Omega)
         k = min(self.options.n_eigenvalues, len(values))
         if self.bar is not None:
             self.bar.update(Omega.shape[1])
-        # Each column of the sketch is uniform on the sphere.
+        # Scaled by P, because each column of the sketch is uniform on the unit sphere.
         forms = (Omega.double() * products.double()).sum(dim=0).cpu().numpy()
         squares = products.double().square().sum(dim=0).cpu().numpy()
         trace, square = self.size * forms, self.size * squares
         scalars = {
             "eigenvalues": values[:k],
+            # A single sketch gives no residuals.
             "residuals": np.full(k, np.nan),
             "converged": np.zeros(k, dtype=bool),
             "lambda_min": np.nan,
             "lambda_min_residual": np.nan,
             "ritz_values": np.zeros((0, 0)),
             "ritz_weights": np.zeros((0, 0)),
-            **_traces(trace, square),
+            **_traces(
+                trace, square, wide_standard_error(trace), wide_standard_error(square)
+            ),
         }
         return _Result(scalars, vectors[:, :k].T.contiguous(), Omega, products.T)
 
-    def _further_trace(self, matmat) -> dict[str, Any]:
+    def _further_trace(self, matmat: Matmat) -> dict[str, Any]:
         count = min(_TRACE_PROBES, max(1, self.size // 2))
         if self.options.trace == "xtrace":
             estimate = xtrace(matmat, self.further[:, :count])
@@ -335,7 +406,9 @@ class Computation:
 
     # -- the result ---------------------------------------------------------------
 
-    def _assemble(self, results, losses: Tensor, gradients: Tensor) -> HessianSpectrum:
+    def _assemble(
+        self, results: Sequence[_Result | None], losses: Tensor, gradients: Tensor
+    ) -> HessianSpectrum:
         options, problem = self.options, self.problem
         info = dict(problem.info or {})
         t = problem.n_tasks
@@ -367,22 +440,26 @@ class Computation:
             eigenvectors=vectors,
         )
 
-    def _warn_of_unconverged(self, results) -> None:
+    def _warn_of_unconverged(self, results: Sequence[_Result | None]) -> None:
         options = self.options
         if options.method == "nystrom":
             return
         count = sum((~r.scalars["converged"]).sum() for r in results if r is not None)
         if count:
-            warnings.warn(
+            warn(
                 f"{count} of {len(results) * options.n_eigenvalues} eigenvalues have "
                 f"not converged to tol={options.tol} (see residuals); raise n_lanczos "
                 "or n_probes, or ask for fewer.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
 
-    def _along_gradients(self, results, gradients, squares) -> np.ndarray:
-        """Curvature of each task's loss along its own gradient."""
+    def _along_gradients(
+        self,
+        results: Sequence[_Result | None],
+        gradients: Tensor,
+        squares: np.ndarray,
+    ) -> np.ndarray:
+        """Compute the curvature of each task's loss along its own gradient."""
         curvature = np.full(len(results), np.nan)
         for task, result in enumerate(results):
             if result is not None and squares[task] > 0:
@@ -392,21 +469,22 @@ class Computation:
                 curvature[task] /= squares[task]
         return curvature
 
-    def _column(self, results, name: str) -> np.ndarray:
+    def _column(self, results: Sequence[_Result | None], name: str) -> np.ndarray:
         return self._stack([None if r is None else r.scalars[name] for r in results])
 
-    def _stack(self, parts: list) -> np.ndarray:
-        """Stack arrays, or NaN for a task without any."""
+    def _stack(self, parts: Sequence[Any]) -> np.ndarray:
+        """Stack arrays, padded by NaN; all NaN for a task without any."""
         arrays = [
             p.double().cpu().numpy() if isinstance(p, Tensor) else p for p in parts
         ]
-        known = [np.asarray(p) for p in arrays if p is not None]
-        if not known:
+        found = [np.asarray(p) for p in arrays if p is not None]
+        if not found:
             return np.full(len(parts), np.nan)
         shape = tuple(
-            max(sizes) for sizes in zip(*(p.shape for p in known), strict=True)
+            max(sizes) for sizes in zip(*(p.shape for p in found), strict=True)
         )
-        boolean = known[0].dtype == bool
+        # Booleans have no NaN; False stands for not converged.
+        boolean = found[0].dtype == bool
         full = np.full((len(parts), *shape), False if boolean else np.nan)
         for row, part in enumerate(arrays):
             if part is not None:
@@ -414,16 +492,15 @@ class Computation:
                 full[where] = part
         return full
 
-    def _pairs(self, results, gradients: Tensor) -> dict[str, np.ndarray]:
+    def _pairs(
+        self, results: Sequence[_Result | None], gradients: Tensor
+    ) -> dict[str, np.ndarray]:
         t = self.problem.n_tasks
         nothing = np.full((t, t), np.nan)
         overlap = nothing if self.labelled is None else label_overlap(self.labelled)
         if not self.options.pairwise or not any(results):
-            names = ("gradient_cosine", "subspace_overlap", "cross_curvature")
-            blank = dict.fromkeys((*names, "hessian_cosine"), nothing)
-            return {**blank, "label_overlap": overlap}
-        zeros = torch.zeros_like(next(r for r in results if r).probe_products)
-        products = [zeros if r is None else r.probe_products for r in results]
+            return {**dict.fromkeys(PAIRS, nothing), "label_overlap": overlap}
+        cosines, errors = self._hessian_cosine(results)
         along = [None if r is None else r.along_gradients for r in results]
         return {
             "gradient_cosine": gradient_cosine(gradients),
@@ -432,16 +509,37 @@ class Computation:
                 [None if r is None else r.vectors for r in results]
             ),
             "cross_curvature": cross_curvature(gradients, along),
-            "hessian_cosine": hessian_cosine(torch.stack(products)),
+            "hessian_cosine": cosines,
+            "hessian_cosine_error": errors,
         }
 
+    def _hessian_cosine(
+        self, results: Sequence[_Result | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        first = next(r for r in results if r is not None)
+        empty = RitzPairs(np.zeros(0), np.zeros(0), first.vectors[:0])
+        products = torch.stack(
+            [
+                torch.zeros_like(first.probe_products)
+                if r is None
+                else r.probe_products
+                for r in results
+            ]
+        )
+        pairs = [
+            [empty if r is None else r.independent_pairs[row] for r in results]
+            for row in range(len(first.independent_pairs))
+        ]
+        return hessian_cosine(products, self.probes.T, pairs)
+
     def _head_norm(self) -> np.ndarray:
-        """Norms of the heads' matrices; biases move no curvature of the body."""
+        """Compute the norms of the heads' matrices; biases do not affect the body."""
         norms = np.full(self.problem.n_tasks, np.nan)
         for task, names in enumerate(self.problem.heads):
-            known = [n for n in names if n in self.problem.parameters]
             weights = [
-                self.problem.parameters[n] for n in known if not n.endswith(".bias")
+                self.problem.parameters[name]
+                for name in names
+                if name in self.problem.parameters and not name.endswith(".bias")
             ]
             if weights:
                 squares = [float(w.detach().double().square().sum()) for w in weights]
@@ -449,14 +547,14 @@ class Computation:
         return norms
 
 
-def _traces(trace: np.ndarray, square: np.ndarray) -> dict[str, Any]:
-    """Means of samples of the traces of a matrix and of its square."""
+def _traces(trace: np.ndarray, square: np.ndarray, *errors: Any) -> dict[str, Any]:
+    """Average samples of the traces of a matrix and of its square, with errors."""
     return {
         "trace": trace.mean(),
-        "trace_sem": wide_standard_error(trace),
+        "trace_sem": errors[0],
         "trace_samples": trace,
         "frobenius_sq": square.mean(),
-        "frobenius_sem": wide_standard_error(square),
+        "frobenius_sem": errors[1],
     }
 
 

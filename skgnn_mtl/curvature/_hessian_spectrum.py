@@ -1,105 +1,109 @@
-"""From a fitted estimator, or a problem, to the spectra of its tasks."""
+"""Spectra of the tasks of a fitted estimator, or of a problem."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from ._compute import Computation, Options
-from ._operator import BLOCKS, TaskProblem
+from ._operator import BLOCKS, Block, TaskProblem
 from ._spectrum import HessianSpectrum
 
-# A task keeps this many labels among the drawn graphs, or all it has.
+# Smallest number of labels per task among the drawn graphs, unless it has fewer.
 _FEWEST_LABELS = 64
 
 
 def hessian_spectrum(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: Any,
+    y: ArrayLike,
     *,
-    matrix="hessian",
-    parameters="shared",
-    method="lanczos",
-    n_eigenvalues=10,
-    n_lanczos=30,
-    n_probes=4,
-    trace="deflated",
-    n_samples=512,
-    batch_size=None,
-    chunk="auto",
-    dtype=None,
-    pairwise=True,
-    keep_vectors=False,
-    tol=1e-3,
-    max_seconds=None,
-    random_state=None,
-    verbose=0,
-):
+    matrix: str = "hessian",
+    parameters: Block | Mapping[str, Block] = "shared",
+    method: str = "lanczos",
+    n_eigenvalues: int = 10,
+    n_lanczos: int = 30,
+    n_probes: int = 4,
+    trace: str = "deflated",
+    n_samples: int | None = 512,
+    batch_size: int | None = None,
+    chunk: int | str = "auto",
+    dtype: str | None = None,
+    pairwise: bool = True,
+    keep_vectors: bool = False,
+    tol: float = 1e-3,
+    max_seconds: float | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    verbose: int = 0,
+) -> Any:
     r"""Compute the spectrum of the Hessian of each task's loss.
 
     Every task's loss is that of ``fit``: the mean over its labelled graphs, of
-    standardised targets, without weights of tasks, rows or parameters (decay); the
-    model is in evaluation mode. The
-    estimator is left as it is. For a network with P parameters the cost is about
-    1.8 ``n_lanczos`` ``n_probes`` gradients a task, so see ``max_seconds``.
+    standardised targets. It has no weights of tasks or rows and no weight decay. The
+    model is in evaluation mode, and the estimator does not change. The cost is about
+    1.8 ``n_lanczos`` ``n_probes`` gradients per task. ``max_seconds`` bounds it.
 
     Parameters
     ----------
     estimator : MultiTaskGNNRegressor, MultiTaskGNNClassifier or Pipeline
         Fitted; a pipeline ends with one of these.
     X : GraphArray or array-like of shape (n, n_features)
-        What the estimator (or pipeline) predicts from.
+        Input that the estimator (or pipeline) predicts from.
     y : array-like of shape (n,) or (n, t)
         Labels in the units of ``fit``, NaN where missing.
     matrix : {"hessian", "ggn"}, default="hessian"
         The Hessian, or the Gauss-Newton matrix: semi-definite, and equal to the
         Hessian where residuals vanish.
     parameters : {"shared", "task", "all"}, callable or dict, default="shared"
-        All but the heads, where alone tasks meet; these and the task's own head; all;
-        those whose name a callable accepts. A dict of blocks gives a dict of spectra.
+        Parameters to differentiate by. "shared" are all but the heads, "task" also the
+        task's own head. "all" are all of them, and a callable accepts names. A dict of
+        blocks gives a dict of spectra.
     method : {"lanczos", "nystrom"}, default="lanczos"
-        "nystrom" is a quick look for ``matrix="ggn"``: one random sketch of
+        "nystrom" is a quick estimate for ``matrix="ggn"`` by one random sketch of
         ``n_lanczos`` vectors that all tasks share. Its eigenvalues are lower bounds
         without an error bar, and there is no density.
     n_eigenvalues : int, default=10
         Number k of largest eigenvalues.
     n_lanczos : int, default=30
-        Lanczos steps m of each probe.
+        Lanczos steps m per probe.
     n_probes : int, default=4
         Number of probes, the same for all tasks. Eigenvalues and traces use the space
         of all runs together; with one probe nothing has an error bar.
     trace : {"deflated", "hutchinson", "hutch++", "xtrace"}, default="deflated"
         "deflated" and "hutchinson" cost no further product; the others take about 40.
+        Frobenius norms and cosines of Hessians are deflated unless it is "hutchinson".
     n_samples : int or None, default=512
-        Graphs to draw, once for all tasks; of each task at least 64 labels, or all
-        that there are, are among them. None takes all.
+        Graphs to draw, once for all tasks. They contain at least 64 labels of each
+        task, or all of its labels. None takes all graphs.
     batch_size : int, optional
-        Graphs in a batch; no result depends on it. Default: 128.
+        Graphs per batch; no result depends on it. Default: 128.
     chunk : int or "auto", default="auto"
-        Vectors in one reverse pass; "auto" is 1 on the CPU, 8 elsewhere.
+        Vectors per reverse pass; "auto" is 1 on the CPU, 8 elsewhere.
     dtype : {"float32", "float64"}, optional
         Precision of the products; default: that of the model. Scalars are in float64.
     pairwise : bool, default=True
-        Compute the (t, t) matrices: t further products a task. Not for
-        ``parameters="task"``, whose parameters differ.
+        Compute the (t, t) matrices, which need t further products per task, and keep at
+        least 10 ``n_probes`` vectors per task. They do not exist for
+        ``parameters="task"``, where the parameters of tasks differ.
     keep_vectors : bool, default=False
         Keep the eigenvectors, t k P numbers.
     tol : float, default=1e-3
         An eigenvalue has converged if its residual is below ``tol`` times the largest
-        modulus; one warning tells of the others.
+        modulus; one warning counts the others.
     max_seconds : float, optional
-        Time to aim at, for all blocks of a dict together. One product is timed first;
-        then ``n_probes``, down to two, and ``n_lanczos``, down to five, are lowered. A
-        warning says so, and what the time will be.
+        Time limit in seconds, for all blocks of a dict together. The function times one
+        product first. It then lowers ``n_probes``, at most to two, and ``n_lanczos``,
+        at most to five. A warning states the new numbers and the expected time.
     random_state : int, RandomState or None, default=None
         Seed of the samples and probes.
     verbose : int, default=0
-        1 announces the number of products, time and memory, and shows a bar.
+        1 prints the number of products, time and memory, and shows a bar.
 
     Returns
     -------
@@ -112,18 +116,18 @@ def hessian_spectrum(
         If a parameter is wrong, y has other tasks than in fit, or the loss has no
         second derivative (``matrix="ggn"``).
     TypeError
-        If the estimator is another one.
+        If the estimator has another class.
     NotFittedError
         If the estimator is not fitted.
 
     See Also
     --------
-    HessianSpectrum : What it returns, with all definitions.
+    HessianSpectrum : The result, with all definitions.
 
     References
     ----------
     .. [1] A. New et al., "Curvature-informed multi-task learning for graph networks",
-       arXiv 2208.01684 (2022), the idea; definitions and algorithms are ours.
+       arXiv 2208.01684 (2022). The idea; definitions and algorithms differ.
     .. [2] B. Ghorbani, S. Krishnan, Y. Xiao, "An Investigation into Neural Net
        Optimization via Hessian Eigenvalue Density", ICML 2019.
 
@@ -155,19 +159,20 @@ def hessian_spectrum(
     if steps is not None:
         X = estimator[:-1].transform(X) if len(steps) > 1 else X
         estimator = steps[-1][1]
-    if not hasattr(estimator, "_curvature_problem"):
+    if not hasattr(estimator, "task_problem"):
         raise TypeError(
             "hessian_spectrum needs a fitted MultiTaskGNNRegressor or "
             "MultiTaskGNNClassifier, or a pipeline that ends with one, got "
             f"{type(estimator).__name__}; of a search, pass best_estimator_."
         )
-    problem = estimator._curvature_problem(
+    problem = estimator.task_problem(
         X,
         y,
-        choose=lambda labelled: _choose_rows(labelled, n_samples, rng),
+        rows=lambda labelled: _choose_rows(labelled, n_samples, rng),
         batch_size=128 if batch_size is None else batch_size,
         dtype=dtype,
     )
+    # Drawn after the rows, so that one random_state decides both.
     options = replace(options, seed=int(rng.randint(2**31 - 1)))
     if isinstance(parameters, Mapping):
         if options.max_seconds is not None:
@@ -181,26 +186,32 @@ def hessian_spectrum(
 
 
 def check_spectrum_options(
-    *, parameters, n_samples, batch_size, dtype, random_state, **options
+    *,
+    parameters: Block | Mapping[str, Block],
+    n_samples: int | None,
+    batch_size: int | None,
+    dtype: str | None,
+    random_state: int | np.random.RandomState | None,
+    **options: Any,
 ) -> Options:
-    """Check the parameters of :func:`hessian_spectrum`, before anything is computed.
+    """Check the parameters of :func:`hessian_spectrum` before the computation.
 
     Parameters
     ----------
     parameters, n_samples, batch_size, dtype, random_state : object
-        As there.
+        As for :func:`hessian_spectrum`.
     **options : object
-        All others.
+        All other parameters.
 
     Returns
     -------
     options : Options
-        The others, without a seed.
+        The other parameters, without a seed.
 
     Raises
     ------
     ValueError
-        If one is wrong.
+        If a parameter has a value that it cannot have.
     """
     blocks = parameters.values() if isinstance(parameters, Mapping) else [parameters]
     for chosen in blocks:
@@ -223,15 +234,16 @@ def check_spectrum_options(
 def _choose_rows(
     labelled: np.ndarray, n_samples: int | None, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Rows to compute on, sorted; each task keeps at least 64 labels or all."""
+    """Choose the rows to compute on, sorted, with at least 64 labels per task."""
     rows = rng.permutation(np.flatnonzero(labelled.any(axis=1)))
     if n_samples is None or n_samples >= len(rows):
         return np.sort(rows)
     chosen = np.zeros(len(labelled), dtype=bool)
+    # Rare tasks first, because their rows also count for the frequent tasks.
     for task in np.argsort(labelled.sum(axis=0), kind="stable"):
-        mine = rows[labelled[rows, task]]
-        wanted = min(_FEWEST_LABELS, len(mine)) - chosen[mine].sum()
-        chosen[mine[~chosen[mine]][: max(wanted, 0)]] = True
+        own = rows[labelled[rows, task]]
+        wanted = min(_FEWEST_LABELS, len(own)) - chosen[own].sum()
+        chosen[own[~chosen[own]][: max(wanted, 0)]] = True
     rest = rows[~chosen[rows]]
     chosen[rest[: max(n_samples - chosen.sum(), 0)]] = True
     return np.flatnonzero(chosen)
@@ -240,20 +252,20 @@ def _choose_rows(
 def task_spectra(
     problem: TaskProblem,
     *,
-    matrix="hessian",
-    parameters: str | Callable[[str], bool] = "shared",
-    method="lanczos",
-    n_eigenvalues=10,
-    n_lanczos=30,
-    n_probes=4,
-    trace="deflated",
-    chunk="auto",
-    pairwise=True,
-    keep_vectors=False,
-    tol=1e-3,
-    max_seconds=None,
-    seed=0,
-    verbose=0,
+    matrix: str = "hessian",
+    parameters: Block = "shared",
+    method: str = "lanczos",
+    n_eigenvalues: int = 10,
+    n_lanczos: int = 30,
+    n_probes: int = 4,
+    trace: str = "deflated",
+    chunk: int | str = "auto",
+    pairwise: bool = True,
+    keep_vectors: bool = False,
+    tol: float = 1e-3,
+    max_seconds: float | None = None,
+    seed: int = 0,
+    verbose: int = 0,
 ) -> HessianSpectrum:
     """Compute the spectra of a problem given by functions, without an estimator.
 
@@ -273,12 +285,12 @@ def task_spectra(
     Returns
     -------
     spectrum : HessianSpectrum
-        One row a task.
+        One row per task.
 
     Raises
     ------
     ValueError
-        As :func:`hessian_spectrum`.
+        If a parameter has a value that it cannot have.
 
     Examples
     --------
@@ -306,7 +318,9 @@ def task_spectra(
     return _spectrum(problem, parameters, options)
 
 
-def _spectrum(problem: TaskProblem, parameters, options: Options) -> HessianSpectrum:
-    # The plan of one block may lower a number; the next block starts anew.
+def _spectrum(
+    problem: TaskProblem, parameters: Block, options: Options
+) -> HessianSpectrum:
+    # A copy, because the plan of one block may lower numbers of its options.
     options = replace(options, pairwise=options.pairwise and parameters != "task")
     return Computation(problem, parameters, options).spectrum()

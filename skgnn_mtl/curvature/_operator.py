@@ -6,8 +6,8 @@ The loss of task t over a fixed set of graphs is the mean over its labels,
 
 with :math:`m_{it}` the weight of a label (0 where it is missing) and :math:`N_t` their
 sum over the *whole* set. A batch b contributes :math:`n_{bt}/N_t` times its own mean,
-so neither the size of the batches nor a ragged last one nor a gap in the labels changes
-a result. What is differentiated are two functions; no estimator is known here.
+so neither the size of the batches nor a small last one nor a gap in the labels changes
+a result. The derivatives are those of two functions, so that no estimator is needed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,24 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# What parameters may be differentiated by, by name.
+from skgnn_mtl._flat import (
+    flatten,
+    flatten_rows,
+    in_chunks_that_fit,
+    pull_back_rows,
+)
+
+from ._loss_curvature import second_derivatives
+
+# Names of the blocks of parameters; a callable of names is a block, too.
 BLOCKS = ("shared", "task", "all")
+Block = str | Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,13 @@ class TaskProblem:
         Maps (outputs, batch) to the mean loss of each task over its labels in the
         batch, (T,). Each term depends on its own output only.
     parameters : dict of str to Tensor
-        Leaves to differentiate for.
+        Leaves to differentiate by.
     batches : sequence
-        Whatever ``outputs`` accepts.
+        Arguments of ``outputs``.
     masses : Tensor of float64 of shape (n_batches, T), on the CPU
         Summed label weights of each batch and task.
     task_names : tuple of str
-        One name a task.
+        One name per task.
     heads : tuple of tuple of str
         Names of the parameters that belong to one task alone; () where there are none.
     info : dict
@@ -84,19 +94,19 @@ class TaskProblem:
 
     @property
     def n_parameters(self) -> int:
-        """Number P of scalars to differentiate for."""
+        """Number P of scalars to differentiate by."""
         return sum(value.numel() for value in self.parameters.values())
 
-    def block(self, chosen: str | Callable[[str], bool], task: int | None = None):
+    def block(self, chosen: Block, task: int | None = None) -> TaskProblem:
         """Restrict the parameters.
 
         Parameters
         ----------
         chosen : {"shared", "task", "all"} or callable
-            What no head owns; that and the head of ``task``; everything; or the names
-            that a callable accepts.
+            "shared" excludes all heads, "task" all heads but that of ``task``, and
+            "all" excludes nothing. A callable returns True for the names to keep.
         task : int, optional
-            For "task".
+            Position of the task for "task".
 
         Returns
         -------
@@ -106,21 +116,21 @@ class TaskProblem:
         Raises
         ------
         ValueError
-            If nothing is left.
+            If the block is empty, or has another name.
         """
         owned = {name for head in self.heads for name in head}
         own = set(self.heads[task]) if self.heads and task is not None else set()
-        known: dict[str, Callable[[str], bool]] = {
+        blocks: dict[str, Callable[[str], bool]] = {
             "all": lambda name: True,
             "shared": lambda name: name not in owned,
             "task": lambda name: name not in owned or name in own,
         }
-        if isinstance(chosen, str) and chosen not in known:
+        if isinstance(chosen, str) and chosen not in blocks:
             raise ValueError(
                 f"parameters must be one of {list(BLOCKS)}, a function of names or a "
                 f"dict of those, got {chosen!r}."
             )
-        wanted = known[chosen] if isinstance(chosen, str) else chosen
+        wanted = blocks[chosen] if isinstance(chosen, str) else chosen
         left = {n: p for n, p in self.parameters.items() if wanted(n)}
         if not left:
             raise ValueError(
@@ -130,17 +140,18 @@ class TaskProblem:
         return replace(self, parameters=left)
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        """Losses and gradients of all tasks; the forward passes are shared.
+        """Compute losses and gradients of all tasks, with common forward passes.
 
         Returns
         -------
         losses : Tensor of float64 of shape (T,)
-            Over the whole set.
+            Mean losses over the whole set.
         gradients : Tensor of shape (T, P)
-            One row a task, zeros for a task without labels.
+            One row per task, zeros for a task without labels.
         """
         leaves = list(self.parameters.values())
         losses = torch.zeros(self.n_tasks, dtype=torch.float64, device=leaves[0].device)
+        # In float64, because the shares of many batches are added.
         rows = losses.new_zeros(self.n_tasks, self.n_parameters)
         for batch, share in zip(self.batches, self._shares(), strict=True):
             values = self.losses(self.outputs(batch), batch)
@@ -151,22 +162,23 @@ class TaskProblem:
                     values[task], leaves, retain_graph=keep, allow_unused=True
                 )
                 losses[task] += share[task] * values[task].detach().double()
-                rows[task] += share[task] * _flat(gradient, leaves).double()
+                rows[task] += share[task] * flatten(gradient, leaves).double()
         return losses, rows.to(leaves[0].dtype)
 
     def _shares(self) -> np.ndarray:
-        """Share of each batch in the labels of each task, (n_batches, T)."""
-        masses = self.masses.numpy()
+        """Compute the share of each batch in each task's labels, (n_batches, T)."""
+        masses: np.ndarray = self.masses.numpy()
         total = masses.sum(axis=0)
-        return masses / np.where(total > 0, total, 1.0)
+        shares: np.ndarray = masses / np.where(total > 0, total, 1.0)
+        return shares
 
     def check_deterministic(self) -> None:
-        """Compute loss and gradient of the first batch twice and compare.
+        """Check that two computations of the first batch give the same result.
 
         Raises
         ------
         ValueError
-            If they differ.
+            If losses or gradients differ.
         """
         first = replace(self, batches=self.batches[:1], masses=self.masses[:1])
         (loss, gradient), (again, repeated) = first.gradients(), first.gradients()
@@ -183,31 +195,8 @@ class TaskProblem:
                 )
 
 
-def _flat(parts, leaves) -> Tensor:
-    """Join derivatives of the leaves to one vector; None stands for zeros."""
-    return torch.cat(
-        [
-            (leaf.new_zeros(leaf.shape) if part is None else part).reshape(-1)
-            for part, leaf in zip(parts, leaves, strict=True)
-        ]
-    )
-
-
-def _flat_rows(parts, leaves, count: int) -> Tensor:
-    """Join parts with a leading dimension of ``count`` likewise."""
-    return torch.cat(
-        [
-            leaf.new_zeros(count, leaf.numel())
-            if part is None
-            else part.reshape(count, -1)
-            for part, leaf in zip(parts, leaves, strict=True)
-        ],
-        dim=1,
-    )
-
-
-class _TaskOperator(ABC):
-    """A symmetric matrix of order P of one task, known by its products."""
+class TaskOperator(ABC):
+    """A symmetric matrix of order P of one task, given by its products with vectors."""
 
     def __init__(
         self,
@@ -231,15 +220,15 @@ class _TaskOperator(ABC):
             self.keep_graph = self._fits()
 
     @abstractmethod
-    def _differentiate(self, batch) -> Any:
-        """Make what all products with a batch's matrix share: its graph."""
+    def _differentiate(self, batch: Any) -> Any:
+        """Create the graph that all products with a batch's matrix share."""
 
     @abstractmethod
     def _multiply(self, graph: Any, rows: Tensor) -> Tensor:
-        """Products (k, P) of a batch's matrix with rows (k, P)."""
+        """Multiply a batch's matrix with rows (k, P)."""
 
     def _contributes(self, b: int) -> bool:
-        return self._shares[b, self.task] > 0
+        return bool(self._shares[b, self.task] > 0)
 
     def _graph(self, b: int) -> Any:
         if b in self._kept:
@@ -250,12 +239,13 @@ class _TaskOperator(ABC):
         return graph
 
     def _fits(self) -> bool:
-        """Whether the graphs of all batches fit into the memory at hand."""
+        """Tell whether the graphs of all batches fit into the memory."""
         if self.device.type == "meta":
             return True
         sizes: dict[int, int] = {}
 
         def count(tensor: Tensor) -> Tensor:
+            # By storage, because several views may share one.
             storage = tensor.untyped_storage()
             sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
@@ -263,19 +253,27 @@ class _TaskOperator(ABC):
         used = [b for b in range(len(self._shares)) if self._contributes(b)]
         if not used:
             return True
+        # The largest batch bounds the others, so that one forward pass is enough.
         largest = max(used, key=lambda b: self.problem.masses[b].sum())
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             graph = self._differentiate(self.problem.batches[largest])
         del graph
+        # Parameters are in memory in any case.
         owned = {leaf.untyped_storage().data_ptr() for leaf in self.leaves}
         one = sum(size for pointer, size in sizes.items() if pointer not in owned)
-        return one * len(used) <= _memory(self.device)
+        return one * len(used) <= memory_limit(self.device)
 
     def free(self) -> None:
-        """Let go of the kept graphs; the next product makes them again."""
+        """Delete the kept graphs; the next product computes them again."""
         self._kept.clear()
 
-    def matvec(self, v):
+    @overload
+    def matvec(self, v: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def matvec(self, v: Tensor) -> Tensor: ...
+
+    def matvec(self, v: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Multiply with a vector.
 
         Parameters
@@ -286,11 +284,12 @@ class _TaskOperator(ABC):
         Returns
         -------
         product : Tensor or ndarray of shape (P,)
-            Of the type of ``v``, as SciPy's ``LinearOperator`` wants it.
+            In the type of ``v``, as SciPy's ``LinearOperator`` requires.
         """
         if isinstance(v, np.ndarray):
             row = torch.as_tensor(v, dtype=self.dtype, device=self.device)
-            return self.matmat(row.reshape(-1, 1))[:, 0].cpu().numpy()
+            product: np.ndarray = self.matmat(row.reshape(-1, 1))[:, 0].cpu().numpy()
+            return product
         return self.matmat(v[:, None])[:, 0]
 
     def matmat(self, V: Tensor) -> Tensor:
@@ -299,89 +298,74 @@ class _TaskOperator(ABC):
         Parameters
         ----------
         V : Tensor of shape (P, k)
-            One vector a column.
+            One vector per column.
 
         Returns
         -------
         products : Tensor of shape (P, k)
-            One product a column.
+            One product per column.
         """
         rows = V.T.contiguous()
-        total = self._smaller_chunks(self._sum, rows)
+        total = self._in_chunks(lambda chunk: self._sum(rows, chunk), len(rows))
         self.n_matvec += len(rows)
         return total.to(rows.dtype).T
 
-    def _smaller_chunks(self, function: Callable[[Tensor], Tensor], rows: Tensor):
-        """Apply a function; halve the chunk while the device runs out of memory."""
-        while True:
-            try:
-                return function(rows)
-            except torch.cuda.OutOfMemoryError:
-                if self.chunk == 1:
-                    raise
-                self.chunk = max(1, min(self.chunk, len(rows)) // 2)
+    def _in_chunks(self, function: Callable[[int], Tensor], n_rows: int) -> Tensor:
+        """Call a function of the chunk size; halve it while memory runs out."""
+        chunk = max(1, min(self.chunk, n_rows))
+        result, fitted = in_chunks_that_fit(function, chunk)
+        if fitted < chunk:
+            self.chunk = fitted
+        return result
 
-    def _sum(self, rows: Tensor) -> Tensor:
+    def _sum(self, rows: Tensor, chunk: int) -> Tensor:
         """Sum the products (k, P) over the batches, in float64."""
         total = torch.zeros_like(rows, dtype=torch.float64)
         for b in range(len(self._shares)):
             if not self._contributes(b):
                 continue
             graph = self._graph(b)
-            for start in range(0, len(rows), self.chunk):
-                part = slice(start, start + self.chunk)
+            for start in range(0, len(rows), chunk):
+                part = slice(start, start + chunk)
                 products = self._multiply(graph, rows[part])
                 total[part].add_(products, alpha=float(self._shares[b, self.task]))
         return total
 
 
-def _memory(device: torch.device) -> float:
-    """Bytes that kept graphs may take."""
+def memory_limit(device: torch.device) -> float:
+    """Compute the bytes that kept graphs may take."""
     if device.type == "cuda":
         return 0.5 * torch.cuda.mem_get_info(device)[0]
     if "SC_PHYS_PAGES" not in os.sysconf_names:
-        return 2e9
+        return 2e9  # because the system does not report its memory
     return 0.25 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _pull(outputs, inputs, cotangents, count: int, *, keep: bool = True):
-    """Vector-Jacobian products for ``count`` cotangents with a leading dimension."""
-    batched = count > 1
-    if not batched:
-        cotangents = [c[0] for c in cotangents]
-    parts = torch.autograd.grad(
-        outputs,
-        inputs,
-        cotangents,
-        retain_graph=keep,
-        allow_unused=True,
-        is_grads_batched=batched,
-    )
-    if batched:
-        return parts
-    return [None if part is None else part[None] for part in parts]
-
-
-class TaskHessian(_TaskOperator):
+class TaskHessian(TaskOperator):
     r"""The Hessian of one task's loss, :math:`H_t = \nabla^2_\theta L_t`.
 
-    Reverse over reverse: the gradient of a batch is computed once with its graph, and
-    each product :math:`H v = \nabla (g \cdot v)` is one reverse pass over that graph.
-    If the graphs of all batches do not fit into memory, they are made again for every
-    call of :meth:`matmat`, and shared by its vectors.
+    The method is reverse over reverse. The gradient of a batch is computed once with
+    its graph. Each product :math:`H v = \nabla (g \cdot v)` is one reverse pass over
+    that graph. If the graphs of all batches do not fit into memory, every call of
+    :meth:`matmat` computes them again for all of its vectors.
 
     Parameters
     ----------
     problem : TaskProblem
         Losses and parameters.
     task : int
-        Which task.
+        Position of the task.
     keep_graph : bool or "auto", default="auto"
-        Keep the graphs of all batches between products; "auto" if they take no more
-        than a quarter of the memory (CUDA: half of what is free).
+        Keep the graphs of all batches between products. "auto" keeps them if they take
+        at most a quarter of the memory (CUDA: half of the free memory).
     chunk : int or "auto", default="auto"
-        Vectors in one reverse pass; "auto" is 1 on the CPU, where more do not pay,
-        and 8 elsewhere. Halved while a CUDA device runs out of memory.
+        Vectors per reverse pass; "auto" is 1 on the CPU, where more are not faster, and
+        8 elsewhere. Halved while a CUDA device runs out of memory.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        At a product, if the memory of a CUDA device is too small for one vector.
 
     References
     ----------
@@ -406,18 +390,18 @@ class TaskHessian(_TaskOperator):
             [1., 0.]])
     """
 
-    def _differentiate(self, batch):
+    def _differentiate(self, batch: Any) -> Any:
         loss = self.problem.losses(self.problem.outputs(batch), batch)[self.task]
         gradient = torch.autograd.grad(
             loss, self.leaves, create_graph=True, allow_unused=True
         )
-        # The gradient of a parameter that enters linearly has no graph.
+        # None, because the gradient of a parameter that enters linearly has no graph.
         return [
             None if part is None or not part.requires_grad else part
             for part in gradient
         ]
 
-    def _multiply(self, graph, rows: Tensor) -> Tensor:
+    def _multiply(self, graph: Any, rows: Tensor) -> Tensor:
         sizes = [leaf.numel() for leaf in self.leaves]
         pairs = [
             (part, v.reshape(-1, *part.shape))
@@ -427,32 +411,32 @@ class TaskHessian(_TaskOperator):
         if not pairs:
             return torch.zeros_like(rows)
         outputs, cotangents = zip(*pairs, strict=True)
-        parts = _pull(outputs, self.leaves, cotangents, len(rows))
-        return _flat_rows(parts, self.leaves, len(rows))
+        parts = pull_back_rows(outputs, self.leaves, cotangents, len(rows))
+        return flatten_rows(parts, self.leaves, len(rows))
 
 
-class TaskGaussNewton(_TaskOperator):
+class TaskGaussNewton(TaskOperator):
     r"""The Gauss-Newton matrix of one task, and of all tasks at once.
 
     .. math:: C_t = \frac1{N_t} \sum_i m_{it}\,
         \ell''(o_{it}, y_{it})\, \nabla o_{it} \nabla o_{it}^T
 
-    is positive semi-definite for a convex loss, and for squared error it does not
-    depend on the labels. A product is one Jacobian-vector product, which all tasks
-    share, and one vector-Jacobian product a task. The former takes two reverse passes:
-    the pull-back h(u) of a cotangent u is linear in u, so its own pull-back pushes
-    forward. No forward-mode derivative is differentiated or even used.
+    The matrix is positive semi-definite for a convex loss. For squared error it does
+    not depend on the labels. A product is one Jacobian-vector product, which all tasks
+    share, and one vector-Jacobian product per task. The former takes two reverse
+    passes. The pull-back h(u) of a cotangent u is linear in u, so its own pull-back
+    pushes forward. No forward-mode derivative is used.
 
     Parameters
     ----------
     problem : TaskProblem
         Losses and parameters.
     task : int
-        Which task.
+        Position of the task.
     keep_graph : bool or "auto", default="auto"
         Keep the graphs of all batches between products.
     chunk : int or "auto", default="auto"
-        Vectors in one pass.
+        Vectors per pass.
 
     Raises
     ------
@@ -483,17 +467,17 @@ class TaskGaussNewton(_TaskOperator):
     """
 
     def for_task(self, task: int) -> TaskGaussNewton:
-        """Give the operator of another task that shares the kept graphs.
+        """Create the operator of another task that shares the kept graphs.
 
         Parameters
         ----------
         task : int
-            Which task.
+            Position of the task.
 
         Returns
         -------
         operator : TaskGaussNewton
-            With a counter of its own.
+            It has a counter of its own.
         """
         other = TaskGaussNewton(
             self.problem, task, keep_graph=self.keep_graph, chunk=self.chunk
@@ -501,23 +485,22 @@ class TaskGaussNewton(_TaskOperator):
         other._kept = self._kept
         return other
 
-    def _differentiate(self, batch):
+    def _differentiate(self, batch: Any) -> Any:
         outputs = self.problem.outputs(batch)
+        # The pull-back is linear in the cotangent, so its value does not matter.
         cotangent = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(
             outputs, self.leaves, cotangent, create_graph=True, allow_unused=True
         )
         return outputs, cotangent, pulled, self._loss_curvature(outputs, batch)
 
-    def _loss_curvature(self, outputs: Tensor, batch) -> Tensor:
-        """Second derivatives (B, T) of each task's mean loss in its own outputs."""
-        leaf = outputs.detach().requires_grad_()
-        total = self.problem.losses(leaf, batch).sum()
-        (first,) = torch.autograd.grad(total, leaf, create_graph=True)
-        second = None
-        if first.requires_grad:
-            (second,) = torch.autograd.grad(first.sum(), leaf, allow_unused=True)
-        if second is None or (second.device.type != "meta" and not second.any()):
+    def _loss_curvature(self, outputs: Tensor, batch: Any) -> Tensor:
+        """Compute second derivatives (B, T) of each task's loss in its outputs."""
+        second = second_derivatives(
+            lambda values: self.problem.losses(values, batch), outputs
+        )
+        # Tensors on the meta device have no values to test.
+        if second.device.type != "meta" and not second.any():
             raise ValueError(
                 "The loss has no second derivative in the outputs (absolute error?), "
                 "so its Gauss-Newton matrix is zero. Use matrix='hessian', or train "
@@ -525,9 +508,10 @@ class TaskGaussNewton(_TaskOperator):
             )
         return second
 
-    def _push(self, graph, rows: Tensor) -> Tensor:
-        """Jacobian-vector products (k, B, T)."""
-        outputs, cotangent, pulled, _ = graph
+    def _push(self, graph: Any, rows: Tensor) -> Tensor:
+        """Compute Jacobian-vector products (k, B, T)."""
+        outputs: Tensor = graph[0]
+        _, cotangent, pulled, _ = graph
         sizes = [leaf.numel() for leaf in self.leaves]
         pairs = [
             (part, v.reshape(-1, *part.shape))
@@ -537,18 +521,19 @@ class TaskGaussNewton(_TaskOperator):
         if not pairs:
             return outputs.new_zeros(len(rows), *outputs.shape)
         sources, vectors = zip(*pairs, strict=True)
-        (moved,) = _pull(sources, [cotangent], vectors, len(rows))
+        (moved,) = pull_back_rows(sources, [cotangent], vectors, len(rows))
+        assert moved is not None, "every source depends on the cotangent"
         return moved
 
-    def _pull_task(self, graph, moved: Tensor, task: int) -> Tensor:
-        """Products (k, P) from the Jacobian-vector products."""
+    def _pull_task(self, graph: Any, moved: Tensor, task: int) -> Tensor:
+        """Compute products (k, P) from the Jacobian-vector products."""
         outputs, _, _, second = graph
         cotangents = torch.zeros_like(moved)
         cotangents[..., task] = second[:, task] * moved[..., task]
-        parts = _pull([outputs], self.leaves, [cotangents], len(moved))
-        return _flat_rows(parts, self.leaves, len(moved))
+        parts = pull_back_rows([outputs], self.leaves, [cotangents], len(moved))
+        return flatten_rows(parts, self.leaves, len(moved))
 
-    def _multiply(self, graph, rows: Tensor) -> Tensor:
+    def _multiply(self, graph: Any, rows: Tensor) -> Tensor:
         return self._pull_task(graph, self._push(graph, rows), self.task)
 
     def matmat_all(self, V: Tensor) -> Tensor:
@@ -557,27 +542,27 @@ class TaskGaussNewton(_TaskOperator):
         Parameters
         ----------
         V : Tensor of shape (P, k)
-            One vector a column.
+            One vector per column.
 
         Returns
         -------
         products : Tensor of shape (T, P, k)
-            One matrix a task; zeros for a task without labels.
+            One matrix per task; zeros for a task without labels.
         """
         rows = V.T.contiguous()
-        total = self._smaller_chunks(self._sum_all, rows)
+        total = self._in_chunks(lambda chunk: self._sum_all(rows, chunk), len(rows))
         self.n_matvec += len(rows)
         return total.to(rows.dtype).transpose(1, 2)
 
-    def _sum_all(self, rows: Tensor) -> Tensor:
+    def _sum_all(self, rows: Tensor, chunk: int) -> Tensor:
         """Sum the products (T, k, P) of all tasks over the batches, in float64."""
         total = rows.new_zeros(self.problem.n_tasks, *rows.shape, dtype=torch.float64)
         for b, share in enumerate(self._shares):
             if not share.any():
                 continue
             graph = self._graph(b)
-            for start in range(0, len(rows), self.chunk):
-                part = slice(start, start + self.chunk)
+            for start in range(0, len(rows), chunk):
+                part = slice(start, start + chunk)
                 moved = self._push(graph, rows[part])
                 for task in np.flatnonzero(share):
                     products = self._pull_task(graph, moved, int(task))

@@ -1,20 +1,26 @@
-"""How the tasks' gradients and curvatures lie to each other."""
+"""Similarity of the tasks' gradients and curvatures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from skgnn_mtl._gram import gram
 
+from ._lanczos import RitzPairs
+from ._trace import wide_standard_error
+
 
 def gradient_cosine(gradients: Tensor) -> np.ndarray:
-    """Cosines between gradients.
+    """Compute the cosines between gradients.
 
     Parameters
     ----------
     gradients : Tensor of shape (t, P)
-        One row a task.
+        One row per task.
 
     Returns
     -------
@@ -25,12 +31,12 @@ def gradient_cosine(gradients: Tensor) -> np.ndarray:
 
 
 def label_overlap(labelled: np.ndarray) -> np.ndarray:
-    """Share of the rows with the labels of both tasks among those with either.
+    """Compute the share of rows with both labels among those with either.
 
     Parameters
     ----------
     labelled : ndarray of bool, (n, t)
-        Where there is a label.
+        Mask of the labels.
 
     Returns
     -------
@@ -40,11 +46,12 @@ def label_overlap(labelled: np.ndarray) -> np.ndarray:
     common = labelled.T.astype(np.float64) @ labelled
     counts = np.diag(common)
     counts = np.where(counts > 0, counts, np.nan)
-    return common / (counts[:, None] + counts - common)
+    overlap: np.ndarray = common / (counts[:, None] + counts - common)
+    return overlap
 
 
 def subspace_overlap(bases: list[Tensor | None]) -> np.ndarray:
-    r"""Overlaps :math:`|V_s^T V_t|_F^2 / k` of the tasks' top eigenspaces.
+    r"""Compute the overlaps :math:`|V_s^T V_t|_F^2 / k` of the tasks' top eigenspaces.
 
     Parameters
     ----------
@@ -66,44 +73,87 @@ def subspace_overlap(bases: list[Tensor | None]) -> np.ndarray:
     return overlap
 
 
-def hessian_cosine(products: Tensor) -> np.ndarray:
-    r"""Cosines of the matrices in the Frobenius product, from common probes.
+def hessian_cosine(
+    products: Tensor,
+    probes: Tensor,
+    pairs: Sequence[Sequence[RitzPairs]] = (),
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Compute cosines of the matrices in the Frobenius product, from common probes.
 
-    :math:`\mathrm{tr}(H_s H_t)` is the mean of :math:`(H_s v) \cdot (H_t v)`.
+    :math:`\mathrm{tr}(H_s H_t)` is the mean over the probes v of
+
+    .. math:: (H_s v) \cdot (H_t v) - (D_s v) \cdot (D_t v) + \mathrm{tr}(D_s D_t)
+
+    for any matrices :math:`D_t` that do not depend on v. Here they come from the Ritz
+    pairs :math:`\theta, y` of the other probes' runs, :math:`D = \sum \theta\, y y^T`.
+    The large eigenvalues, which cause most of the variance, then count exactly. The
+    error of the ratio is that of its linearisation.
 
     Parameters
     ----------
     products : Tensor of shape (t, v, P)
         Products of each task's matrix with v common probes.
+    probes : Tensor of shape (v, P)
+        The probes.
+    pairs : sequence of sequence of RitzPairs
+        Ritz pairs per probe and task; without them nothing is deflated.
 
     Returns
     -------
     cosines : ndarray of shape (t, t)
-        NaN for a zero matrix.
+        In [-1, 1]; NaN for a zero matrix.
+    errors : ndarray of shape (t, t)
+        Standard errors with Student's factor, not below the rounding; NaN from a
+        single probe.
     """
-    return _correlation(gram(products.flatten(1)).cpu().numpy())
+    samples = np.stack([gram(H).cpu().numpy() for H in products.transpose(0, 1)])
+    for row, deflated in enumerate(pairs):
+        samples[row] += _deflation(deflated, probes[row])
+    cosines = _correlation(samples.mean(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norms = np.sqrt(np.diag(samples.mean(axis=0)))
+        scaled = samples / norms[:, None] / norms
+    own = np.diagonal(scaled, axis1=1, axis2=2)
+    deviations = scaled - cosines * (own[:, :, None] + own[:, None, :]) / 2
+    rounding = 10 * torch.finfo(products.dtype).eps
+    errors = np.hypot(wide_standard_error(deviations), rounding)
+    return cosines.clip(-1, 1), errors
+
+
+def _deflation(pairs: Sequence[RitzPairs], probe: Tensor) -> np.ndarray:
+    """Compute traces (t, t) of products of low-rank matrices, less their samples."""
+    values = np.concatenate([p.values for p in pairs])
+    rows = torch.cat([p.vectors for p in pairs])
+    G = gram(rows).cpu().numpy()
+    along = values * (rows @ probe).double().cpu().numpy()
+    terms = np.outer(values, values) * G**2 - np.outer(along, along) * G
+    task = np.repeat(np.arange(len(pairs)), [len(p.values) for p in pairs])
+    sums = (task == np.arange(len(pairs))[:, None]).astype(np.float64)
+    traces: np.ndarray = sums @ terms @ sums.T
+    return traces
 
 
 def _correlation(G: np.ndarray) -> np.ndarray:
     norms = np.sqrt(np.diag(G))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return G / norms[:, None] / norms
+        correlation: np.ndarray = G / norms[:, None] / norms
+    return correlation
 
 
 def cross_curvature(gradients: Tensor, products: list[Tensor | None]) -> np.ndarray:
-    """Curvature of each task's loss along each task's gradient.
+    """Compute the curvature of each task's loss along each task's gradient.
 
     Parameters
     ----------
     gradients : Tensor of shape (t, P)
-        One row a task.
+        One row per task.
     products : list of Tensor of shape (P, t)
-        Product of each task's matrix with all gradients; None where there is none.
+        Product of each task's matrix with all gradients; None for a task without.
 
     Returns
     -------
     curvature : ndarray of shape (t, t)
-        Row s makes the step, column t has the loss.
+        Row s is the task of the gradient, column t that of the loss.
     """
     squares = gradients.double().square().sum(dim=1)
     result = np.full((len(gradients), len(gradients)), np.nan)
@@ -115,7 +165,7 @@ def cross_curvature(gradients: Tensor, products: list[Tensor | None]) -> np.ndar
 
 
 def share_in(V: Tensor, gradient: Tensor) -> float:
-    """Share of the squared norm of a vector in a subspace.
+    """Compute the share of the squared norm of a vector in a subspace.
 
     Parameters
     ----------

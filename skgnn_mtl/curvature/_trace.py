@@ -6,6 +6,7 @@ with mean zero and covariance I, so that :math:`E\,v^T A v = \mathrm{tr}\,A`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import stats
 from scipy.linalg import solve_triangular
 from torch import Tensor
 
-from ._lanczos import Matmat
+Matmat = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TraceEstimate:
     sem : float
         Standard error of the estimate; NaN from a single sample.
     samples : ndarray of shape (n_samples,)
-        What ``value`` is the mean of.
+        Samples whose mean is ``value``.
     n_products : int
         Products with the matrix.
 
@@ -54,28 +55,29 @@ def _estimate(samples: np.ndarray, n_products: int) -> TraceEstimate:
     return TraceEstimate(float(samples.mean()), sem, samples, n_products)
 
 
-def wide_standard_error(samples: np.ndarray) -> float:
+def wide_standard_error(samples: np.ndarray) -> np.ndarray:
     """Estimate the standard error of a mean, widened for few samples.
 
-    Twice a plain standard error of four samples covers 86 % at best. With the factor of
-    Student's distribution twice the result covers what two standard errors of many
-    samples do, 95 %.
+    Two plain standard errors of four normal samples cover 86 %, those of many samples
+    95 %. Two errors of this function cover 95 % for any number of samples, by the
+    factor of Student's distribution.
 
     Parameters
     ----------
-    samples : ndarray of shape (n,)
-        Independent samples.
+    samples : ndarray of shape (n, ...)
+        Independent samples, along the first axis.
 
     Returns
     -------
-    error : float
+    error : ndarray of shape (...)
         NaN from a single sample.
     """
     n = len(samples)
     if n < 2:
-        return np.nan
+        return np.full(samples.shape[1:], np.nan)
     factor = stats.t.ppf(stats.norm.cdf(2), n - 1) / 2
-    return float(factor * samples.std(ddof=1) / np.sqrt(n))
+    error: np.ndarray = factor * samples.std(axis=0, ddof=1) / np.sqrt(n)
+    return error
 
 
 def make_probes(size: int, count: int, generator: torch.Generator) -> Tensor:
@@ -86,14 +88,19 @@ def make_probes(size: int, count: int, generator: torch.Generator) -> Tensor:
     size : int
         Length P of a probe.
     count : int
-        How many.
+        Number of probes.
     generator : torch.Generator
         Source of the signs; on the CPU, so that every device gets the same probes.
 
     Returns
     -------
     probes : Tensor of float32 of shape (P, count)
-        One probe a column; the first ones do not depend on ``count``.
+        One probe per column; the first columns do not depend on ``count``.
+
+    References
+    ----------
+    .. [1] M. F. Hutchinson, "A stochastic estimator of the trace of the influence
+       matrix for Laplacian smoothing splines", Commun. Stat. Simul. 19, 433 (1990).
 
     Examples
     --------
@@ -102,6 +109,7 @@ def make_probes(size: int, count: int, generator: torch.Generator) -> Tensor:
     >>> make_probes(3, 2, torch.Generator().manual_seed(0)).shape
     torch.Size([3, 2])
     """
+    # Probes are rows here, so that the first ones do not depend on the count.
     signs = torch.randint(0, 2, (count, size), generator=generator, dtype=torch.int8)
     return (2 * signs - 1).float().T
 
@@ -114,7 +122,8 @@ def hutchinson(matmat: Matmat, probes: Tensor) -> TraceEstimate:
     r"""Estimate a trace by the mean of :math:`v^T A v`.
 
     The variance of a sample is :math:`2(|A|_F^2 - \sum_i A_{ii}^2)` for Rademacher
-    probes: large beside a small trace of an indefinite matrix, hence the error bar.
+    probes. It can be large compared with the trace of an indefinite matrix, which is
+    why the error matters.
 
     Parameters
     ----------
@@ -150,7 +159,7 @@ def deflated_hutchinson(matmat: Matmat, V: Tensor, probes: Tensor) -> TraceEstim
     .. math:: \mathrm{tr}(V^T A V) + \frac1n \sum_l w_l^T A w_l, \quad
         w_l = (I - V V^T) v_l
 
-    Unbiased for any orthonormal V that does not depend on the probes.
+    It is unbiased for any orthonormal V that does not depend on the probes [1]_.
 
     Parameters
     ----------
@@ -166,6 +175,11 @@ def deflated_hutchinson(matmat: Matmat, V: Tensor, probes: Tensor) -> TraceEstim
     estimate : TraceEstimate
         From k + n products.
 
+    References
+    ----------
+    .. [1] R. A. Meyer, C. Musco, C. Musco, D. P. Woodruff, "Hutch++: Optimal Stochastic
+       Trace Estimation", SOSA 2021.
+
     Examples
     --------
     >>> import torch
@@ -175,17 +189,17 @@ def deflated_hutchinson(matmat: Matmat, V: Tensor, probes: Tensor) -> TraceEstim
     >>> deflated_hutchinson(lambda V: A @ V, V, torch.tensor([[1.0], [1.0]])).value
     5.0
     """
-    known = _columns_dot(V, matmat(V)).sum()
+    exact = _columns_dot(V, matmat(V)).sum()
     W = probes - V @ (V.T @ probes)
-    samples = known + _columns_dot(W, matmat(W))
+    samples = exact + _columns_dot(W, matmat(W))
     return _estimate(samples, V.shape[1] + probes.shape[1])
 
 
 def hutchpp(matmat: Matmat, probes: Tensor) -> TraceEstimate:
     """Estimate a trace by Hutch++: deflation by the range of a random sketch.
 
-    A third of the n products finds the range, a third is exact on it, a third is
-    Hutchinson's in the complement.
+    A third of the n products finds the range, and a third gives the exact trace on it.
+    The last third is Hutchinson's estimate in the complement.
 
     Parameters
     ----------
@@ -230,8 +244,9 @@ def hutchpp(matmat: Matmat, probes: Tensor) -> TraceEstimate:
 
 
 def _orthonormal(Y: Tensor) -> Tensor:
-    """Orthonormal basis of the columns' span, in float64 inside."""
-    return torch.linalg.qr(Y.double())[0].to(Y.dtype)
+    """Compute an orthonormal basis of the columns' span, internally in float64."""
+    basis: Tensor = torch.linalg.qr(Y.double())[0].to(Y.dtype)
+    return basis
 
 
 def xtrace(matmat: Matmat, probes: Tensor) -> TraceEstimate:
@@ -244,8 +259,8 @@ def xtrace(matmat: Matmat, probes: Tensor) -> TraceEstimate:
         \omega_i \cdot y_i - 2 \mu_i \cdot Z^T \omega_i + \mu_i^T H \mu_i}
         {|\omega_i|^2 - |\mu_i|^2}.
 
-    The error bar is somewhat optimistic for fast decaying spectra, since the samples
-    share their sketch.
+    The standard error is somewhat too small for fast decaying spectra, because the
+    samples share their sketch.
 
     Parameters
     ----------
@@ -282,18 +297,19 @@ def xtrace(matmat: Matmat, probes: Tensor) -> TraceEstimate:
     T = (Z.T @ Omega).cpu().numpy()
     S, rank_deficient = _left_out_directions(R.cpu().numpy())
     mu = W - S * (S * W).sum(axis=0)
-    # Without full rank the left-out probe takes no direction with it.
+    # Without full rank no direction of range(Q) depends on the left-out probe.
     mu[:, rank_deficient] = W[:, rank_deficient]
     lost = np.where(rank_deficient, 0.0, np.einsum("ni,nm,mi->i", S, H, S))
     form = _columns_dot(Omega, Y) - 2 * (mu * T).sum(axis=0)
     form += np.einsum("ni,nm,mi->i", mu, H, mu)
     rest = _columns_dot(Omega, Omega) - (mu * mu).sum(axis=0)
+    # A probe within the span has no rest to divide by.
     factor = np.where(rest > 1e-12 * size, (size - k + 1) / np.maximum(rest, 1e-300), 0)
     return _estimate(np.trace(H) - lost + factor * form, 2 * k)
 
 
 def _left_out_directions(R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (k, k) of range(Q) that each probe alone contributes; who has none."""
+    """Find directions (k, k) of range(Q) due to single probes; mask probes without."""
     k = len(R)
     diagonal = np.abs(np.diag(R))
     if diagonal.min() <= 1e-13 * diagonal.max() or diagonal.max() == 0:
@@ -307,9 +323,9 @@ def nystrom(products: Tensor, sketch: Tensor) -> tuple[np.ndarray, Tensor]:
 
     .. math:: A \approx (A \Omega)(\Omega^T A \Omega)^{-1}(A \Omega)^T,
 
-    shifted for stability. A single pass: with the Gauss-Newton matrices of many tasks
-    all products share their forward derivatives. Made for quick looks; the values of
-    :func:`top_eigenpairs` are the ones to report.
+    with a shift for stability. It needs a single pass: the products with Gauss-Newton
+    matrices of many tasks share their forward derivatives. Use it for quick estimates,
+    and report the values of :func:`top_eigenpairs`.
 
     Parameters
     ----------
@@ -344,6 +360,7 @@ def nystrom(products: Tensor, sketch: Tensor) -> tuple[np.ndarray, Tensor]:
     shift = float(np.sqrt(len(Y)) * eps * torch.linalg.matrix_norm(Y, 2))
     if shift == 0:
         return np.zeros(Y.shape[1]), sketch
+    # Shifted, so that the Cholesky factor exists; subtracted again below.
     Y = Y + shift * Omega
     core = Omega.T @ Y
     factor = torch.linalg.cholesky((core + core.T) / 2)

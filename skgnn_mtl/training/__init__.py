@@ -1,14 +1,17 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
-from ._bilevel import HeldOutRows
-from ._gate_addition import AdditionModel, CachedDataset
-from ._gate_model import Embedded, GATEModel, TaskLayout
-from ._gate_step import AdditionStep, AlignmentStep, GATEStep
-from ._gate_terms import GATETerms
-from ._jacobian import dataset_jacobian
+from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
-from ._net import OPTIMIZERS, TrainingOptions, TrainingResult, train
+from ._net import (
+    OPTIMIZERS,
+    TrainingOptions,
+    TrainingResult,
+    check_callbacks,
+    train,
+)
+from ._problem import network_problem, shared_by_name
+from ._protocol import Step, StepRecord
 from ._replay import recalibrate
 from ._schedule import SCHEDULES
 from ._step import TrainingStep
@@ -17,24 +20,19 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
-    "AdditionModel",
-    "AdditionStep",
-    "AlignmentStep",
-    "CachedDataset",
-    "Embedded",
-    "GATEModel",
-    "GATEStep",
-    "GATETerms",
     "HeldOutRows",
     "Loss",
     "MultiTaskModel",
-    "TaskLayout",
+    "Step",
+    "StepRecord",
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
-    "dataset_jacobian",
+    "check_callbacks",
     "logistic",
+    "network_problem",
     "recalibrate",
+    "shared_by_name",
     "task_losses",
     "train",
 ]

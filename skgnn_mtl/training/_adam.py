@@ -1,4 +1,4 @@
-"""The optimizer of what task weightings learn."""
+"""The optimizer of the parameters of task weightings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class TaskAdam:
-    """Adam that leaves the rows of absent tasks alone, moments and all.
+    """Adam that does not change the rows of absent tasks or their moments.
 
     Parameters
     ----------
     parameters : iterable of nn.Parameter
-        Those whose first dimension counts tasks are trained row by row.
+        Those whose first dimension counts tasks are trained row by row, (n_tasks, ...).
     n_tasks : int
         Number of tasks.
     lr : float
@@ -40,6 +40,7 @@ class TaskAdam:
             {
                 "mean": torch.zeros_like(p, requires_grad=False),
                 "square": torch.zeros_like(p, requires_grad=False),
+                # Per entry, so that absent tasks keep their own bias correction.
                 "steps": torch.zeros_like(p, requires_grad=False),
             }
             for p in self.parameters
@@ -47,7 +48,7 @@ class TaskAdam:
 
     @torch.no_grad()
     def step(self, tasks: Tensor | None) -> None:
-        """Descend along the gradients that are there, and drop them.
+        """Update the parameters that have a gradient, and clear the gradients.
 
         Parameters
         ----------
@@ -57,6 +58,7 @@ class TaskAdam:
         for parameter, state in zip(self.parameters, self.state, strict=True):
             if parameter.grad is None:
                 continue
+            # A parameter without a dimension of tasks is common to all of them.
             by_task = parameter.ndim > 0 and len(parameter) == self.n_tasks
             rows = tasks if by_task and tasks is not None else ...
             value = parameter[rows]
@@ -71,7 +73,7 @@ class TaskAdam:
             parameter.grad = None
 
     def restore(self, state: list[dict[str, Tensor]]) -> None:
-        """Go on from the ``state`` of an earlier optimizer of the same parameters."""
-        for mine, theirs in zip(self.state, state, strict=True):
-            for name, value in theirs.items():
-                mine[name].copy_(value)
+        """Continue from the ``state`` of an earlier optimizer of these parameters."""
+        for own, earlier in zip(self.state, state, strict=True):
+            for name, value in earlier.items():
+                own[name].copy_(value)

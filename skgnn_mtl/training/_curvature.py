@@ -1,7 +1,7 @@
-r"""Curvature of the tasks at some batches, for a weighting that wants it.
+r"""Curvature of the tasks at the latest batches, for a weighting that asks for it.
 
-The trace of a task's Gauss-Newton matrix needs no more than the vector-Jacobian
-products of a training step: with signs :math:`\epsilon` drawn for the graphs and
+The vector-Jacobian products of a training step are enough to estimate the trace of a
+task's Gauss-Newton matrix. With signs :math:`\epsilon` drawn for the graphs and
 :math:`D_t = \mathrm{diag}(w_{it}\, \ell''_{it} / \sum_j w_{jt})`,
 
 .. math:: \mathbb{E}\, |J_t^\top D_t^{1/2} \epsilon|^2
@@ -11,42 +11,36 @@ products of a training step: with signs :math:`\epsilon` drawn for the graphs an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from skgnn_mtl.graphs import GraphBatch
-from skgnn_mtl.weighting import Curvature
+from skgnn_mtl._flat import flat_size
+from skgnn_mtl.curvature import leading_eigenpairs, second_derivatives
+from skgnn_mtl.graphs import GraphBatch, Labels
+from skgnn_mtl.weighting import CurvatureWeighting, TaskWeighting
 
-from ._jacobian import fill_jacobian, flat_size, task_pass
+from ._descent import Descent, descend
+from ._jacobian import TaskPass, fill_jacobian, task_pass
 from ._loss import Loss
 from ._model import MultiTaskModel
+from ._problem import network_problem, shared_by_name
 from ._replay import evaluating
 
-Batches = list[tuple[GraphBatch, tuple[Tensor, Tensor]]]
-# (statistic, model, loss, batches, vectors or None) -> largest eigenvalue of each task
-# (n_tasks,), NaN without labels, and eigenvectors (n_tasks, P) to begin with next time.
-Eigenvalues = Callable[
-    [str, MultiTaskModel, Loss, Batches, Tensor | None], tuple[Tensor, Tensor]
-]
 
-
-class CurvatureProbe:
-    """Shows a weighting the tasks' curvature every k steps; holds its weights between.
+class CurvatureDescent(Descent):
+    """Descent with weights that a weighting derives from curvature every k steps.
 
     Parameters
     ----------
-    weighting : Curvature
+    weighting : CurvatureWeighting
         Built for the tasks of the fit.
     loss : callable
         Elementwise loss.
     generator : torch.Generator, optional
         Randomness of the probes.
-    eigenvalues : callable, optional
-        Finds largest eigenvalues; handed in by who knows how.
 
     Raises
     ------
@@ -56,70 +50,88 @@ class CurvatureProbe:
 
     def __init__(
         self,
-        weighting: Curvature,
+        weighting: CurvatureWeighting,
         loss: Loss,
         generator: torch.Generator | None = None,
-        eigenvalues: Eigenvalues | None = None,
     ) -> None:
-        if weighting.statistic != "ggn_trace" and eigenvalues is None:
-            raise ValueError(
-                f"Nothing was handed in that finds the eigenvalues for {weighting!r}."
-            )
         self.weighting, self.loss, self.generator = weighting, loss, generator
-        self.eigenvalues = eigenvalues
         self.weights = weighting.weights()
         self.vectors: Tensor | None = None
-        # Counted here as well: a look at the device's counter would wait for it.
+        # Counted here as well, because reading the device's counter would wait for it.
         self._n_steps = int(weighting.n_steps)
-        self._batches: deque[Any] = deque(maxlen=int(weighting.n_batches))
+        self._batches: deque[tuple[GraphBatch, Labels]] = deque(
+            maxlen=int(weighting.n_batches)
+        )
         if weighting.statistic != "hessian_max":
-            check_convex(loss, weighting, weighting.means.device)
+            cure = "Use statistic='hessian_max', or another loss."
+            check_convex(loss, weighting, cure=cure, device=self.weights.device)
 
-    def see(self, model: MultiTaskModel, graphs: GraphBatch, labels) -> None:
-        """Note a batch; look at the latest ones if it is time.
-
-        Parameters
-        ----------
-        model : MultiTaskModel
-            The network before the step.
-        graphs : GraphBatch
-            The batch, on the model's device.
-        labels : tuple of two Tensors of shape (n_graphs, n_tasks)
-            Targets, and weights of the labels.
-        """
+    def backward(
+        self,
+        model: MultiTaskModel,
+        graphs: GraphBatch,
+        labels: Labels,
+        result: TaskPass,
+        tasks: Tensor,
+        context: dict[str, Any],
+    ) -> Tensor:
+        """Set the gradients of all parameters, and return the weights (t,)."""
+        # Before the evaluation, so that the current batch is among the latest.
         self._batches.append((graphs, labels))
         if self._n_steps and self._n_steps % self.weighting.update_every == 0:
             with evaluating(model):
-                values = self._statistics(model, list(self._batches))
-            tasks = values.isfinite().nonzero()[:, 0]
-            self.weighting(values[tasks], tasks)
+                values = self._statistics(model)
+            measured = values.isfinite().nonzero()[:, 0]
+            # Only measured tasks, so that the others keep their means.
+            self.weighting(values[measured], measured)
             self.weights = self.weighting.weights()
         self._n_steps += 1
         self.weighting.n_steps += 1
+        weights = self.weights[tasks.to(self.weights.device)].to(result.losses)
+        descend(result, weights, tasks)
+        return weights
 
-    def _statistics(self, model: MultiTaskModel, batches: Batches) -> Tensor:
-        """Curvature of each task (n_tasks,), NaN for one without a label."""
-        name = self.weighting.statistic
-        if self.eigenvalues is not None and name != "ggn_trace":
-            values, self.vectors = self.eigenvalues(
-                name, model, self.loss, batches, self.vectors
-            )
-            return values
+    def _statistics(self, model: MultiTaskModel) -> Tensor:
+        """Compute the curvature of each task (n_tasks,), NaN without a label."""
+        if self.weighting.statistic != "ggn_trace":
+            return self._largest_eigenvalues(model)
         traces = [
             gauss_newton_traces(
                 model, *batch, self.loss, self.weighting.n_probes, self.generator
             )
-            for batch in batches
+            for batch in self._batches
         ]
         values, masses = (torch.stack(part) for part in zip(*traces, strict=True))
-        # Of no task without a label: 0 / 0.
+        # 0 / 0 marks a task without a label by NaN.
         return (values * masses).sum(dim=0) / masses.sum(dim=0)
+
+    def _largest_eigenvalues(self, model: MultiTaskModel) -> Tensor:
+        # The loader leaves labels on the CPU.
+        batches = [(graphs, x.to(graphs.device)) for graphs, x in self._batches]
+        n_tasks = batches[0][1].n_tasks
+        if not shared_by_name(model):  # because all layers before the heads are frozen
+            return torch.zeros(n_tasks, dtype=torch.float64)
+        names = list(map(str, range(n_tasks)))
+        problem = network_problem(model, batches, self.loss, task_names=names)
+        matrix = self.weighting.statistic.removesuffix("_max")
+        values, self.vectors = leading_eigenpairs(
+            problem, matrix=matrix, vectors=self.vectors
+        )
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """Return the eigenvectors that the next evaluation begins at."""
+        return {"vectors": self.vectors}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the :meth:`state` of an earlier descent."""
+        self.vectors = state["vectors"]
 
 
 def gauss_newton_traces(
     model: MultiTaskModel,
     graphs: GraphBatch,
-    labels: tuple[Tensor, Tensor],
+    labels: Labels,
     loss: Loss,
     n_probes: int = 1,
     generator: torch.Generator | None = None,
@@ -132,14 +144,14 @@ def gauss_newton_traces(
         The network, in evaluation mode.
     graphs : GraphBatch
         The batch.
-    labels : tuple of two Tensors of shape (n_graphs, n_tasks)
-        Targets, and weights of the labels.
+    labels : Labels
+        Targets and weights (n_graphs, n_tasks).
     loss : callable
         Elementwise loss.
     n_probes : int
-        Samples, each the same signs for all tasks.
+        Samples; each uses the same signs for all tasks.
     generator : torch.Generator, optional
-        Where the signs come from.
+        Source of the signs.
 
     Returns
     -------
@@ -148,7 +160,7 @@ def gauss_newton_traces(
     masses : Tensor of float64 of shape (n_tasks,)
         Summed weights of the labels.
     """
-    tasks = torch.arange(labels[0].shape[1])
+    tasks = torch.arange(labels.n_tasks)
     probes = _OutputProbes(model, graphs, labels, loss, tasks, generator)
     samples = [probes.draw().double().square().sum(dim=1) for _ in range(n_probes)]
     return torch.stack(samples).mean(dim=0), probes.mass.double()
@@ -157,14 +169,14 @@ def gauss_newton_traces(
 def gauss_newton_diagonals(
     model: MultiTaskModel,
     graphs: GraphBatch,
-    labels: tuple[Tensor, Tensor],
+    labels: Labels,
     loss: Loss,
     tasks: Tensor,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Estimate the diagonal of tasks' Gauss-Newton matrices at one batch, unbiasedly.
 
-    One sample; the network is looked at in evaluation mode, and left as it was.
+    It is one sample, in evaluation mode. The network does not change.
 
     Parameters
     ----------
@@ -172,14 +184,14 @@ def gauss_newton_diagonals(
         The network.
     graphs : GraphBatch
         The batch.
-    labels : tuple of two Tensors of shape (n_graphs, n_tasks)
-        Targets, and weights of the labels.
+    labels : Labels
+        Targets and weights (n_graphs, n_tasks).
     loss : callable
         Elementwise loss.
     tasks : Tensor of int64 of shape (t,), on the CPU
-        Which tasks, each with a label.
+        Positions of the tasks, each with a label.
     generator : torch.Generator, optional
-        Where the signs come from.
+        Source of the signs.
 
     Returns
     -------
@@ -189,9 +201,9 @@ def gauss_newton_diagonals(
     Raises
     ------
     ValueError
-        If an auxiliary task is among them, which has no outputs.
+        If an auxiliary task is among them, because it does not have outputs.
     """
-    if len(tasks) and int(tasks.max()) >= labels[0].shape[1]:
+    if len(tasks) and int(tasks.max()) >= labels.n_tasks:
         raise ValueError(
             "Auxiliary tasks have no outputs, and so no Gauss-Newton matrix: fit "
             "without auxiliary_tasks, or use another task_weighting."
@@ -204,15 +216,27 @@ def gauss_newton_diagonals(
 class _OutputProbes:
     r"""Samples :math:`J_t^\top D_t^{1/2} \epsilon` (t, p) at one batch.
 
-    Their squares are those of the diagonal of :math:`C_t`, and sum to its trace.
+    Their squares estimate the diagonal of :math:`C_t`, and sum to its trace.
     """
 
-    def __init__(self, model, graphs, labels, loss: Loss, tasks, generator) -> None:
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        graphs: GraphBatch,
+        labels: Labels,
+        loss: Loss,
+        tasks: Tensor,
+        generator: torch.Generator | None,
+    ) -> None:
         self.result = task_pass(model, graphs, labels, loss)
-        targets, weights = (part.to(graphs.device) for part in labels[:2])
-        second = second_derivatives(loss, self.result.outputs, targets)
+        labels = labels.to(graphs.device)
+        second = second_derivatives(
+            lambda outputs: loss(outputs, labels.targets), self.result.outputs
+        )
         self.mass = self.result.mass
-        self.scales = weights * second / torch.where(self.mass > 0, self.mass, 1.0)
+        self.scales = (
+            labels.weights * second / torch.where(self.mass > 0, self.mass, 1.0)
+        )
         self.scales = self.scales.sqrt()
         self.shared, self.tasks = model.shared_parameters(), tasks
         self.generator = generator
@@ -220,6 +244,7 @@ class _OutputProbes:
 
     def draw(self) -> Tensor:
         """Draw one sample, with the same signs for all tasks, into a common buffer."""
+        # The same signs for all tasks cost one draw, and each task stays unbiased.
         size = (len(self.scales), 1)
         signs = torch.randint(2, size, generator=self.generator) * 2 - 1
         probe = replace(self.result, slopes=self.scales * signs.to(self.scales))
@@ -228,28 +253,40 @@ class _OutputProbes:
         return self.rows
 
 
-def second_derivatives(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Second derivative of every entry's loss in its output, 0 where there is none."""
-    leaf = outputs.detach().requires_grad_()
-    (first,) = torch.autograd.grad(loss(leaf, targets).sum(), leaf, create_graph=True)
-    if not first.requires_grad:
-        return torch.zeros_like(leaf)
-    (second,) = torch.autograd.grad(first.sum(), leaf, materialize_grads=True)
-    return second
+def check_convex(
+    loss: Loss,
+    weighting: TaskWeighting,
+    *,
+    cure: str,
+    device: torch.device | None = None,
+) -> None:
+    """Check before the training that the Gauss-Newton matrix of a loss is useful.
 
+    Parameters
+    ----------
+    loss : callable
+        Elementwise loss.
+    weighting : TaskWeighting
+        Named in the message.
+    cure : str
+        Advice for the message.
+    device : torch.device, optional
+        Device of the check.
 
-def check_convex(loss: Loss, weighting: Any, device: torch.device) -> None:
-    """Refuse a loss, before the training, whose Gauss-Newton matrix says nothing."""
+    Raises
+    ------
+    ValueError
+        If the second derivative is zero everywhere, or negative somewhere.
+    """
+    # Both sides of zero and of the corner of the Huber loss at 1.
     grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0], device=device)
     outputs = grid[:, None]
-    second = second_derivatives(loss, outputs, torch.zeros_like(outputs))
+    zeros = torch.zeros_like(outputs)
+    second = second_derivatives(lambda values: loss(values, zeros), outputs)
     if bool((second > 0).any()) and bool((second >= 0).all()):
         return
     found = "negative" if bool((second < 0).any()) else "zero"
-    cure = "Use another loss."
-    if isinstance(weighting, Curvature):
-        cure = "Use statistic='hessian_max', or another loss."
     raise ValueError(
         f"{weighting!r} needs a loss with a positive second derivative in the outputs, "
-        f"but that of this one is {found} (loss='absolute_error'?). {cure}"
+        f"but that of this one is {found} (is it absolute_error?). {cure}"
     )

@@ -1,9 +1,9 @@
 r"""Gradients of every task's loss from one forward pass.
 
-The loss of a task is a mean of elementwise losses of its own output column, so its
-slopes with respect to the outputs are one column of :math:`\delta` (n_graphs, n_tasks),
-known in closed form for every task at once. Row t of the Jacobian is then the
-vector-Jacobian product of the network with that column alone.
+The loss of a task is a mean of elementwise losses of its own output column. Its slopes
+with respect to the outputs are therefore one column of :math:`\delta`
+(n_graphs, n_tasks), and one pass gives the columns of all tasks. Row t of the Jacobian
+is then the vector-Jacobian product of the network with that column alone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skgnn_mtl._flat import pull_back, pull_back_rows
 from skgnn_mtl._gram import gram
-from skgnn_mtl.auxiliary import PlainPass, auxiliary_losses
-from skgnn_mtl.graphs import GraphBatch, GraphDataset, GraphLoader
+from skgnn_mtl.auxiliary import BatchContext, auxiliary_losses
+from skgnn_mtl.graphs import GraphBatch, Labels
 
-from ._loss import Labels, Loss, task_losses
+from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
 from ._replay import frozen_statistics
 
@@ -27,21 +28,21 @@ Seed = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class TaskPass:
-    """A forward pass, and how each loss changes with the outputs.
+    """A forward pass, and the slopes of each loss with respect to the outputs.
 
     Parameters
     ----------
     representation : Tensor of shape (n_graphs, width)
         Input of the heads.
     outputs : Tensor of shape (n_graphs, n_tasks)
-        Predictions, with their graph.
+        Standardised predictions, with their graph.
     losses, mass : Tensor of shape (n_tasks + n_auxiliary,)
-        Detached losses, and the summed label weights they are means over.
+        Detached losses, and the summed label weights that they are means over.
     slopes : Tensor of shape (n_graphs, n_tasks)
         Derivative of loss t with respect to output column t.
     auxiliary : list of (Tensor or None)
-        Losses of auxiliary tasks, with their graph; None for an absent one. They count
-        as tasks behind the columns of the outputs.
+        Losses of auxiliary tasks, with their graph; None for an absent one. Their
+        positions follow those of the columns of the outputs.
     """
 
     representation: Tensor
@@ -52,13 +53,13 @@ class TaskPass:
     auxiliary: Sequence[Tensor | None] = ()
 
     def column(self, task: int) -> Tensor:
-        """Slopes of one task, zero in the other columns; shaped like the outputs."""
+        """Select the slopes of one task; the other columns are zero."""
         cotangent = torch.zeros_like(self.slopes)
         cotangent[:, task] = self.slopes[:, task]
         return cotangent
 
     def seed(self, task: int) -> Seed:
-        """Where the gradient of a task's loss begins."""
+        """Return the tensor and the cotangent that give a task's gradient."""
         n_tasks = self.slopes.shape[1]
         if task < n_tasks:
             return self.outputs, self.column(task)
@@ -67,7 +68,7 @@ class TaskPass:
         return loss, torch.ones_like(loss)
 
     def seeds(self, weights: Tensor) -> list[Seed]:
-        """Where the gradient of a weighted sum of all losses begins.
+        """Return tensors and cotangents that give the gradient of a weighted sum.
 
         Parameters
         ----------
@@ -81,7 +82,7 @@ class TaskPass:
         """
         n_tasks = self.slopes.shape[1]
         weights = weights.to(self.slopes)
-        # Without a task of y the heads need no way back.
+        # Without a task of y the outputs have no columns to differentiate.
         plain = [(self.outputs, self.slopes * weights[:n_tasks])] if n_tasks else []
         return plain + [
             (loss, weight)
@@ -105,22 +106,23 @@ def task_pass(
         The network.
     graphs : GraphBatch
         The batch.
-    labels : tuple of Tensors of shape (n_graphs, n_tasks)
-        Targets and weights of the labels; then the columns of auxiliary tasks.
+    labels : Labels
+        Targets and weights (n_graphs, n_tasks), and the columns of auxiliary tasks.
     loss : callable
         Elementwise loss.
     draws : torch.Generator, optional
-        Randomness of the auxiliary tasks, which are left out without it.
+        Randomness of the auxiliary tasks; None omits them.
 
     Returns
     -------
     result : TaskPass
-        Everything that gradients are made of.
+        Outputs, losses and slopes.
     """
     z, outputs, extra = forward_pass(model, graphs, labels, draws)
-    targets, weights = (part.to(graphs.device) for part in labels[:2])
+    labels = labels.to(graphs.device)
+    # A leaf of its own, so that the slopes do not walk through the network.
     at = outputs.detach().requires_grad_()
-    losses, mass = task_losses(at, targets, weights, loss)
+    losses, mass = task_losses(at, labels.targets, labels.weights, loss)
     (slopes,) = torch.autograd.grad(losses.sum(), at)
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
     mass = torch.cat([mass, *(count[None] for count in counts)])
@@ -136,23 +138,24 @@ def forward_pass(
     """Run the network on a batch, and its auxiliary tasks if ``draws`` is given.
 
     Returns the input of the heads, their outputs, and the losses of the auxiliary
-    tasks, whose passes leave the statistics of batch normalisation alone.
+    tasks. The passes of these do not change the statistics of batch normalisation.
     """
     nodes = model.encoder(graphs)
     vectors = model.readout(nodes, graphs)
     z = model.trunk(vectors)
     if draws is None or not len(model.auxiliary):
         return z, model.heads(z), []
-    seen = PlainPass(model.encoder, graphs, nodes, vectors, draws)
+    context = BatchContext(model.encoder, graphs, nodes, vectors, draws)
+    # Auxiliary tasks may mask the graphs, which must not change the statistics.
     with frozen_statistics(model):
-        extra = auxiliary_losses(model.tasks(), seen, labels[2:])
+        extra = auxiliary_losses(model.tasks(), context, labels.columns)
     return z, model.heads(z), extra
 
 
 def auxiliary_pass(
     model: MultiTaskModel, graphs: GraphBatch, labels: Labels, draws: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Detached losses (n_auxiliary,) of the auxiliary tasks alone, and their graphs."""
+    """Compute the detached losses of the auxiliary tasks, and the graphs of each."""
     z, _, extra = forward_pass(model, graphs, labels, draws)
     counts = [0.0 if x is None else len(graphs) for x in extra]
     return with_auxiliary(z.new_zeros(0), extra), z.new_tensor(counts)
@@ -168,18 +171,18 @@ def with_auxiliary(losses: Tensor, extra: Sequence[Tensor | None]) -> Tensor:
 def pooling(
     mass: Tensor, tasks: Tensor, targets: Sequence[int] | None, pool: str
 ) -> Tensor:
-    """Weights that pool the losses of the target tasks.
+    """Compute the weights that pool the losses of the target tasks.
 
     Parameters
     ----------
     mass : Tensor of shape (n_entries,)
         Summed label weights of all entries.
     tasks : Tensor of int64 of shape (t,)
-        Present ones.
+        Positions of the present entries.
     targets : sequence of int or None
         Positions of the targets; None stands for all.
     pool : {"labels", "tasks"}
-        What they are weighted by.
+        Weights of the targets: their labels, or equal.
 
     Returns
     -------
@@ -192,18 +195,8 @@ def pooling(
         anchor = (anchor > 0).double()
     if targets is not None:
         anchor *= torch.isin(rows, torch.as_tensor(targets))
+    # Clamped, so that a batch without a target gives zeros.
     return anchor / anchor.sum().clamp(min=1e-300)
-
-
-def flat_size(parameters: Sequence[Tensor]) -> int:
-    """Length of a gradient with respect to all parameters."""
-    return sum(parameter.numel() for parameter in parameters)
-
-
-def unflatten(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """View a flat gradient (p,) in the shapes of the parameters."""
-    parts = vector.split([parameter.numel() for parameter in parameters])
-    return [v.view_as(p) for v, p in zip(parts, parameters, strict=True)]
 
 
 def fill_jacobian(
@@ -223,9 +216,9 @@ def fill_jacobian(
     result : TaskPass
         The forward pass; its graph is kept.
     tasks : Tensor of int64 of shape (t,), on the CPU
-        Which tasks, in order.
+        Positions of the tasks, in the order of the rows.
     parameters : sequence of Tensors
-        What to differentiate by.
+        Tensors to differentiate by.
     chunk : int
         Tasks differentiated at a time. On a CPU one at a time is fastest; on an
         accelerator small networks are bound by the launch of kernels.
@@ -237,47 +230,42 @@ def fill_jacobian(
     seeds = [result.seed(task) for task in tasks.tolist()]
     if pool is not None:
         seeds[0] = (result.outputs, result.slopes * pool.to(result.slopes))
+    # Losses of auxiliary tasks are no columns of the outputs: vmap covers the others.
     columns = [cotangent for tensor, cotangent in seeds if tensor is result.outputs]
     n_done = len(columns) if chunk > 1 else 0
     for start in range(0, n_done, chunk):
         _fill_rows(jacobian, result, columns, slice(start, start + chunk), parameters)
     for row, seed in zip(jacobian[n_done:], seeds[n_done:], strict=True):
-        grads = gradients([seed], parameters)
-        torch.cat([grad.reshape(-1) for grad in grads], out=row)
+        tensor, cotangent = seed
+        parts = pull_back([tensor], parameters, [cotangent])
+        # Into the row, without a temporary of p numbers.
+        torch.cat([part.reshape(-1) for part in parts], out=row)
 
 
-def gradients(seeds: Sequence[Seed], parameters: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Differentiate, and keep the graph; zeros where nothing depends."""
-    tensors, cotangents = zip(*seeds, strict=True)
-    return torch.autograd.grad(
-        tensors, parameters, cotangents, retain_graph=True, materialize_grads=True
-    )
-
-
-def _fill_rows(jacobian, result: TaskPass, columns, where: slice, parameters) -> None:
+def _fill_rows(
+    jacobian: Tensor,
+    result: TaskPass,
+    columns: list[Tensor],
+    where: slice,
+    parameters: Sequence[Tensor],
+) -> None:
     rows, cotangents = jacobian[: len(columns)][where], torch.stack(columns[where])
-    grads = torch.autograd.grad(
-        result.outputs,
-        parameters,
-        cotangents,
-        retain_graph=True,
-        allow_unused=True,
-        is_grads_batched=True,
-    )
+    parts = pull_back_rows([result.outputs], parameters, [cotangents], len(rows))
+    # Because parameters without a derivative are skipped below.
     rows.zero_()
     sizes = [parameter.numel() for parameter in parameters]
-    for part, grad in zip(rows.split(sizes, dim=1), grads, strict=True):
-        if grad is not None:
-            part.copy_(grad.reshape(len(rows), -1))
+    for row, part in zip(rows.split(sizes, dim=1), parts, strict=True):
+        if part is not None:
+            row.copy_(part.reshape(len(rows), -1))
 
 
 def representation_gramian(
     model: MultiTaskModel, result: TaskPass, tasks: Tensor, rows: slice = slice(None)
 ) -> Tensor:
-    r"""Inner products of the losses' gradients with respect to the representation.
+    r"""Compute the Gramian of the losses' gradients at the representation.
 
-    For linear heads with rows A they are closed,
-    :math:`(\delta^\top \delta) \circ (A A^\top)`: a gradient is an outer product.
+    For linear heads with rows A it is :math:`(\delta^\top \delta) \circ (A A^\top)`,
+    because a gradient is an outer product.
 
     Parameters
     ----------
@@ -286,7 +274,7 @@ def representation_gramian(
     result : TaskPass
         The forward pass.
     tasks : Tensor of int64 of shape (t,)
-        Which tasks.
+        Positions of the tasks.
     rows : slice
         Graphs that count.
 
@@ -309,47 +297,3 @@ def representation_gramian(
         for task in tasks.tolist()
     ]
     return gram(torch.stack(columns))
-
-
-def dataset_jacobian(
-    model: MultiTaskModel,
-    data: GraphDataset,
-    loss: Loss,
-    *,
-    device: torch.device,
-    batch_size: int = 256,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the tasks' mean losses over a whole data set.
-
-    Parameters
-    ----------
-    model : MultiTaskModel
-        The network, in the mode it is to be looked at.
-    data : GraphDataset
-        Graphs and labels.
-    loss : callable
-        Elementwise loss.
-    device : torch.device
-        Where the network is.
-    batch_size : int
-        Graphs at a time; of no influence on the result in evaluation mode.
-
-    Returns
-    -------
-    jacobian : Tensor of float64 of shape (n_tasks, p), on the CPU
-        Row t is the gradient of task t's loss, 0 without labels.
-    mass : Tensor of float64 of shape (n_tasks,)
-        Summed label weights.
-    """
-    shared = model.shared_parameters()
-    n_tasks = data.targets.shape[1]
-    total = torch.zeros(n_tasks, flat_size(shared), dtype=torch.float64)
-    masses = torch.zeros(n_tasks, dtype=torch.float64)
-    rows = total.new_empty(total.shape, dtype=shared[0].dtype, device=device)
-    for graphs, labels in GraphLoader(data, batch_size):
-        result = task_pass(model, graphs.to(device), (labels[0], labels[1]), loss)
-        fill_jacobian(rows, result, torch.arange(n_tasks), shared)
-        mass = result.mass.cpu().double()
-        total += mass[:, None] * rows.cpu().double()
-        masses += mass
-    return total / masses.clamp(min=1e-300)[:, None], masses

@@ -9,8 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-# Targets and weights, then what auxiliary tasks know of the graphs.
-Labels = tuple[Tensor, ...]
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -26,7 +24,7 @@ def _huber(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Logistic loss of logits, for labels 0 and 1."""
+    """Compute the logistic loss of logits, for labels 0 and 1."""
     return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
 
 
@@ -38,8 +36,10 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def task_losses(outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss):
-    r"""Weighted mean loss of each task over its labelled rows.
+def task_losses(
+    outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    r"""Compute the weighted mean loss of each task over its labelled rows.
 
     .. math:: L_t = \sum_i w_{it}\, \ell(o_{it}, y_{it}) / \sum_i w_{it}
 
@@ -62,13 +62,13 @@ def task_losses(outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss):
     Raises
     ------
     ValueError
-        If the loss does not give one value an entry.
+        If the loss does not return one value per entry.
     """
     values = loss(outputs, targets)
     if values.shape != outputs.shape:
-        # An average would pool the tasks, and read what stands in place of gaps.
+        # An average would pool the tasks, and include the entries of gaps.
         raise ValueError(
-            "The loss must map outputs and targets to one value an entry, of shape "
+            "The loss must map outputs and targets to one value per entry, of shape "
             f"{tuple(outputs.shape)}, but its result has shape {tuple(values.shape)}; "
             'a loss of torch needs reduction="none".'
         )

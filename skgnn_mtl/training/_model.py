@@ -16,7 +16,7 @@ from skgnn_mtl.readouts import Readout
 
 
 class MultiTaskModel(nn.Module):
-    """Encoder, readout, hidden layers shared by all tasks, one linear head a task.
+    """Encoder, readout, shared hidden layers, and one linear head per task.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class MultiTaskModel(nn.Module):
     hidden_dims : sequence of int
         Widths of the shared hidden layers between readout and heads.
     activation : str
-        Nonlinearity behind each of these.
+        Nonlinearity after each hidden layer.
     auxiliary : sequence of AuxiliaryTask
         Unbuilt; they are built here.
     """
@@ -42,8 +42,8 @@ class MultiTaskModel(nn.Module):
         readout: Readout,
         schema: GraphSchema,
         n_tasks: int,
-        hidden_dims=(),
-        activation="relu",
+        hidden_dims: Sequence[int] = (),
+        activation: str = "relu",
         auxiliary: Sequence[AuxiliaryTask] = (),
     ) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class MultiTaskModel(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """What, beside encoder and readout, an equal network is built from."""
+        """Arguments that, with encoder and readout, build an equal network."""
         return {
             "hidden_dims": self.hidden_dims,
             "head_activation": self.activation,
@@ -72,36 +72,40 @@ class MultiTaskModel(nn.Module):
         }
 
     def embed(self, batch: GraphBatch) -> Tensor:
-        """Graph states behind the readout, shape (n_graphs, encoder.width)."""
-        return self.readout(self.encoder(batch), batch)
+        """Compute the output of the readout, shape (n_graphs, encoder.width)."""
+        vectors: Tensor = self.readout(self.encoder(batch), batch)
+        return vectors
 
     def represent(self, batch: GraphBatch) -> Tensor:
-        """Input of the heads, shape (n_graphs, width of the last shared layer)."""
-        return self.trunk(self.embed(batch))
+        """Compute the input of the heads, (n_graphs, width of the last layer)."""
+        z: Tensor = self.trunk(self.embed(batch))
+        return z
 
     def tasks(self) -> list[AuxiliaryTask]:
-        """Auxiliary tasks, in order."""
+        """List the auxiliary tasks in order."""
         return [part for part in self.auxiliary if isinstance(part, AuxiliaryTask)]
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Trainable parameters that only single tasks have."""
+        """List the trainable parameters of heads and auxiliary tasks."""
         own = [*self.heads.parameters(), *self.auxiliary.parameters()]
         return [parameter for parameter in own if parameter.requires_grad]
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Trainable parameters in front of the heads; none if all are frozen."""
+        """List the trainable parameters before the heads; empty if all are frozen."""
+        # By identity, because tensors compare elementwise.
         own = set(map(id, self.head_parameters()))
         return [p for p in self.parameters() if p.requires_grad and id(p) not in own]
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """Standardised predictions, shape (n_graphs, n_tasks)."""
-        return self.heads(self.represent(batch))
+        """Predict standardised targets, shape (n_graphs, n_tasks)."""
+        outputs: Tensor = self.heads(self.represent(batch))
+        return outputs
 
 
 def _linear(width: int, n_tasks: int) -> nn.Linear:
-    """Linear heads; none for self-supervised training, which torch would warn of."""
+    """Create linear heads, also without any task, for self-supervised training."""
     heads = nn.Linear(width, n_tasks or 1)
-    if not n_tasks:
+    if not n_tasks:  # cut afterwards, because torch warns of a layer without outputs
         heads.out_features = 0
         heads.weight = nn.Parameter(heads.weight.detach()[:0])
         heads.bias = nn.Parameter(heads.bias.detach()[:0])
@@ -112,7 +116,7 @@ class _Activation(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        get_activation(name)
+        get_activation(name)  # so that a wrong name fails here, not in a step
 
     def forward(self, x: Tensor) -> Tensor:
         return get_activation(self.name)(x)

@@ -1,8 +1,7 @@
-"""What gradients and solvers were like over an epoch."""
+"""Records of gradients and solvers over an epoch."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,12 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from skgnn_mtl.weighting import SolverReport, see_from_target
+from skgnn_mtl._warn import warn
+from skgnn_mtl.weighting import SolverReport, relate_to_target
 
 
 class GradientMonitor:
-    """Collects what the training step sees, and sums up an epoch at a time."""
+    """Collection of the records of gradient evaluations, and their means per epoch."""
 
     def __init__(self) -> None:
         self.n_failures = self.n_solutions = 0
@@ -26,13 +26,14 @@ class GradientMonitor:
         self._ratios: list[float] = []
         self._reports: list[SolverReport] = []
         self._target_norms: list[float] = []
-        # Of each auxiliary task: cosines with the target, and lengths.
+        # Cosine with the target and length, per auxiliary task and evaluation.
         self._auxiliaries: dict[int, list[tuple[float, float]]] = {}
 
-    def see(self, gramian: Tensor, report: SolverReport | None) -> None:
-        """Note the Gramian (t, t) of a step, and what its solution was worth."""
+    def note(self, gramian: Tensor, report: SolverReport | None) -> None:
+        """Record the Gramian (t, t) of a step and the report of its solution."""
         G = gramian.detach().cpu()
         squares = G.diagonal()
+        # A vanished gradient has no angle and would make the ratio infinite.
         if len(G) > 1 and bool((squares > 0).all()):
             upper = torch.triu_indices(len(G), len(G), offset=1)
             self._conflicts.append(float((G[upper[0], upper[1]] < 0).double().mean()))
@@ -42,10 +43,10 @@ class GradientMonitor:
             self.n_solutions += 1
             self.n_failures += not report.converged
 
-    def see_auxiliaries(
+    def note_auxiliaries(
         self, gramian: Tensor, anchor: Tensor, tasks: Tensor | None
     ) -> None:
-        """Note how auxiliary gradients stand to that of the pooled target.
+        """Record cosines and lengths of auxiliary gradients relative to the target.
 
         Parameters
         ----------
@@ -54,28 +55,29 @@ class GradientMonitor:
         anchor : Tensor of shape (t,)
             Weights that pool the targets, 0 for auxiliary tasks.
         tasks : Tensor of int64 of shape (t,) or None
-            Which tasks these are; None stands for all.
+            Positions of these tasks; None stands for all.
         """
-        seen = see_from_target(gramian, anchor)
-        if seen is None:
+        relation = relate_to_target(gramian, anchor)
+        if relation is None:
             return
-        self._target_norms.append(seen.target_norm)
+        length = relation.target_norm
+        self._target_norms.append(length)
         where = range(len(gramian)) if tasks is None else tasks.tolist()
-        known = zip(where, seen.auxiliary, seen.products, seen.norms, strict=True)
-        for task, is_auxiliary, product, norm in known:
+        columns = (relation.auxiliary, relation.products, relation.norms)
+        for task, is_auxiliary, product, norm in zip(where, *columns, strict=True):
             if is_auxiliary:
-                cosine = product / (norm * seen.target_norm) if norm > 0 else np.nan
+                cosine = product / (norm * length) if norm > 0 else np.nan
                 self._auxiliaries.setdefault(task, []).append((cosine, norm))
 
-    def see_labels(self, labelled: Tensor) -> None:
-        """Note which tasks (n_graphs, n_tasks) of a batch have labels."""
+    def note_labels(self, labelled: Tensor) -> None:
+        """Record which tasks of a batch have labels, bool (n_graphs, n_tasks)."""
         M = labelled.double()
         both, n = M.t() @ M, M.sum(dim=0)
         counts = torch.stack([both, n[:, None] + n - both])
         self._overlap = counts if self._overlap is None else self._overlap + counts
 
     def end_epoch(self) -> dict[str, Any]:
-        """Sum the epoch up; empty if no gradients were looked at."""
+        """Summarise the epoch; empty without an evaluation of gradients."""
         summary: dict[str, Any] = {}
         if self._conflicts:
             summary["conflict_share"] = float(np.mean(self._conflicts))
@@ -101,27 +103,25 @@ class GradientMonitor:
         return summary
 
     def end_fit(self, name: str) -> None:
-        """Warn, once a fit, of solutions that are none."""
+        """Warn, once per fit, of solvers that did not converge."""
         if self.n_failures:
-            warnings.warn(
+            warn(
                 f"The solver of {name} did not converge in {self.n_failures} of "
                 f"{self.n_solutions} steps; the residuals are in history_. Its last "
-                "iterate was used. Look for nearly parallel gradients of opposite "
+                "iterate was used. Check for nearly parallel gradients of opposite "
                 "sign, or try another task_weighting.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         if self._overlap is None:
             return
         both, either = self._overlap
+        # The pair of tasks with the fewest labels in common decides.
         share = float((both / either.clamp(min=1.0)).min())
         if share < 0.3:
-            warnings.warn(
+            warn(
                 f"Two tasks share the labels of only {share:.0%} of their graphs. "
-                "gradients='representation' cannot see conflicts between tasks without "
-                "graphs in common; use gradients='parameters'.",
-                UserWarning,
-                stacklevel=2,
+                "gradients='representation' does not show conflicts between tasks "
+                "without graphs in common; use gradients='parameters'.",
             )
 
 

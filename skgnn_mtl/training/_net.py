@@ -1,10 +1,10 @@
-"""The training loop: the only file that knows skorch."""
+"""The training loop: the only file that uses skorch."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from skgnn_mtl.graphs import GraphDataset, GraphLoader
+from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
-from ._gate_addition import CachedDataset
-from ._gate_step import AlignmentStep
+from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
-from ._step import StepRecord, TrainingStep
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -34,7 +32,7 @@ _LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
 
 @dataclass
 class TrainingOptions:
-    """How to train; the estimators' parameters of the same names explain each."""
+    """Options of a training; the estimators explain the parameters of these names."""
 
     optimizer: Any
     lr: float
@@ -48,29 +46,42 @@ class TrainingOptions:
     callbacks: Sequence[Any] | None
     verbose: int
 
+    @property
+    def watches_plateau(self) -> bool:
+        """Whether the learning rate follows the validation loss or score."""
+        # The type first, because a callable may not be comparable with a string.
+        return isinstance(self.lr_schedule, str) and self.lr_schedule == "plateau"
+
+    @property
+    def advice(self) -> str:
+        """Advice for a training that diverges."""
+        if self.gradient_clip is None or self.gradient_clip > 1.0:
+            return "Lower lr, or set gradient_clip=1.0"
+        return "Lower lr or gradient_clip"
+
 
 @dataclass
 class TrainingResult:
-    """What is left of a training: records, and what a continuation needs."""
+    """Result of a training: records, and the state that a continuation needs."""
 
-    history: list[dict] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
-    optimizer_state: dict | None = None
+    optimizer_state: dict[str, Any] | None = None
     interrupted: bool = False
 
 
 def train(
     model: nn.Module,
-    step: TrainingStep | AlignmentStep,
-    train_set: GraphDataset | CachedDataset,
-    valid_set: GraphDataset | CachedDataset | None,
+    step: Step,
+    train_set: BatchDataset,
+    valid_set: BatchDataset | None,
     *,
     task_names: Sequence[str],
     watched: np.ndarray,
     options: TrainingOptions,
     device: torch.device,
     generator: torch.Generator,
-    optimizer_state: dict | None = None,
+    optimizer_state: dict[str, Any] | None = None,
     scorer: Callable[[], float] | None = None,
     observer: Callable[[int], None] | None = None,
 ) -> TrainingResult:
@@ -80,25 +91,25 @@ def train(
     ----------
     model : torch.nn.Module
         Maps a batch to standardised predictions (n_graphs, n_tasks).
-    step : TrainingStep or AlignmentStep
+    step : Step
         Losses and their weighting.
-    train_set, valid_set : GraphDataset or CachedDataset
-        What to train on and, if given, what to watch.
+    train_set, valid_set : BatchDataset
+        Rows to train on and, if given, rows to validate on.
     task_names : sequence of str
         Keys of the records; names of auxiliary tasks come last.
     watched : ndarray of int
         Tasks whose mean validation loss early stopping and "plateau" watch, unless
         there is a scorer.
     options : TrainingOptions
-        How to train.
+        Options of the training.
     device : torch.device
-        Where.
+        Device of the model.
     generator : torch.Generator
         Source of the batch orders.
     optimizer_state : dict, optional
         State of the optimizers of an earlier training that this one continues.
     scorer : callable, optional
-        Called after each epoch; gives what early stopping and "plateau" watch instead
+        Called after each epoch. Early stopping and "plateau" watch its result instead
         of the validation loss. Larger is better.
     observer : callable, optional
         Called with the number of finished epochs, at the start and after each.
@@ -106,101 +117,145 @@ def train(
     Returns
     -------
     result : TrainingResult
-        One record an epoch; ``interrupted`` if the user stopped the training, in
-        which case the model holds the best state so far.
+        One record per epoch. ``interrupted`` is True if the user stopped the training;
+        the model then holds the best state so far.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss or the predictions become infinite or NaN.
+    ValueError
+        If no batch has anything to learn from, or if a score is not a finite number.
     """
     recorder = _Recorder(list(task_names), watched)
     n_batches = len(GraphLoader(train_set, options.batch_size))
     callbacks = _callbacks(recorder, scorer, options, n_batches)
     if observer is not None:
         callbacks.append(_Observed(observer))
-    net = _net(model, step, train_set, valid_set, callbacks, options, device, generator)
+    net = _net(model, step, valid_set, callbacks, options, device, generator)
     net.initialize()
     kind = type(net.optimizer_).__name__
     if optimizer_state is not None and optimizer_state["kind"] == kind:
-        # The moments go on; rate and decay are those of the options.
+        # Only the moments continue, because rate and decay are those of the options.
         groups = net.optimizer_.state_dict()["param_groups"]
         net.optimizer_.load_state_dict(
             {"state": optimizer_state["state"], "param_groups": groups}
         )
     if optimizer_state is not None:
+        # For any optimizer, because the weighting has a state of its own.
         step.restore(optimizer_state["step"])
     result = TrainingResult(history=recorder.records)
+    # Not net.fit, which would initialise the network and the optimizer again.
     net.notify("on_train_begin", X=train_set, y=None)
     try:
         net.fit_loop(train_set, epochs=options.max_epochs)
+    except _StoppedEarly:
+        pass
     except KeyboardInterrupt:
-        result.interrupted = not _stopped_early(net)
-    net.notify("on_train_end", X=train_set, y=None)
+        # A user's EarlyStopping raises the same exception as Ctrl-C.
+        result.interrupted = not _users_early_stopping(net)
+    try:
+        net.notify("on_train_end", X=train_set, y=None)
+    except KeyboardInterrupt:  # from a callback, when the training is complete
+        result.interrupted = True
     result.best_epoch = _best_epoch(net, len(recorder.records))
     result.optimizer_state = {
         "kind": kind,
         "state": net.optimizer_.state_dict()["state"],
         "step": step.state(),
     }
+    # Before the check, because the warnings may explain its error.
     step.end_fit()
-    _check_finite(model, train_set, device)
+    _check_finite(model, train_set, device, options.advice)
     return result
 
 
-class _Net(NeuralNet):
-    """skorch's loop around our step: per-task losses in, gradients out."""
+class _Net(NeuralNet):  # type: ignore[misc]
+    """skorch's loop around a step: losses per task in, gradients out."""
 
     def __init__(
-        self, module, *args, step: TrainingStep | AlignmentStep, **kwargs
+        self, module: nn.Module, *args: Any, step: Step, **kwargs: Any
     ) -> None:
         self.step = step
-        # The step computes the losses; skorch still wants a criterion to hold.
+        # The step computes the losses, but skorch requires a criterion.
         super().__init__(module, *args, criterion=nn.Identity, **kwargs)
 
     @property
-    def _default_callbacks(self):
+    def _default_callbacks(self) -> list[Any]:
         return []
 
-    def train_step_single(self, batch, **fit_params):
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Add nothing to skorch's history, whose rows per batch would need memory."""
+
+    def run_single_epoch(
+        self,
+        iterator: Iterable[Any] | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Any]],
+        **fit_params: Any,
+    ) -> None:
+        """Run the batches; skorch's own loop waits for the device in each of them."""
+        for batch in iterator or ():
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
         graphs, labels = batch
         record = self.step.backward(self.module_, graphs.to(self.device), labels)
         loss = (record.weights * record.losses).sum()
         return {"loss": loss, "y_pred": None, "record": record}
 
-    def train_step(self, batch, **fit_params):
-        step = super().train_step(batch, **fit_params)
-        if isinstance(self.step, TrainingStep) and self.step.follows_up:
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        step: dict[str, Any] = super().train_step(batch, **fit_params)
+        # The optimizer has made its step at this point.
+        if self.step.follows_up:
             graphs, labels = batch
             graphs = graphs.to(self.device)
             self.step.after_step(self.module_, graphs, labels, step["record"])
         return step
 
-    def validation_step(self, batch, **fit_params):
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(False)
         graphs, labels = batch
         with torch.no_grad():
             losses, mass = self.step.losses(
                 self.module_, graphs.to(self.device), labels
             )
-        present = (labels[1] > 0).any(dim=0)
-        record = StepRecord(losses, mass, torch.zeros_like(losses), present)
+        weights = torch.zeros_like(losses)
+        record = StepRecord(losses, mass, weights, labels.present)
         return {"loss": losses.sum(), "y_pred": None, "record": record}
 
 
-class _Recorder(Callback):
-    """Write one record an epoch, with the losses and weights of every task."""
+class _Recorder(Callback):  # type: ignore[misc]
+    """Writes one record per epoch, with the losses and weights of every task."""
 
     def __init__(self, task_names: list[str], watched: np.ndarray) -> None:
         self.task_names, self.watched = task_names, watched
-        self.records: list[dict] = []
+        self.records: list[dict[str, Any]] = []
 
-    def on_epoch_begin(self, net, **kwargs):
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self._started = time.perf_counter()
-        # The last group holds the heads, whatever the encoder's own rate.
+        # The last group holds the heads, so the encoder's own rate does not count.
         self._lr = net.optimizer_.param_groups[-1]["lr"]
         self._sums: dict[bool, list[StepRecord]] = {True: [], False: []}
 
-    def on_batch_end(self, net, batch=None, training=False, record=None, **kwargs):
+    def on_batch_end(
+        self,
+        net: NeuralNet,
+        batch: Any = None,
+        training: bool = False,
+        record: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        # Tensors, because numbers would make the loop wait for the device.
         self._sums[training].append(record)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         record: dict[str, Any] = {
             "epoch": len(self.records) + 1,
             "lr": self._lr,
@@ -210,6 +265,7 @@ class _Recorder(Callback):
                 continue
             values, labelled = _means(self._sums[training])
             if not training:
+                # Early stopping compares the watched tasks only.
                 labelled &= np.isin(np.arange(len(values)), self.watched)
             if not labelled.any():
                 raise ValueError(
@@ -219,6 +275,7 @@ class _Recorder(Callback):
                 )
             record[f"{prefix}_loss"] = float(values[labelled].mean())
             record[f"{prefix}_losses"] = self._by_task(values)
+            # Callbacks of skorch read its own history, also those of a user.
             net.history.record(f"{prefix}_loss", record[f"{prefix}_loss"])
             if training:
                 record |= self._weights(self._sums[True])
@@ -227,11 +284,9 @@ class _Recorder(Callback):
         record["seconds"] = time.perf_counter() - self._started
         self._sums = {True: [], False: []}
         self.records.append(record)
-        # skorch keeps a row a batch, which would outgrow the model.
-        net.history[-1]["batches"].clear()
 
     def _weights(self, steps: list[StepRecord]) -> dict[str, Any]:
-        """Mean and spread of each task's weight over the batches that have it."""
+        """Compute mean and spread of each task's weight over its labelled batches."""
         weights = torch.stack([step.weights for step in steps]).double().cpu().numpy()
         present = torch.stack([step.present for step in steps]).numpy()
         counts = np.maximum(present.sum(axis=0), 1)
@@ -245,7 +300,7 @@ class _Recorder(Callback):
         }
 
     def _named(self, value: Any) -> Any:
-        """Name the entries of a dict by position."""
+        """Replace positions of tasks among the keys of a dict by their names."""
         if not isinstance(value, dict):
             return value
         return {
@@ -254,13 +309,13 @@ class _Recorder(Callback):
         }
 
     def _by_task(self, values: np.ndarray) -> dict[str, float]:
-        # Validation knows no auxiliary tasks, which stand behind the others.
+        # Cut, because validation has no auxiliary tasks, whose names come last.
         names = self.task_names[: len(values)]
         return dict(zip(names, values.tolist(), strict=True))
 
 
 def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean loss of each task over batches, weighted by labels, and who has any."""
+    """Average each task's loss over batches by labels; tell which tasks have any."""
     losses = torch.stack([step.losses for step in steps]).double()
     mass = torch.stack([step.mass for step in steps]).double()
     total = mass.sum(dim=0)
@@ -268,15 +323,15 @@ def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
     return mean.cpu().numpy(), (total > 0).cpu().numpy()
 
 
-class _Scorer(Callback):
-    """Score the network after each epoch."""
+class _Scorer(Callback):  # type: ignore[misc]
+    """Scores the network after each epoch."""
 
     def __init__(self, score: Callable[[], float], recorder: _Recorder) -> None:
         self.score, self.recorder = score, recorder
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         with warnings.catch_warnings():
-            if len(net.history) > 1:  # what it warns of once does not change
+            if len(net.history) > 1:  # because later epochs repeat the warnings
                 warnings.simplefilter("ignore")
             try:
                 value = float(self.score())
@@ -284,7 +339,7 @@ class _Scorer(Callback):
                 raise ValueError(
                     f"The validation rows cannot be scored: {error} Choose others with "
                     "validation=, or pass scoring='loss', None (the estimator's own "
-                    "score) or a scorer of skgnn_mtl.metrics; these know missing "
+                    "score) or a scorer of skgnn_mtl.metrics; these accept missing "
                     "labels. A callable takes (estimator, X, y), with sample_weight "
                     "where fit has it, and returns a number."
                 ) from error
@@ -297,13 +352,15 @@ class _Scorer(Callback):
         net.history.record("valid_score", value)
 
 
-class _Progress(Callback):
+class _Progress(Callback):  # type: ignore[misc]
     """A progress bar over epochs."""
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
+    def on_train_begin(
+        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         self._bar = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         shown = {
             key: f"{net.history[-1, key]:.4g}"
             for key in ("train_loss", "valid_loss", "valid_score")
@@ -312,64 +369,126 @@ class _Progress(Callback):
         self._bar.set_postfix(shown)
         self._bar.update()
 
-    def on_train_end(self, net, X=None, y=None, **kwargs):
+    def on_train_end(
+        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         self._bar.close()
 
 
-class _Observed(Callback):
-    """Show the network to somebody before the training and after each epoch."""
+class _Observed(Callback):  # type: ignore[misc]
+    """Calls an observer before the training and after each epoch."""
 
     def __init__(self, observer: Callable[[int], None]) -> None:
         self.observer = observer
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
+    def on_train_begin(
+        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         self.observer(0)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         self.observer(len(net.history))
 
 
-class _FiniteLoss(Callback):
-    """Stop a training whose loss is no number any more."""
+class _StoppedEarly(Exception):
+    """The training stopped by itself."""
 
-    def on_epoch_end(self, net, **kwargs):
+
+class _PatientStopping(EarlyStopping):  # type: ignore[misc]
+    """Early stopping with an exception of its own, unlike Ctrl-C."""
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            # skorch raises KeyboardInterrupt itself; with fewer misses it is the user.
+            if self.misses_ < self.patience:
+                raise
+            raise _StoppedEarly from None
+
+
+class _FiniteLoss(Callback):  # type: ignore[misc]
+    """Stops a training whose loss became NaN or infinite."""
+
+    def __init__(self, advice: str) -> None:
+        self.advice = advice
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         if not np.isfinite(net.history[-1, "train_loss"]):
             raise FloatingPointError(
                 f"The training loss became {net.history[-1, 'train_loss']} in epoch "
-                f"{len(net.history)}. Lower lr, set gradient_clip=1.0, or check the "
-                "scale of the continuous features."
+                f"{len(net.history)}. {self.advice}. Check the scale of the "
+                "continuous features, too."
             )
 
 
 def _check_finite(
-    model: Any, data: GraphDataset | CachedDataset, device: torch.device
+    model: Any, data: BatchDataset, device: torch.device, advice: str
 ) -> None:
-    """Refuse a model that its last step, after the last loss, has broken."""
+    """Raise FloatingPointError if the step after the last loss broke the model."""
     graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))
     with torch.inference_mode():
         graphs = graphs.to(device)
         outputs = model.eval()(graphs)
-        if not outputs.shape[1]:  # self-supervised
+        if not outputs.shape[1]:  # because self-supervised models have no heads
             outputs = model.embed(graphs)
     if not bool(torch.isfinite(outputs).all()):
         raise FloatingPointError(
-            "The predictions became infinite in the last step of an epoch. Lower lr or "
-            "set gradient_clip=1.0."
+            f"The predictions became infinite in the last step of an epoch. {advice}."
         )
 
 
-def _net(model, step, train_set, valid_set, callbacks, options, device, generator):
+def check_callbacks(callbacks: Sequence[Any] | None) -> None:
+    """Check that skorch can call every callback.
+
+    Parameters
+    ----------
+    callbacks : sequence or None
+        Callbacks of skorch, classes of these, or pairs of a name and one of these.
+
+    Raises
+    ------
+    TypeError
+        If an entry is not a callback; the message names it.
+    """
+    for k, entry in enumerate(callbacks or ()):
+        named = isinstance(entry, (tuple, list)) and len(entry) == 2
+        part = entry[1] if named and isinstance(entry[0], str) else entry
+        cls = part if isinstance(part, type) else type(part)
+        if part is not None and not issubclass(cls, Callback):
+            raise TypeError(
+                "callbacks must hold callbacks of skorch, or pairs of a name and a "
+                f"callback, but entry {k} is {entry!r}. Derive its class from "
+                "skorch.callbacks.Callback."
+            )
+
+
+def _by_name(table: dict[str, Any], value: Any) -> Any:
+    """Replace a name by its entry of a table; return a callable unchanged."""
+    # By type, because a callable may not be hashable.
+    return table[value] if isinstance(value, str) else value
+
+
+def _net(
+    model: nn.Module,
+    step: Step,
+    valid_set: BatchDataset | None,
+    callbacks: list[Any],
+    options: TrainingOptions,
+    device: torch.device,
+    generator: torch.Generator,
+) -> _Net:
     return _Net(
         model,
         step=step,
-        optimizer=OPTIMIZERS.get(options.optimizer, options.optimizer),
+        optimizer=_by_name(OPTIMIZERS, options.optimizer),
         optimizer__lr=options.lr,
         optimizer__weight_decay=options.weight_decay,
         **_encoder_group(model, options.lr),
-        # One kernel for all tensors; the classes named by strings all have it.
+        # Faster by one kernel for all tensors; every class named by a string has it.
         **(
             {"optimizer__fused": True}
-            if options.optimizer in OPTIMIZERS and device.type in ("cpu", "cuda")
+            if isinstance(options.optimizer, str) and device.type in ("cpu", "cuda")
             else {}
         ),
         max_epochs=options.max_epochs,
@@ -386,8 +505,8 @@ def _net(model, step, train_set, valid_set, callbacks, options, device, generato
 
 
 def _encoder_group(model: nn.Module, lr: float) -> dict[str, Any]:
-    """Give the encoder's parameters the learning rate that it asks for."""
-    # A task that is added to frozen sources has no encoder to train.
+    """Put the encoder's parameters in a group with the learning rate that it needs."""
+    # With a default, because a task added to frozen sources trains no encoder.
     scale = getattr(getattr(model, "encoder", None), "lr_scale", 1.0)
     if scale == 1.0:
         return {}
@@ -399,10 +518,12 @@ def _callbacks(
     scorer: Callable[[], float] | None,
     options: TrainingOptions,
     n_batches: int,
-) -> list:
-    callbacks: list[Callback] = [recorder, _FiniteLoss()]
+) -> list[Any]:
+    # The recorder is first, because the others read its entries.
+    callbacks: list[Any] = [recorder, _FiniteLoss(options.advice)]
     watched = "valid_loss"
     if scorer is not None:
+        # Before the schedule and early stopping, which watch the score.
         callbacks.append(_Scorer(scorer, recorder))
         watched = "valid_score"
     if options.gradient_clip is not None:
@@ -410,7 +531,7 @@ def _callbacks(
     callbacks.append(_scheduler(options, n_batches, watched))
     if options.early_stopping:
         callbacks.append(
-            EarlyStopping(
+            _PatientStopping(
                 watched,
                 lower_is_better=watched == "valid_loss",
                 patience=options.n_iter_no_change,
@@ -424,16 +545,16 @@ def _callbacks(
 
 
 def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRScheduler:
-    if options.lr_schedule == "plateau":
+    if options.watches_plateau:
         return LRScheduler(
             ReduceLROnPlateau,
             monitor=watched,
-            # A score may be zero or negative: shares of it mean nothing.
+            # Absolute, because a share of a zero or negative score has no meaning.
             **({} if watched == "valid_loss" else _LARGER_IS_BETTER),
             factor=0.5,
             patience=max(1, options.n_iter_no_change // 2),
         )
-    schedule = SCHEDULES.get(options.lr_schedule, options.lr_schedule)
+    schedule = _by_name(SCHEDULES, options.lr_schedule)
     n_steps = max(1, options.max_epochs * n_batches)
     return LRScheduler(
         LambdaLR,
@@ -447,8 +568,7 @@ def _early_stopping(net: _Net) -> list[EarlyStopping]:
     return [part for _, part in net.callbacks_ if isinstance(part, EarlyStopping)]
 
 
-def _stopped_early(net: _Net) -> bool:
-    # skorch's early stopping raises the KeyboardInterrupt that a user would.
+def _users_early_stopping(net: _Net) -> bool:
     return any(part.misses_ >= part.patience for part in _early_stopping(net))
 
 

@@ -1,4 +1,4 @@
-"""Forward passes that leave no trace, or nothing but statistics."""
+"""Forward passes that change nothing, or only statistics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RandomState = tuple[Tensor, Tensor | None]
 
 
 def random_state(device: torch.device) -> RandomState:
-    """State of torch's generators, for :func:`replayed`."""
+    """Read the state of torch's generators, for :func:`replayed`."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), cuda
 
 
 @contextmanager
 def replayed(state: RandomState, device: torch.device) -> Iterator[None]:
-    """Draw again what was drawn since ``state``: the same dropout masks."""
+    """Repeat the random numbers drawn since ``state``, such as dropout masks."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.set_rng_state(state[0])
         if state[1] is not None:
@@ -33,13 +33,13 @@ def replayed(state: RandomState, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Normalise by the batch, but keep the running statistics as they are."""
+    """Normalise by the batch without a change of the running statistics."""
     kinds = nn.modules.batchnorm._BatchNorm
     layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
-        # Counted on a copy, which is then forgotten.
+        # A copy, because the layer counts in place.
         if layer.num_batches_tracked is not None:
             layer.num_batches_tracked = layer.num_batches_tracked.clone()
     try:
@@ -51,7 +51,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Compute in evaluation mode, and go back to the mode before."""
+    """Compute in evaluation mode, and restore the previous mode."""
     training = model.training
     model.eval()
     try:
@@ -61,7 +61,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def recalibrate(
-    encoder: GraphEncoder, graphs: GraphArray, device: torch.device, batch_size=256
+    encoder: GraphEncoder,
+    graphs: GraphArray,
+    device: torch.device,
+    batch_size: int = 256,
 ) -> None:
     """Estimate the statistics of an encoder's batch normalisation anew.
 
@@ -70,29 +73,32 @@ def recalibrate(
     Parameters
     ----------
     encoder : GraphEncoder
-        Built; its weights stay as they are.
+        Built; its weights do not change.
     graphs : GraphArray
         Graphs to average over.
     device : torch.device
-        Where the encoder is.
+        Device of the encoder.
     batch_size : int
-        Most graphs at a time.
+        Largest number of graphs at a time.
     """
     kinds = nn.modules.batchnorm._BatchNorm
     layers = [layer for layer in encoder.modules() if isinstance(layer, kinds)]
     momenta = [layer.momentum for layer in layers]
+    # Dropout is off; only the layers of normalisation are in training mode.
     encoder.eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.train()
     parts = np.array_split(np.arange(len(graphs)), -(-len(graphs) // batch_size))
-    n_seen = 0
+    n_nodes = 0
     with torch.no_grad():
         for rows in parts:
             batch = graphs.batch(rows).to(device)
-            n_seen += batch.n_nodes
+            n_nodes += batch.n_nodes
             for layer in layers:
-                layer.momentum = batch.n_nodes / n_seen  # a running mean
+                layer.momentum = (
+                    batch.n_nodes / n_nodes
+                )  # so that the result is the mean
             encoder(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

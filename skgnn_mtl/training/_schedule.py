@@ -24,13 +24,14 @@ def _warmup_cosine(progress: float, warmup: float = 0.05) -> float:
 
 
 def _noam(progress: float, warmup: float = 0.1) -> float:
-    """Linear from 0.1 to 1 in the warm-up, then exponential back to 0.1."""
+    """Rise linearly from 0.1 to 1 in the warm-up, then fall exponentially to 0.1."""
     if progress < warmup:
         return 0.1 + 0.9 * progress / warmup
-    return 0.1 ** ((progress - warmup) / (1.0 - warmup))
+    factor: float = 0.1 ** ((progress - warmup) / (1.0 - warmup))
+    return factor
 
 
-# "plateau" watches the validation loss instead and lives with the training loop.
+# "plateau" is not among them, because it depends on the validation loss.
 SCHEDULES: dict[str, Schedule] = {
     "constant": _constant,
     "cosine": _cosine,

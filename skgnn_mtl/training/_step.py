@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,74 +10,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skgnn_mtl.graphs import GraphBatch
+from skgnn_mtl._warn import warn
+from skgnn_mtl.graphs import GraphBatch, Labels
 from skgnn_mtl.weighting import (
-    BLO,
-    Curvature,
-    Equal,
-    Fixed,
+    CurvatureWeighting,
+    EpochAware,
     GramianWeighting,
+    HeldOutWeighting,
     JacobianAggregation,
-    RCGrad,
+    LookBack,
+    TargetAware,
+    TaskWeighting,
     wants,
 )
 
 from ._adam import TaskAdam
-from ._bilevel import HeldOutRows, OuterLoop
-from ._curvature import (
-    CurvatureProbe,
-    Eigenvalues,
-    check_convex,
-    gauss_newton_diagonals,
-)
-from ._jacobian import (
-    auxiliary_pass,
-    forward_pass,
-    pooling,
-    task_pass,
-    with_auxiliary,
-)
-from ._loss import Labels, Loss, task_losses
+from ._curvature import CurvatureDescent, check_convex, gauss_newton_diagonals
+from ._descent import Descent, LossDescent
+from ._held_out import HeldOutLoop, HeldOutRows
+from ._jacobian import auxiliary_pass, pooling, task_pass
+from ._look_back import SecondPass
+from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
-from ._replay import frozen_statistics, random_state, replayed
+from ._protocol import Step, StepRecord
 from ._surgery import GradientSurgery
 
 
-@dataclass(frozen=True)
-class StepRecord:
-    """What happened in a step; tensors of shape (n_entries,), detached.
-
-    Entries are the tasks, and behind them the auxiliary tasks.
-
-    Parameters
-    ----------
-    losses, mass : Tensor
-        Losses, and the summed label weights they are means over.
-    weights : Tensor
-        Weights of the tasks, 0 for absent ones.
-    present : Tensor of bool, on the CPU
-        Tasks with a label in the batch.
-    """
-
-    losses: Tensor
-    mass: Tensor
-    weights: Tensor
-    present: Tensor
-
-
-class TrainingStep:
+class TrainingStep(Step):
     """Losses of a batch, their weighting, and the gradients that follow.
+
+    The classes of a weighting state its needs. Its family decides how gradients are
+    computed (:class:`Descent`). Its capabilities ``LookBack``, ``EpochAware``,
+    ``TargetAware`` and ``HeldOutWeighting`` decide what else it receives.
 
     Parameters
     ----------
     weighting : TaskWeighting
-        Built for the tasks of the fit; its own parameters are trained here, by an
-        Adam of their own that no schedule reaches.
+        Built for the entries of the fit. A separate Adam without a schedule trains its
+        own parameters.
     loss : callable
         Elementwise loss.
-    n_tasks : int
-        Number of entries: tasks, and auxiliary tasks behind them.
+    n_entries : int
+        Number of entries: tasks, followed by auxiliary tasks.
     generator : torch.Generator, optional
         Randomness of the weighting.
     targets : sequence of int, optional
@@ -87,81 +60,93 @@ class TrainingStep:
     draws : torch.Generator, optional
         Randomness of the auxiliary tasks; needed if there are any.
     chunk : int, optional
-        Tasks differentiated at a time by gradient methods; one on the CPU, all on an
+        Tasks that gradient methods differentiate at a time; one on the CPU, all on an
         accelerator unless its memory is too small.
-    eigenvalues : callable, optional
-        Finds the largest eigenvalues that some weightings ask for.
+
+    Raises
+    ------
+    ValueError
+        If the weighting needs second derivatives of a loss that does not have them.
     """
 
     def __init__(
         self,
-        weighting: Any,
+        weighting: TaskWeighting,
         loss: Loss,
-        n_tasks: int,
+        n_entries: int,
         *,
         generator: torch.Generator | None = None,
         targets: Sequence[int] | None = None,
         draws: torch.Generator | None = None,
         chunk: int | None = None,
-        eigenvalues: Eigenvalues | None = None,
     ) -> None:
-        self.weighting, self.loss, self.n_tasks = weighting, loss, n_tasks
+        self.weighting: Any = weighting
+        self.loss, self.n_entries = loss, n_entries
         self.generator, self.targets, self.draws = generator, targets, draws
-        aimed = range(n_tasks) if targets is None else targets
-        pools = weighting.pool is not None
-        if (
-            pools
-            and not isinstance(weighting, (Equal, Fixed))
-            and len(aimed) == n_tasks > 1
-        ):
-            warnings.warn(
-                f"task_weighting={weighting!r} tells target from auxiliary tasks, but "
-                "there are none of these: all tasks are pooled as targets. Name the "
-                "targets in target_tasks, or set auxiliary_tasks.",
-                UserWarning,
-                stacklevel=2,
+        self._targets = list(range(n_entries) if targets is None else targets)
+        if weighting.needs_auxiliary_tasks and len(self._targets) == n_entries > 1:
+            warn(
+                f"task_weighting={weighting!r} separates targets from auxiliary "
+                "tasks, but there are no auxiliary tasks: all tasks are pooled as "
+                "targets. Set auxiliary_tasks, or (for a regressor or classifier) "
+                "target_tasks."
             )
+        if isinstance(weighting, TargetAware):
+            self.weighting.set_targets(self._targets)  # type: ignore[operator]
         self.monitor = GradientMonitor()
-        self.begun = False  # from the first step on the model is changed
-        # With a single task all methods are the plain gradient.
-        self.looks_back = hasattr(weighting, "after_step") and n_tasks > 1
-        self._surgery = self._probe = None
-        self._outer: OuterLoop | None = None
-        # What makes the steps, of a method that may leave that to another.
-        inner = weighting.inner if isinstance(weighting, BLO) else None
-        self._rule = weighting if inner is None else inner
-        if isinstance(weighting, BLO):
-            weighting.aim(aimed)
-        if isinstance(self._rule, (GramianWeighting, JacobianAggregation)):
-            if wants(self._rule, "diagonals"):
-                check_convex(loss, self._rule, torch.device("cpu"))
-            if n_tasks > 1:
-                self._surgery = GradientSurgery(
-                    self._rule, n_tasks, self.monitor, chunk
-                )
-        elif isinstance(weighting, Curvature) and n_tasks > 1:
-            self._probe = CurvatureProbe(weighting, loss, generator, eigenvalues)
+        self._descent = self._make_descent(chunk)
+        # With a single entry all methods follow the plain gradient.
+        looks_back = isinstance(weighting, LookBack) and n_entries > 1
+        self._second_pass = SecondPass(loss, draws) if looks_back else None
+        self._held_out: HeldOutLoop | None = None
         self._adam = TaskAdam(
-            weighting.parameters(), n_tasks, weighting.lr, weighting.weight_decay
+            weighting.parameters(), n_entries, weighting.lr, weighting.weight_decay
         )
+
+    def _make_descent(self, chunk: int | None) -> Descent:
+        rule, n_entries = self.weighting.rule, self.n_entries
+        if isinstance(rule, (GramianWeighting, JacobianAggregation)):
+            # Checked here, so that a fit fails before its first step.
+            if wants(rule, "diagonals"):
+                check_convex(self.loss, rule, cure="Use another loss.")
+            if n_entries > 1:
+                return GradientSurgery(rule, n_entries, self.monitor, chunk)
+        elif isinstance(rule, CurvatureWeighting) and n_entries > 1:
+            return CurvatureDescent(rule, self.loss, self.generator)
+        return LossDescent(rule, n_entries)
 
     def losses(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> tuple[Tensor, Tensor]:
-        """Losses and label weights of the tasks of y, or else of the auxiliary tasks.
+        """Compute the losses of the tasks of y, or else of the auxiliary tasks.
 
-        Tensors of shape (n_tasks,) or (n_auxiliary,). The draws of auxiliary tasks are
-        the same for every call: epochs are compared by the same masks.
+        The draws of auxiliary tasks are the same in every call, so that all epochs use
+        the same masks.
+
+        Parameters
+        ----------
+        model : MultiTaskModel
+            The network.
+        graphs : GraphBatch
+            On the model's device.
+        labels : Labels
+            Of the batch.
+
+        Returns
+        -------
+        losses, mass : Tensor of shape (n_tasks,) or (n_auxiliary,)
+            Losses, and the summed label weights that they are means over.
         """
-        if not labels[0].shape[1]:
+        if not labels.n_tasks:
+            # A new generator has the same seed in every call.
             return auxiliary_pass(model, graphs, labels, torch.Generator())
-        targets, weights = (part.to(graphs.device) for part in labels[:2])
-        return task_losses(model(graphs), targets, weights, self.loss)
+        labels = labels.to(graphs.device)
+        return task_losses(model(graphs), labels.targets, labels.weights, self.loss)
 
     def backward(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> StepRecord:
-        """Put the gradients of a batch where the optimizer looks.
+        """Set the gradients of all parameters for the optimizer.
 
         Parameters
         ----------
@@ -169,192 +154,139 @@ class TrainingStep:
             The network.
         graphs : GraphBatch
             The batch, on the model's device.
-        labels : tuple of two Tensors of shape (n_graphs, n_tasks), on the CPU
-            Targets, and weights of the labels, 0 where one is missing.
+        labels : Labels
+            Targets and weights (n_graphs, n_tasks), on the CPU.
 
         Returns
         -------
         record : StepRecord
             Losses and weights.
         """
-        begun, self.begun = self.begun, True
-        if self.looks_back:
-            self._random_state = random_state(graphs.device)
-            self._draws = self.draws.get_state() if self.draws else torch.empty(0)
-        if self._probe is not None:
-            self._probe.see(model, graphs, labels)
+        if self._second_pass is not None:
+            self._second_pass.begin(graphs.device)
         result = task_pass(model, graphs, labels, self.loss, self.draws)
         losses, mass = result.losses, result.mass
-        present = torch.cat(
-            [
-                (labels[1] > 0).any(dim=0),
-                torch.tensor([x is not None for x in result.auxiliary]).bool(),
-            ]
-        )
+        measured = torch.tensor([x is not None for x in result.auxiliary]).bool()
+        present = torch.cat([labels.present, measured])
         tasks = present.nonzero()[:, 0]
-        if not len(tasks):  # the optimizer finds no gradient
-            self.begun = begun
+        if not len(tasks):  # without gradients the optimizer does nothing
             return StepRecord(losses, mass, torch.zeros_like(losses), present)
-        if self._surgery is None:
-            weights = self._loss_weights(losses, mass, tasks)
-            tensors, cotangents = zip(*result.seeds(weights), strict=True)
-            torch.autograd.backward(tensors, cotangents)
-        else:
-            known = self._known(losses.cpu(), mass, tasks)
-            known["diagonals"] = partial(
-                gauss_newton_diagonals,
-                model,
-                graphs,
-                (labels[0], labels[1]),
-                self.loss,
-                tasks,
-                self.generator,
-            )
-            found = self._surgery.apply(model, result, tasks, labels, known)
-            self._adam.step(known["tasks"])
-            weights = self._spread(found.to(losses), tasks)
-        return StepRecord(losses, mass, weights, present)
+        context = self._context(losses, mass, tasks)
+        # A function, so that only methods that call it pay for the curvature.
+        context["diagonals"] = partial(
+            gauss_newton_diagonals,
+            model, graphs, labels, self.loss, tasks, self.generator,
+        )  # fmt: skip
+        weights = self._descent.backward(model, graphs, labels, result, tasks, context)
+        self._adam.step(context["tasks"])
+        return StepRecord(
+            losses, mass, self._spread(weights.to(losses), tasks), present
+        )
 
-    def _loss_weights(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> Tensor:
-        if self.n_tasks == 1:
-            return torch.ones_like(losses)
-        if self._probe is not None:
-            present = self._probe.weights[tasks.to(losses.device)]
-            return self._spread(present.to(losses), tasks)
-        known = self._known(losses, mass, tasks)
-        weights = self.weighting.task_weights(known.pop("losses"), **known)
-        self._adam.step(known["tasks"])
-        return self._spread(weights, tasks)
-
-    def _known(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> dict[str, Any]:
-        """Everything a weighting may ask for, of the present tasks."""
+    def _context(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> dict[str, Any]:
+        """Collect the keyword arguments of a weighting, for the present tasks."""
         tasks = tasks.to(losses.device)
-        all_present = len(tasks) == self.n_tasks
+        all_present = len(tasks) == self.n_entries
+        pool = self.weighting.pool
         return {
             "tasks": None if all_present else tasks,
             "losses": losses.detach() if all_present else losses.detach()[tasks],
             "generator": self.generator,
-            "anchor": self._anchor(mass, tasks),
+            "anchor": None
+            if pool is None
+            else pooling(mass, tasks, self.targets, pool),
         }
 
-    def _anchor(self, mass: Tensor, tasks: Tensor) -> Tensor | None:
-        """Weights that pool the present target tasks, by labels or by tasks."""
-        pool = self.weighting.pool
-        return None if pool is None else pooling(mass, tasks, self.targets, pool)
-
     def _spread(self, weights: Tensor, tasks: Tensor) -> Tensor:
-        """Weights of all tasks, 0 for absent ones."""
-        if len(tasks) == self.n_tasks:
+        """Spread the weights to all entries, 0 for absent ones."""
+        if len(tasks) == self.n_entries:
             return weights
-        spread = weights.new_zeros(self.n_tasks)
+        spread = weights.new_zeros(self.n_entries)
         return spread.index_copy(0, tasks.to(weights.device), weights)
 
-    # -- hooks --------------------------------------------------------------------
+    # -- after the optimizer's step -----------------------------------------------
 
     def hold_out(self, rows: HeldOutRows) -> None:
-        """Take rows that judge the weighting.
+        """Let the weighting learn from held-out rows from now on.
 
         Parameters
         ----------
         rows : HeldOutRows
-            These rows, and those that are trained on.
+            The held-out rows, and the rows of the steps.
+
+        Raises
+        ------
+        TypeError
+            If the weighting does not learn from held-out rows.
         """
-        targets = range(self.n_tasks) if self.targets is None else self.targets
-        surgery = self._surgery
-
-        def last_products(vector: Tensor) -> tuple[Tensor, Tensor] | None:
-            return None if surgery is None else surgery.last_products(vector)
-
-        self._outer = OuterLoop(self.weighting, self.loss, targets, rows, last_products)
+        if not isinstance(self.weighting, HeldOutWeighting):
+            raise TypeError(f"{self.weighting!r} does not learn from held-out rows.")
+        self._held_out = HeldOutLoop(
+            self.weighting, self.loss, self._targets, rows, self._descent
+        )
 
     @property
-    def follows_up(self) -> bool:
+    def follows_up(self) -> bool:  # type: ignore[override]
         """Whether :meth:`after_step` does anything."""
-        return self.looks_back or self._outer is not None
+        return self._second_pass is not None or self._held_out is not None
 
-    def after_step(self, model, graphs, labels, record: StepRecord) -> None:
-        """Let the weighting look at what the optimizer's step did.
+    def after_step(
+        self,
+        model: MultiTaskModel,
+        graphs: GraphBatch,
+        labels: Labels,
+        record: StepRecord,
+    ) -> None:
+        """Let the weighting learn from the change by the optimizer's step.
 
         Parameters
         ----------
         model : MultiTaskModel
-            The network behind the step.
-        graphs, labels : GraphBatch, tuple of Tensors
+            The network after the step.
+        graphs, labels : GraphBatch, Labels
             The batch.
         record : StepRecord
-            What :meth:`backward` gave for it.
+            Result of :meth:`backward` for it.
         """
+        # Without gradients the optimizer made no step.
         if not bool(record.present.any()):
             return
-        if self.looks_back:
-            self._compare_losses(model, graphs, labels, record)
-        if self._outer is not None:
-            self._outer.advance(model)
-
-    def _compare_losses(self, model, graphs, labels, record: StepRecord) -> None:
-        """Show the weighting the batch's losses once more."""
-        if self.draws is not None:  # the same masks again
-            now = self.draws.get_state()
-            self.draws.set_state(self._draws)
-        with (
-            replayed(self._random_state, graphs.device),
-            frozen_statistics(model),
-            torch.no_grad(),
-        ):
-            _, outputs, extra = forward_pass(model, graphs, labels, self.draws)
-            targets, weights = (part.to(graphs.device) for part in labels[:2])
-            losses, _ = task_losses(outputs, targets, weights, self.loss)
-            after = with_auxiliary(losses, extra)
-        if self.draws is not None:
-            self.draws.set_state(now)
-        tasks = record.present.nonzero()[:, 0].to(after.device)
-        known = None if len(tasks) == self.n_tasks else tasks
-        self.weighting.after_step(record.losses[tasks], after[tasks], known)
-        self._adam.step(known)
+        if self._second_pass is not None:
+            after = self._second_pass.losses(model, graphs, labels)
+            tasks = record.present.nonzero()[:, 0].to(after.device)
+            which = None if len(tasks) == self.n_entries else tasks
+            self.weighting.after_step(record.losses[tasks], after[tasks], which)
+            self._adam.step(which)
+        if self._held_out is not None:
+            self._held_out.advance(model)
 
     def end_epoch(self, mean_losses: np.ndarray) -> dict[str, Any]:
-        """Tell the weighting the mean losses (n_tasks,); sum the epoch up."""
-        if hasattr(self.weighting, "end_epoch") and self.n_tasks > 1:
-            self.weighting.end_epoch(torch.from_numpy(mean_losses))
+        """Pass the mean losses (n_entries,) to the weighting; summarise the epoch."""
         summary = self.monitor.end_epoch()
-        if self._probe is not None:
-            summary["curvature"] = dict(enumerate(self.weighting.means.tolist()))
-        rule = self._rule
-        learns_turns = isinstance(rule, RCGrad) and (
-            rule is self.weighting or not rule.projects
-        )
-        if learns_turns and "cosines" in summary:
-            turns = rule.rotation_.tolist()
-            summary["rotation"] = {k: turns[k] for k in summary["cosines"]}
-        if self._outer is not None:
-            summary |= self._outer.end_epoch()
+        if self._held_out is not None:
+            summary |= self._held_out.end_epoch()
+        if isinstance(self.weighting, EpochAware) and self.n_entries > 1:
+            summary |= self.weighting.end_epoch(torch.from_numpy(mean_losses)) or {}
         return summary
 
     def end_fit(self) -> None:
-        """Warn of what went wrong in many steps."""
+        """Warn once of failures in the steps of the fit."""
         self.monitor.end_fit(repr(self.weighting))
-        if self._outer is not None:
-            self._outer.end_fit()
+        if self._held_out is not None:
+            self._held_out.end_fit()
 
     # -- continuation -------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Give what a later training needs to go on exactly."""
-        state: dict[str, Any] = {"adam": self._adam.state}
-        if self._surgery is not None:
-            state |= self._surgery.state()
-        if self._probe is not None:
-            state["vectors"] = self._probe.vectors
-        if self._outer is not None:
-            state["outer_age"] = self._outer.age
+        """Return what a later training needs to continue exactly."""
+        state = {"adam": self._adam.state, **self._descent.state()}
+        if self._held_out is not None:
+            state["held_out_age"] = self._held_out.age
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from the :meth:`state` of an earlier step of the same weighting."""
+        """Continue from the :meth:`state` of an earlier step of the same weighting."""
         self._adam.restore(state["adam"])
-        if self._surgery is not None:
-            self._surgery.restore(state)
-        if self._probe is not None:
-            self._probe.vectors = state["vectors"]
-        if self._outer is not None:
-            self._outer.age = state.get("outer_age", 0)
+        self._descent.restore(state)
+        if self._held_out is not None:
+            self._held_out.age = state.get("held_out_age", 0)

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skgnn_mtl._flat import flat_size, in_chunks_that_fit, pull_back, unflatten
 from skgnn_mtl._gram import gram
-from skgnn_mtl.weighting import JacobianAggregation, wants
+from skgnn_mtl.graphs import GraphBatch, Labels
+from skgnn_mtl.weighting import GramianWeighting, JacobianAggregation, wants
 
-from ._jacobian import (
-    TaskPass,
-    fill_jacobian,
-    flat_size,
-    gradients,
-    representation_gramian,
-    unflatten,
-)
+from ._descent import Descent
+from ._jacobian import TaskPass, fill_jacobian, representation_gramian
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
 
 
-class GradientSurgery:
-    """Applies a weighting that looks at the gradients of the tasks.
+class GradientSurgery(Descent):
+    """Descent along the combination of gradients that a weighting decides.
 
     Parameters
     ----------
     weighting : GramianWeighting or JacobianAggregation
         Built for the tasks of the fit.
-    n_tasks : int
-        Number of tasks.
+    n_entries : int
+        Number of entries of the fit, at least two.
     monitor : GradientMonitor
-        Is shown every Gramian.
+        Records every Gramian.
     chunk : int, optional
         Tasks differentiated at a time; one on the CPU, all on an accelerator unless
         its memory is too small.
@@ -41,43 +38,45 @@ class GradientSurgery:
 
     def __init__(
         self,
-        weighting: Any,
-        n_tasks: int,
+        weighting: GramianWeighting | JacobianAggregation,
+        n_entries: int,
         monitor: GradientMonitor,
         chunk: int | None = None,
     ) -> None:
-        self.weighting, self.monitor, self.chunk = weighting, monitor, chunk
-        # Between two looks at the gradients the last weights of each task are used, and
-        # the last factor of the pooled targets: each batch pools those it has.
-        self.age, self.weights = 0, torch.ones(n_tasks, dtype=torch.float64)
+        self.weighting: Any = weighting
+        self.monitor, self.chunk = monitor, chunk
+        # Kept between two evaluations: the last weights of each task, and the last
+        # factor of the pooled targets, because each batch pools its own targets.
+        self.age, self.weights = 0, torch.ones(n_entries, dtype=torch.float64)
         self.factor = 1.0
         self._jacobian, self._direction = torch.empty(0, 0), torch.empty(0)
-        # Rows of the last look and their tasks, for methods that judge it later.
-        self._looks_back = wants(weighting, "lookback")
+        # Rows of the last evaluation and their tasks, which "lookback" compares with.
+        self._compares = wants(weighting, "lookback")
         self._spare, self._last = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
-    def apply(
+    def backward(
         self,
         model: MultiTaskModel,
+        graphs: GraphBatch,
+        labels: Labels,
         result: TaskPass,
         tasks: Tensor,
-        labels,
-        known: dict,
+        context: dict[str, Any],
     ) -> Tensor:
-        """Put the gradients of all parameters where the optimizer looks.
+        """Set the gradients of all parameters for the optimizer.
 
         Parameters
         ----------
         model : MultiTaskModel
             Has ``heads``.
+        graphs, labels : GraphBatch, Labels
+            The batch.
         result : TaskPass
             The forward pass.
         tasks : Tensor of int64 of shape (t,), on the CPU
             Present tasks.
-        labels : tuple of two Tensors of shape (n_graphs, n_tasks), on the CPU
-            Targets and weights.
-        known : dict
-            What the weighting may ask for.
+        context : dict
+            Keyword arguments that the weighting's ``forward`` may name.
 
         Returns
         -------
@@ -85,24 +84,26 @@ class GradientSurgery:
             Weights of the present tasks, on the CPU.
         """
         shared, weighting = model.shared_parameters(), self.weighting
+        # None stands for one backward pass of the weighted losses below.
         J = None
         if isinstance(weighting, JacobianAggregation):
             J = self._fill(result, tasks, shared)
-            weights = self._aggregate(J, known)
+            weights = self._aggregate(J, context)
         elif self.age % weighting.update_every:
-            weights = self._kept(tasks, known["anchor"])
-        elif weighting.gradients == "parameters" and known["anchor"] is not None:
-            weights = self._look_from_target(result, tasks, shared, known)
+            weights = self._kept(tasks, context["anchor"])
+        elif weighting.gradients == "parameters" and context["anchor"] is not None:
+            weights = self._weigh_around_target(result, tasks, shared, context)
             J = self._jacobian
         elif weighting.gradients == "parameters":
             J = self._fill(result, tasks, shared)
-            weights = self._weigh(gram(J), tasks, known)
+            weights = self._weigh(gram(J), tasks, context)
             torch.mv(J.t(), weights.to(J), out=self._direction)
+            self._last = tasks
         else:
-            if weighting.n_splits == 1:  # a method of inner products
-                self.monitor.see_labels(labels[1] > 0)
+            if weighting.n_splits == 1:  # because parts need no labels in common
+                self.monitor.note_labels(labels.weights > 0)
             G = self._representation_gramians(model, result, labels, tasks)
-            weights = self._weigh(G, tasks, known)
+            weights = self._weigh(G, tasks, context)
         self.age += 1
         spread = torch.zeros_like(self.weights)
         spread[tasks] = weights.double()
@@ -110,32 +111,40 @@ class GradientSurgery:
             _backward(result, shared, spread)
         else:
             _assign(shared, unflatten(self._direction, shared))
-        # A head follows its own loss: a weight would only be a learning rate.
-        weighted = getattr(weighting, "weighted_heads", False)
+        # A head follows its own loss, where a weight would only be a learning rate.
+        weighted = isinstance(weighting, GramianWeighting) and weighting.weighted_heads
         own = spread if weighted else torch.ones_like(spread)
         _backward(result, model.head_parameters(), own)
         return weights
 
-    def _look_from_target(self, result: TaskPass, tasks, shared, known) -> Tensor:
-        """Weigh with one row for all targets: each costs no pass of its own."""
-        anchor = known["anchor"].double()
-        aimed = anchor > 0.0
-        rows = torch.cat([tasks[aimed][:1], tasks[~aimed]])
+    def _weigh_around_target(
+        self,
+        result: TaskPass,
+        tasks: Tensor,
+        shared: Sequence[Tensor],
+        context: dict[str, Any],
+    ) -> Tensor:
+        """Weigh with one row for all targets, which costs a single backward pass."""
+        anchor = context["anchor"].double()
+        is_target = anchor > 0.0
+        # The first target stands for all of them.
+        rows = torch.cat([tasks[is_target][:1], tasks[~is_target]])
         pool = None
-        if bool(aimed.any()):
+        if bool(is_target.any()):
             pool = torch.zeros(result.slopes.shape[1], dtype=torch.float64)
-            pool[tasks[aimed]] = anchor[aimed]
-        if self._looks_back:
+            pool[tasks[is_target]] = anchor[is_target]
+        if self._compares:  # keep the rows of the last evaluation in the other buffer
             self._jacobian, self._spare = self._spare, self._jacobian
         J = self._fill(result, rows, shared, pool)
+        # In the reduced problem the pooled row is the only target.
         first = torch.zeros(len(rows), dtype=torch.float64)
         first[: int(pool is not None)] = 1.0
-        losses = known["losses"].cpu().double()
-        pooled = torch.cat([(anchor @ losses)[None], losses[~aimed]])
+        losses = context["losses"].cpu().double()
+        pooled = torch.cat([(anchor @ losses)[None], losses[~is_target]])
         found = self._weigh(
             gram(J),
             None,
-            known
+            context
             | {
                 "tasks": rows,
                 "anchor": first,
@@ -144,21 +153,22 @@ class GradientSurgery:
             },
         )
         torch.mv(J.t(), found.to(J), out=self._direction)
-        # Without a target the first row is none: nothing to look back at.
+        # Cleared without a target, because a later target has nothing to compare with.
         self._last = rows if pool is not None else rows[:0]
         weights = torch.zeros_like(anchor)
         if pool is not None:
-            weights[aimed] = found[0] * anchor[aimed]
-        weights[~aimed] = found[-int((~aimed).sum()) :] if not aimed.all() else 0.0
+            weights[is_target] = found[0] * anchor[is_target]
+        if not is_target.all():
+            weights[~is_target] = found[-int((~is_target).sum()) :]
         self._keep(weights, tasks, anchor)
         return weights
 
     def state(self) -> dict[str, Any]:
-        """Give what a later training needs to keep the weights of the last look."""
+        """Return what a later training needs to keep the last weights."""
         return {"age": self.age, "weights": self.weights, "factor": self.factor}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from the :meth:`state` of an earlier surgery."""
+        """Continue from the :meth:`state` of an earlier descent."""
         self.age, self.weights = state["age"], state["weights"]
         self.factor = state["factor"]
 
@@ -174,89 +184,105 @@ class GradientSurgery:
         return torch.where(anchor > 0.0, self.factor * anchor, weights)
 
     def last_products(self, vector: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Products of a vector (p,) with the gradients of the last look.
+        """Multiply a vector (p,) with the gradients of the last evaluation.
 
         Parameters
         ----------
         vector : Tensor of shape (p,)
-            Of the size of a gradient.
+            In the shape of a gradient of the shared parameters.
 
         Returns
         -------
         tasks, products : Tensor of shape (t,), on the CPU
-            The pooled target first; None if there was no look at one.
+            The pooled target comes first where there is one. None before the first
+            evaluation.
         """
         if not len(self._last):
             return None
         return self._last, (self._jacobian[: len(self._last)] @ vector).cpu().double()
 
     def _lookback(self, J: Tensor, rows: Tensor) -> Tensor | None:
-        """Products of the target's gradient with the rows of the last look.
+        """Multiply the target's gradient with the rows of the last evaluation.
 
-        The first row of each look is the target; NaN stands for other rows that the
-        last look did not have.
+        The first row of each evaluation is the target; NaN stands for other rows that
+        the last one did not have.
         """
-        if not self._looks_back or not len(self._last):
+        if not self._compares or not len(self._last):
             return None
         products = (self._spare[: len(self._last)] @ J[0]).cpu().double()
-        known = dict(zip(self._last[1:].tolist(), products[1:].tolist(), strict=True))
-        others = [known.get(task, float("nan")) for task in rows[1:].tolist()]
+        last = dict(zip(self._last[1:].tolist(), products[1:].tolist(), strict=True))
+        others = [last.get(task, float("nan")) for task in rows[1:].tolist()]
         return torch.tensor([float(products[0]), *others], dtype=torch.float64)
 
-    def _fill(self, result: TaskPass, tasks: Tensor, shared, pool=None) -> Tensor:
-        """Rows of the present tasks' gradients, in the buffer of the fit."""
+    def _fill(
+        self,
+        result: TaskPass,
+        tasks: Tensor,
+        shared: Sequence[Tensor],
+        pool: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the gradients (t, p) of the present tasks in a reused buffer."""
         z, size = result.outputs, flat_size(shared)
+        # Reused, because it holds p numbers per task.
         if len(self._jacobian) < len(tasks) or self._jacobian.shape[1] != size:
             self._jacobian = z.new_empty(len(tasks), size)
             self._direction = z.new_empty(size)
         J = self._jacobian[: len(tasks)]
         chunk = self.chunk or (1 if z.device.type == "cpu" else len(tasks))
-        try:
+
+        def fill(chunk: int) -> None:
             fill_jacobian(J, result, tasks, shared, chunk, pool)
-        except torch.OutOfMemoryError:
-            if chunk == 1:
-                raise
-            self.chunk = chunk // 2
-            return self._fill(result, tasks, shared, pool)
+
+        _, fitted = in_chunks_that_fit(fill, chunk)
+        if fitted < chunk:
+            # Kept, so that later steps do not run out of memory again.
+            self.chunk = fitted
         return J
 
-    def _representation_gramians(self, model, result, labels, tasks) -> Tensor:
-        n_graphs, n_splits = len(labels[1]), self.weighting.n_splits
+    def _representation_gramians(
+        self, model: MultiTaskModel, result: TaskPass, labels: Labels, tasks: Tensor
+    ) -> Tensor:
+        n_graphs, n_splits = len(labels), self.weighting.n_splits
         if n_splits == 1:
             return representation_gramian(model, result, tasks)
         gramians = []
         edges = np.linspace(0, n_graphs, min(n_splits, n_graphs) + 1).astype(int)
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             part = slice(start, stop)
-            # Slopes are of means over the batch; a part has a mass of its own.
-            mass = labels[1][part].sum(dim=0).to(result.mass)
+            # Rescaled, because the slopes belong to means over the whole batch.
+            mass = labels.weights[part].sum(dim=0).to(result.mass)
             ratio = result.mass / torch.where(mass > 0, mass, torch.inf)
             G = representation_gramian(model, result, tasks, part)
             ratio = ratio[tasks].to(G)
             gramians.append(G * ratio * ratio[:, None])
         return torch.stack(gramians)
 
-    def _weigh(self, G: Tensor, tasks: Tensor | None, known: dict[str, Any]) -> Tensor:
+    def _weigh(
+        self, G: Tensor, tasks: Tensor | None, context: dict[str, Any]
+    ) -> Tensor:
         G = _finite(G)
-        if known["anchor"] is not None and G.ndim == 2:
-            self.monitor.see_auxiliaries(G, known["anchor"], known["tasks"])
-        weights = self.weighting.task_weights(G, **known).double()
+        if context["anchor"] is not None and G.ndim == 2:
+            self.monitor.note_auxiliaries(G, context["anchor"], context["tasks"])
+        decision = self.weighting.decide(G, **context)
+        weights: Tensor = decision.weights.double()
         if tasks is not None:
-            self._keep(weights, tasks, known["anchor"])
-        self.monitor.see(G if G.ndim == 2 else G.sum(dim=0), self.weighting.report)
+            self._keep(weights, tasks, context["anchor"])
+        self.monitor.note(G if G.ndim == 2 else G.sum(dim=0), decision.report)
         return weights
 
-    def _aggregate(self, J: Tensor, known: dict[str, Any]) -> Tensor:
-        """Take the direction; give the weights that come closest to it."""
+    def _aggregate(self, J: Tensor, context: dict[str, Any]) -> Tensor:
+        """Set the direction, and return the weights that come closest to it."""
         G = _finite(gram(J))
-        self._direction.copy_(self.weighting.direction(J, **known))
-        self.monitor.see(G, None)
+        self._direction.copy_(self.weighting.direction(J, **context))
+        self.monitor.note(G, None)
         slopes = (J @ self._direction).cpu().double()
-        return torch.linalg.pinv(G, rtol=1e-6, hermitian=True) @ slopes
+        # The cut ignores directions below the rounding of gradients in float32.
+        weights: Tensor = torch.linalg.pinv(G, rtol=1e-6, hermitian=True) @ slopes
+        return weights
 
 
 def _finite(gramian: Tensor) -> Tensor:
-    """Bring a Gramian to the CPU, if the network has not broken."""
+    """Move a Gramian to the CPU; raise FloatingPointError if it is not finite."""
     G = gramian.cpu()
     if not bool(torch.isfinite(G).all()):
         raise FloatingPointError(
@@ -266,11 +292,12 @@ def _finite(gramian: Tensor) -> Tensor:
     return G
 
 
-def _backward(result: TaskPass, parameters: list, weights: Tensor) -> None:
+def _backward(result: TaskPass, parameters: Sequence[Tensor], weights: Tensor) -> None:
     if parameters:
-        _assign(parameters, gradients(result.seeds(weights), parameters))
+        outputs, cotangents = zip(*result.seeds(weights), strict=True)
+        _assign(parameters, pull_back(outputs, parameters, cotangents))
 
 
-def _assign(parameters, found) -> None:
+def _assign(parameters: Sequence[Tensor], found: Sequence[Tensor]) -> None:
     for parameter, gradient in zip(parameters, found, strict=True):
         parameter.grad = gradient

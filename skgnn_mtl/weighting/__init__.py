@@ -1,17 +1,21 @@
-"""Task weightings: maps from what is known about the tasks to the direction of a step.
+"""Task weightings: maps from losses or gradients to the direction of a step.
 
 Three families: maps of the losses to a scalar, of the Gramian of the tasks' gradients
-to weights, and of their Jacobian to a direction. A method is tested on plain matrices,
-since it knows nothing else. Two tasks with gradients (1, 0) and (-1, 2) have the
-Gramian [[1, -1], [-1, 5]]: they conflict. ``Equal`` goes along (0, 2), which leaves the
-first task where it is; ``PCGrad`` takes the conflicting parts out, with the weights
-(2, 6/5), and goes along (0.8, 2.4), which improves both.
+to weights, and of their Jacobian to a direction. A method can be tested on plain
+matrices, because it receives nothing else.
+
+For example, two tasks with gradients (1, 0) and (-1, 2) have the Gramian
+[[1, -1], [-1, 5]]: they conflict. ``Equal`` goes along (0, 2), which does not change
+the loss of the first task. ``PCGrad`` removes the conflicting parts with the weights
+(2, 6/5). It goes along (0.8, 2.4), which improves both tasks.
 """
 
 from ._aligned_mtl import AlignedMTL
-from ._anchored import see_from_target as see_from_target
+from ._anchored import relate_to_target as relate_to_target
 from ._anchored_pcgrad import AnchoredPCGrad
 from ._base import (
+    CurvatureWeighting,
+    Decision,
     GramianWeighting,
     JacobianAggregation,
     LossWeighting,
@@ -20,6 +24,7 @@ from ._base import (
 from ._base import wants as wants
 from ._blo import BLO
 from ._cagrad import CAGrad
+from ._capabilities import EpochAware, LookBack, TargetAware
 from ._config import ConFIG
 from ._curvature import Curvature
 from ._db_mtl import DBMTL
@@ -34,7 +39,13 @@ from ._gns import GNS
 from ._grad_drop import GradDrop
 from ._grad_norm import GradNorm
 from ._grad_vac import GradVac
-from ._held_out import HeldOut as HeldOut
+from ._held_out import (
+    FreshBatch,
+    HeldOut,
+    HeldOutEvidence,
+    HeldOutReport,
+    HeldOutWeighting,
+)
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._mgda import MGDA
@@ -58,12 +69,16 @@ __all__ = [  # noqa: RUF022
     "CAGrad",
     "ConFIG",
     "Curvature",
+    "CurvatureWeighting",
     "DBMTL",
     "DWA",
+    "Decision",
+    "EpochAware",
     "Equal",
     "FAMO",
     "FairGrad",
     "Fixed",
+    "FreshBatch",
     "GCS",
     "GNS",
     "GeometricMean",
@@ -71,9 +86,14 @@ __all__ = [  # noqa: RUF022
     "GradNorm",
     "GradVac",
     "GramianWeighting",
+    "HeldOut",
+    "HeldOutEvidence",
+    "HeldOutReport",
+    "HeldOutWeighting",
     "IMTLG",
     "IMTLL",
     "JacobianAggregation",
+    "LookBack",
     "LossWeighting",
     "MGDA",
     "NTKMTLSR",
@@ -84,6 +104,7 @@ __all__ = [  # noqa: RUF022
     "STCH",
     "ScaleInvariant",
     "SolverReport",
+    "TargetAware",
     "TaskWeighting",
     "UPGrad",
     "Uncertainty",

@@ -9,35 +9,37 @@ from torch import Tensor
 
 from ._base import GramianWeighting, as_matrix, as_weights, rank_tolerance
 
-_SCALES: dict[str, Any] = {"min": np.min, "median": np.median, "mean": np.mean}
+_SCALES: dict[str, Any] = {
+    "min": np.min,
+    # The lower one of an even number of eigenvalues, as the authors' torch.median.
+    "median": lambda values: np.sort(values)[(len(values) - 1) // 2],
+    "mean": np.mean,
+}
 
 
 class AlignedMTL(GramianWeighting):
     r"""Independent component alignment of Senushkin et al. (2023).
 
-    The gradients are replaced by the nearest system that is orthogonal with equal
-    lengths, and added: with :math:`G = V \Lambda V^\top`,
+    The direction is the sum of the nearest vectors to the gradients that are orthogonal
+    and of equal length. With :math:`G = V \Lambda V^\top`,
 
     .. math:: w = \sqrt\sigma\; V \Lambda^{-1/2} V^\top 1,
 
-    over the eigenvalues above the rounding error, and one of them as
-    :math:`\sigma`.
+    over the eigenvalues above the rounding error. The length :math:`\sigma` is one of
+    these eigenvalues, or their mean.
 
     Parameters
     ----------
     scale : {"min", "median", "mean"}, default="min"
-        Which of the kept eigenvalues sets the length.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+        Which of the kept eigenvalues sets the length; for an even number, "median" is
+        the lower of the two in the middle.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Raises
     ------
     ValueError
-        In use, if ``scale`` is something else.
+        In use, if ``scale`` has another value.
 
     References
     ----------
@@ -48,23 +50,13 @@ class AlignedMTL(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import AlignedMTL
-    >>> AlignedMTL()(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    >>> AlignedMTL().task_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
     tensor([1.0000, 0.5000])
     """
 
-    def __init__(
-        self,
-        *,
-        scale="min",
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, scale: str = "min", **options: Any) -> None:
+        super().__init__(**options)
         self.scale = scale
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
     def forward(self, gramian: Tensor) -> Tensor:
         """Weigh the tasks by a Gramian (t, t)."""
@@ -73,5 +65,6 @@ class AlignedMTL(GramianWeighting):
         values, V = np.linalg.eigh(as_matrix(gramian))
         kept = values > rank_tolerance(gramian) * values[-1]
         values, V = values[kept], V[:, kept]
+        # One common length, so that no task outweighs the others.
         sigma = _SCALES[self.scale](values)
         return as_weights(V @ (np.sqrt(sigma / values) * V.sum(axis=0)), gramian)

@@ -1,4 +1,4 @@
-"""What methods with target and auxiliary tasks know about the gradients."""
+"""Gradients of auxiliary tasks in relation to that of the pooled target."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ._base import as_matrix, as_weights
 
 
 @dataclass(frozen=True)
-class Anchored:
-    """Gradients seen from the pooled target, :math:`g_0 = J^T a`.
+class TargetRelation:
+    """Gradients in relation to that of the pooled target, :math:`g_0 = J^T a`.
 
     Parameters
     ----------
@@ -33,22 +33,24 @@ class Anchored:
 
     @property
     def auxiliary(self) -> np.ndarray:
-        """Which tasks are auxiliary, bool (t,)."""
-        return self.anchor == 0.0
+        """Mask of the auxiliary tasks, bool (t,)."""
+        auxiliary: np.ndarray = self.anchor == 0.0
+        return auxiliary
 
     @property
     def cosines(self) -> np.ndarray:
         """Cosines of the gradients with :math:`g_0`, (t,)."""
-        return self.products / (self.norms * self.target_norm)
+        cosines: np.ndarray = self.products / (self.norms * self.target_norm)
+        return cosines
 
     def weights(self, factor: float, auxiliary: np.ndarray, gramian: Tensor) -> Tensor:
-        """Weights (t,) of ``factor`` times :math:`g_0` and of the auxiliary tasks."""
+        """Combine ``factor`` times :math:`g_0` and the auxiliary tasks to weights."""
         found = factor * self.anchor + np.where(self.auxiliary, auxiliary, 0.0)
         return as_weights(found, gramian)
 
 
-def see_from_target(gramian: Tensor, anchor: Tensor | None) -> Anchored | None:
-    """Look at a Gramian from its pooled target.
+def relate_to_target(gramian: Tensor, anchor: Tensor | None) -> TargetRelation | None:
+    """Relate the gradients of a Gramian to that of the pooled target.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def see_from_target(gramian: Tensor, anchor: Tensor | None) -> Anchored | None:
 
     Returns
     -------
-    seen : Anchored or None
+    relation : TargetRelation or None
         None if no target has a gradient.
     """
     G = as_matrix(gramian)
@@ -70,4 +72,4 @@ def see_from_target(gramian: Tensor, anchor: Tensor | None) -> Anchored | None:
     # Targets that cancel out have no direction to compare with.
     if square <= 1e-24 * float((a * norms).sum()) ** 2:
         return None
-    return Anchored(a, products, norms, square**0.5)
+    return TargetRelation(a, products, norms, square**0.5)

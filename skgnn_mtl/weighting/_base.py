@@ -1,9 +1,9 @@
-"""What a task weighting is: a map that knows no model, no optimizer and no epoch.
+"""Base classes of task weightings: maps without a model, an optimizer or an epoch.
 
-There are three families, by what the map sees of the t tasks with a label in a batch:
-their losses (t,), the Gramian (t, t) of their gradients, or the Jacobian (t, p) whose
-rows are the gradients. A loss is the mean over the labelled graphs of a batch, of
-standardised targets.
+There are three families, which differ in the input of the map. Of the t tasks with a
+label in a batch it is the losses (t,), the Gramian (t, t) of their gradients, or their
+Jacobian (t, p). A loss is the mean over the labelled graphs of a batch, of standardised
+targets.
 
 A weight of 1 for every task is the *sum* of the losses, so that adding a task does not
 dilute the others.
@@ -14,8 +14,10 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,22 +25,16 @@ from torch import Tensor
 
 from skgnn_mtl._component import Component
 
-from ._held_out import HeldOut
-from ._solvers import SolverReport
+from ._solvers import SolverReport, combination_vanishes
 
 # Shorter gradients, relative to the longest, are those of tasks that are solved.
 _VANISHED = 1e-12
-# Squared relative error of gradients in float32, whatever the Gramian's precision.
+# Squared relative error of gradients in float32, which a Gramian in float64 keeps.
 _ROUNDING = 1e-11
-_CHOICES = {
-    "rescale": ("none", "mean1"),
-    "gradients": ("parameters", "representation"),
-    "pool": ("labels", "tasks"),
-}
 
 
 class TaskWeighting(Component, ABC):
-    """A map from what is known about the tasks to the direction of a training step.
+    """A map from the losses or gradients of the tasks to the direction of a step.
 
     Attributes
     ----------
@@ -46,39 +42,39 @@ class TaskWeighting(Component, ABC):
         "mean1" divides the weights by their mean, which keeps the length of the step
         apart from the choice between tasks.
     lr, weight_decay : float
-        Of the Adam that trains the method's own parameters, if it has any.
-    held_out : HeldOut or None
-        Training rows that the method wants to be kept out, to judge it.
+        Learning rate and decay of the Adam that trains the method's own parameters.
     pool : {"labels", "tasks"} or None
-        How the losses of the target tasks are averaged: ``forward`` is handed the
-        ``anchor`` then, and a Gramian has one row for all targets.
+        How the losses of the target tasks are averaged. If it is given, ``forward``
+        receives the ``anchor``, and a Gramian has one row for all targets.
     compares_norms : bool
         Whether the method compares the lengths of auxiliary gradients with that of the
-        target's, which depends on the units of an unscaled target.
+        target's gradient. The latter depends on the units of an unscaled target.
 
     Notes
     -----
-    ``forward`` may name further keywords, and is handed what it names:
+    ``forward`` may name further keyword arguments, and receives those that it names:
 
     * ``losses`` (t,), detached;
     * ``tasks`` (t,), the positions of the present tasks, None if all are present;
     * ``generator``, the source of randomness of the fit;
     * ``anchor`` (t,), the weights that pool the target tasks, as ``pool`` says;
     * ``lookback`` (t,), the inner products of the target's gradient with the gradients
-      of the last look, where there was one;
+      of the previous evaluation, None without one;
     * ``diagonals``, a function without arguments that draws an unbiased sample (t, p)
       of the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
-      backward pass a task.
+      backward pass per task.
 
-    Methods with a state keep it in buffers and parameters; two hooks are optional:
-    ``after_step(losses_before, losses_after, tasks)``, which costs one more forward
-    pass, and ``end_epoch(mean_losses)``, where a task without a label has NaN.
+    Methods with a state keep it in buffers and parameters. A method states its further
+    needs by its base classes: :class:`EpochAware`, :class:`LookBack`,
+    :class:`TargetAware` and :class:`HeldOutWeighting`.
+
+    The options of a family are parameters of every method in it. A method with
+    parameters of its own passes them on as ``**options``.
     """
 
     rescale: str = "none"
     lr: float = 1e-3
     weight_decay: float = 0.0
-    held_out: HeldOut | None = None
     pool: str | None = None
     compares_norms: bool = False
 
@@ -93,39 +89,51 @@ class TaskWeighting(Component, ABC):
             Their names, for methods whose parameters name tasks.
         """
 
-    def check_settings(self) -> None:
-        """Refuse values that the settings common to many methods cannot have.
+    def check_options(self) -> None:
+        """Check the options of the family.
 
         Raises
         ------
         ValueError
-            If one of rescale, gradients, update_every, n_splits is wrong.
+            If an option has a value that it cannot have.
         """
-        for name, named in _CHOICES.items():
-            choices: tuple = named
-            if name == "pool" and not self._needs_pool():
-                choices = (None, *named)
-            if getattr(self, name, choices[0]) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
-        for name in ("update_every", "n_splits"):
-            value = getattr(self, name, 1)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {self!r}.")
-        if getattr(self, "n_splits", 1) > 1 and self.gradients == "parameters":
-            raise ValueError(
-                "A batch is split for gradients='representation' only; set n_splits=1: "
-                f"{self!r}."
-            )
+        _check_choice(self, "rescale", ("none", "mean1"))
+        wanted = ("labels", "tasks")
+        _check_choice(self, "pool", wanted if self._needs_pool() else (None, *wanted))
+
+    @property
+    def rule(self) -> TaskWeighting:
+        """The weighting that makes the steps: itself, unless it leads another one."""
+        return self
+
+    @property
+    def needs_auxiliary_tasks(self) -> bool:
+        """Whether the method does nothing special without auxiliary tasks."""
+        return False
 
     def _needs_pool(self) -> bool:
-        return isinstance(self, GramianWeighting) and wants(self, "anchor")
+        return False
 
     def _rescaled(self, weights: Tensor) -> Tensor:
         if self.rescale != "mean1":
             return weights
-        # Of weights with a negative mean, too, only the length may change.
+        # The modulus, because a negative mean must not reverse the direction.
         mean = weights.mean().abs()
         return weights / torch.where(mean > 0, mean, 1.0)
+
+
+def _check_choice(
+    weighting: TaskWeighting, name: str, choices: tuple[Any, ...]
+) -> None:
+    if getattr(weighting, name) not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {weighting!r}.")
+
+
+def check_count(weighting: TaskWeighting, name: str) -> None:
+    """Raise ValueError if a parameter is not an integer of at least 1."""
+    value = getattr(weighting, name)
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer >= 1, got {weighting!r}.")
 
 
 class LossWeighting(TaskWeighting):
@@ -133,6 +141,17 @@ class LossWeighting(TaskWeighting):
 
     The weights are its derivatives :math:`w_t = \partial S / \partial L_t`, so a step
     costs one backward pass.
+
+    Parameters
+    ----------
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
+    Raises
+    ------
+    ValueError
+        At the start of a fit, if ``rescale`` is another value. In use, if ``forward``
+        does not return a scalar.
 
     Examples
     --------
@@ -143,6 +162,10 @@ class LossWeighting(TaskWeighting):
     >>> weighting.task_weights(torch.tensor([0.5, 0.25]))
     tensor([2., 4.])
     """
+
+    def __init__(self, *, rescale: str = "none") -> None:
+        super().__init__()
+        self.rescale = rescale
 
     @abstractmethod
     def forward(self, losses: Tensor) -> Tensor:
@@ -159,19 +182,21 @@ class LossWeighting(TaskWeighting):
             The scalar to descend on.
         """
 
-    def task_weights(self, losses: Tensor, tasks=None, **known) -> Tensor:
-        """Weights of the tasks at these losses.
+    def task_weights(
+        self, losses: Tensor, tasks: Tensor | None = None, **context: Any
+    ) -> Tensor:
+        """Compute the weights of the tasks at these losses.
 
-        Gradients with respect to the method's own parameters are added to them.
+        The gradients of the method's own parameters accumulate in their ``grad``.
 
         Parameters
         ----------
         losses : Tensor of shape (t,)
             Losses of the present tasks.
         tasks : Tensor of int64 of shape (t,), optional
-            Which tasks these are; all of them if not given.
-        **known : dict
-            Further keywords that ``forward`` may name.
+            Positions of these tasks; None if all are present.
+        **context : object
+            Further keyword arguments that ``forward`` may name.
 
         Returns
         -------
@@ -179,11 +204,34 @@ class LossWeighting(TaskWeighting):
             Detached weights.
         """
         leaf = losses.detach().requires_grad_()
-        total = self.forward(leaf, **named(self, tasks=tasks, **known))
+        total = self.forward(leaf, **named(self, tasks=tasks, **context))
         check_shape(self, total, leaf, ())
         total.backward()
+        # No gradient means that S does not depend on the losses.
         weights = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         return self._rescaled(weights)
+
+
+class Decision(NamedTuple):
+    """Weights of the tasks, and the quality of the solution.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (t,)
+        Weights of the tasks.
+    report : SolverReport
+        Quality of the solution.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import Decision, SolverReport
+    >>> Decision(torch.ones(2), SolverReport(residual=0.0)).weights
+    tensor([1., 1.])
+    """
+
+    weights: Tensor
+    report: SolverReport
 
 
 class GramianWeighting(TaskWeighting):
@@ -193,20 +241,31 @@ class GramianWeighting(TaskWeighting):
     losses and :math:`G = J J^\top`. Heads receive the gradients of their own losses,
     unweighted: a weight would only be another learning rate.
 
+    Parameters
+    ----------
+    gradients : {"parameters", "representation"}, default="parameters"
+        Gradients with respect to all shared parameters (exact), or to the vectors in
+        front of the heads (one backward pass, an approximation).
+    update_every : int, default=1
+        Steps between two evaluations of the gradients; the weights are kept in between.
+    rescale : {"none", "mean1"}, default="none"
+        "mean1" divides the weights by their mean.
+
     Attributes
     ----------
-    gradients : {"parameters", "representation"}
-        With respect to what: all shared parameters (exact), or the vectors in front of
-        the heads (one backward pass, an approximation).
-    update_every : int
-        Steps between two looks at the gradients; the weights are kept in between.
     weighted_heads : bool
         Whether the heads' gradients are weighted, too.
     n_splits : int
-        Parts of the batch; if more than one, the map sees one Gramian of each,
+        Parts of the batch; if more than one, the map receives one Gramian per part,
         (n_splits, t, t).
-    report : SolverReport
-        What the last solution was worth.
+
+    Raises
+    ------
+    ValueError
+        At the start of a fit, if an option has another value. In use, if the weights
+        do not have the shape (t,).
+    FloatingPointError
+        In use, if a weight is not finite.
 
     Examples
     --------
@@ -216,14 +275,23 @@ class GramianWeighting(TaskWeighting):
     tensor([1.6000, 0.4000])
     """
 
-    gradients: str = "parameters"
-    update_every: int = 1
     weighted_heads: bool = False
     n_splits: int = 1
-    report: SolverReport = SolverReport()
+
+    def __init__(
+        self,
+        *,
+        gradients: str = "parameters",
+        update_every: int = 1,
+        rescale: str = "none",
+    ) -> None:
+        super().__init__()
+        self.gradients = gradients
+        self.update_every = update_every
+        self.rescale = rescale
 
     @abstractmethod
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Tensor | tuple[Tensor, SolverReport]:
         """Weigh the tasks.
 
         Parameters
@@ -235,56 +303,181 @@ class GramianWeighting(TaskWeighting):
         -------
         weights : Tensor of shape (t,)
             Weights in the dtype of the Gramian.
+        report : SolverReport, optional
+            Quality of the solution; it appears in ``history_``.
         """
 
-    def task_weights(self, gramian: Tensor, tasks=None, **known) -> Tensor:
-        """Weights of all present tasks; those whose gradient vanished get 0.
+    def check_options(self) -> None:
+        """Check the options of the family.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that it cannot have.
+        """
+        super().check_options()
+        _check_choice(self, "gradients", ("parameters", "representation"))
+        check_count(self, "update_every")
+        check_count(self, "n_splits")
+        if self.n_splits > 1 and self.gradients == "parameters":
+            raise ValueError(
+                "A batch is split for gradients='representation' only; set n_splits=1: "
+                f"{self!r}."
+            )
+
+    @property
+    def needs_auxiliary_tasks(self) -> bool:
+        """Whether the method does nothing special without auxiliary tasks."""
+        return self.pool is not None
+
+    def _needs_pool(self) -> bool:
+        return wants(self, "anchor")
+
+    def task_weights(
+        self, gramian: Tensor, tasks: Tensor | None = None, **context: Any
+    ) -> Tensor:
+        """Compute the weights of all present tasks, as :meth:`decide` does.
 
         Parameters
         ----------
         gramian : Tensor of shape (t, t) or (n_splits, t, t)
             Inner products of the gradients of the present tasks.
         tasks : Tensor of int64 of shape (t,), optional
-            Which tasks these are; all of them if not given.
-        **known : dict
-            Further keywords that ``forward`` may name.
+            Positions of these tasks; None if all are present.
+        **context : object
+            Further keyword arguments that ``forward`` may name.
 
         Returns
         -------
         weights : Tensor of shape (t,)
-            Detached weights, on the CPU; all 1 if every gradient is zero.
+            Detached weights, on the CPU.
+        """
+        return self.decide(gramian, tasks, **context).weights
+
+    def decide(
+        self, gramian: Tensor, tasks: Tensor | None = None, **context: Any
+    ) -> Decision:
+        """Weigh all present tasks; those whose gradient vanished get 0.
+
+        Parameters
+        ----------
+        gramian : Tensor of shape (t, t) or (n_splits, t, t)
+            Inner products of the gradients of the present tasks.
+        tasks : Tensor of int64 of shape (t,), optional
+            Positions of these tasks; None if all are present.
+        **context : object
+            Further keyword arguments that ``forward`` may name.
+
+        Returns
+        -------
+        decision : Decision
+            Detached weights (t,), on the CPU, all 1 if every gradient is zero; and the
+            report, to which is added whether a convex combination of the gradients
+            vanishes, except for methods with target tasks, which are not to improve all
+            tasks.
         """
         G = gramian.detach().cpu()
-        self.report = SolverReport()
+        # Row norms over all parts: a task is kept if it has a gradient in one of them.
         squares = G.diagonal(dim1=-2, dim2=-1).reshape(-1, G.shape[-1]).amax(dim=0)
         alive = squares > _VANISHED**2 * squares.max()
+        # Any weights give the same step if every gradient is zero.
         if not alive.any():
-            return torch.ones_like(squares)
-        known = named(self, tasks=tasks, **known)
-        if self._needs_pool() and known.get("anchor") is None:
-            known["anchor"] = torch.eye(len(alive), dtype=G.dtype)[0]
+            return Decision(torch.ones_like(squares), SolverReport())
+        context = named(self, tasks=tasks, **context)
+        if self._needs_pool() and context.get("anchor") is None:
+            context["anchor"] = torch.eye(len(alive), dtype=G.dtype)[0]
         if not alive.all():
             G = G[..., alive, :][..., alive]
-            if "tasks" in known and tasks is None:
-                known["tasks"] = torch.arange(len(alive))
-            known = {
+            # Without the vanished tasks, positions are no longer the row numbers.
+            if "tasks" in context and tasks is None:
+                context["tasks"] = torch.arange(len(alive))
+            context = {
                 name: value[alive] if isinstance(value, Tensor) else value
-                for name, value in known.items()
+                for name, value in context.items()
             }
         weights = torch.zeros_like(squares)
-        found = self.forward(G, **known)
-        check_shape(self, found, G, G.shape[-1:])
-        weights[alive] = self._rescaled(found.detach()).to(weights)
+        found = self.forward(G, **context)
+        values, report = found if isinstance(found, tuple) else (found, SolverReport())
+        check_shape(self, values, G, G.shape[-1:])
+        if not report.stationary and not self._needs_pool():
+            total = as_matrix(G if G.ndim == 2 else G.sum(dim=0))
+            tolerance = rank_tolerance(G) ** 0.5
+            vanishes = combination_vanishes(total, as_matrix(values), tolerance)
+            report = replace(report, stationary=vanishes)
+        weights[alive] = self._rescaled(values.detach()).to(weights)
         check_finite(self, weights)
-        return weights
+        return Decision(weights, report)
+
+
+class CurvatureWeighting(TaskWeighting):
+    """A map from the curvatures (t,) of the tasks' losses to weights (t,).
+
+    The curvatures are those of the shared parameters at the latest batches. They are
+    computed every ``update_every`` steps, and the weights are kept in between.
+
+    Attributes
+    ----------
+    statistic : {"ggn_trace", "ggn_max", "hessian_max"}
+        Trace of the Gauss-Newton matrix, its largest eigenvalue, or that of the
+        Hessian.
+    update_every : int
+        Steps between two evaluations of the curvature.
+    n_batches : int
+        Latest batches to compute on.
+    n_probes : int
+        Random combinations for each batch; for "ggn_trace".
+    n_steps : Tensor of int64 of shape ()
+        Buffer that counts the steps, so that a continuation keeps the rhythm.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import Curvature, CurvatureWeighting
+    >>> isinstance(Curvature(), CurvatureWeighting)
+    True
+    """
+
+    statistic: str
+    update_every: int
+    n_batches: int
+    n_probes: int
+    n_steps: Tensor
+
+    @abstractmethod
+    def forward(self, statistics: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Receive new curvatures, and weigh the tasks.
+
+        Parameters
+        ----------
+        statistics : Tensor of shape (t,)
+            Curvatures of some tasks.
+        tasks : Tensor of int64 of shape (t,), optional
+            Positions of these tasks; None for all.
+
+        Returns
+        -------
+        weights : Tensor of shape (t,)
+            Their weights, in the dtype of the statistics.
+        """
+
+    @abstractmethod
+    def weights(self) -> Tensor:
+        """Compute the weights of all tasks (n_tasks,) from the curvatures so far."""
 
 
 class JacobianAggregation(TaskWeighting):
     """A map from the Jacobian (t, p) of the tasks' losses to a direction (p,).
 
-    For rules that look at single coordinates. Heads receive the gradients of their own
+    For rules that act on single coordinates. Heads receive the gradients of their own
     losses. The weights in ``history_`` are those whose combination of the gradients
     comes closest to the direction.
+
+    Raises
+    ------
+    ValueError
+        In use, if the direction does not have the shape (p,).
+    FloatingPointError
+        In use, if the direction is not finite.
 
     Examples
     --------
@@ -301,94 +494,96 @@ class JacobianAggregation(TaskWeighting):
         Parameters
         ----------
         jacobian : Tensor of shape (t, p)
-            Gradients of the present tasks' losses, one a row.
+            Gradients of the present tasks' losses, one per row.
 
         Returns
         -------
         direction : Tensor of shape (p,)
-            What takes the place of the gradient.
+            Replaces the gradient.
         """
 
-    def direction(self, jacobian: Tensor, **known) -> Tensor:
-        """Combine the gradients, given what ``forward`` names of the keywords.
+    def direction(self, jacobian: Tensor, **context: Any) -> Tensor:
+        """Combine the gradients, with the keyword arguments that ``forward`` names.
 
         Parameters
         ----------
         jacobian : Tensor of shape (t, p)
-            Gradients of the present tasks' losses, one a row.
-        **known : dict
-            Keywords that ``forward`` may name.
+            Gradients of the present tasks' losses, one per row.
+        **context : object
+            Keyword arguments that ``forward`` may name.
 
         Returns
         -------
         direction : Tensor of shape (p,)
-            What takes the place of the gradient.
+            Replaces the gradient.
         """
-        found = self.forward(jacobian, **named(self, **known))
+        found = self.forward(jacobian, **named(self, **context))
         check_shape(self, found, jacobian, jacobian.shape[1:])
         check_finite(self, found)
         return found
 
 
-def check_shape(weighting: TaskWeighting, found, given: Tensor, shape: tuple) -> None:
-    """Refuse what ``forward`` gave for a tensor if it has the wrong shape."""
-    seen = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if seen != tuple(shape):
+def check_shape(
+    weighting: TaskWeighting, found: Any, given: Tensor, shape: tuple[int, ...]
+) -> None:
+    """Raise ValueError if what ``forward`` returned has the wrong shape."""
+    actual = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if actual != tuple(shape):
         raise ValueError(
-            f"task_weighting={weighting!r} has to map {tuple(given.shape)} to a tensor "
-            f"of shape {tuple(shape)}, but gave {seen}."
+            f"task_weighting={weighting!r} must map {tuple(given.shape)} to a tensor "
+            f"of shape {tuple(shape)}, but returned {actual}."
         )
 
 
 def check_finite(weighting: TaskWeighting, found: Tensor) -> None:
-    """Refuse what ``forward`` gave if it is not finite."""
+    """Raise FloatingPointError if what ``forward`` returned is not finite."""
     if not bool(torch.isfinite(found).all()):
-        raise FloatingPointError(f"task_weighting={weighting!r} gave {found}.")
+        raise FloatingPointError(f"task_weighting={weighting!r} returned {found}.")
 
 
 @lru_cache
-def _keywords(forward: Callable) -> frozenset[str]:
+def _keyword_names(forward: Callable[..., Any]) -> frozenset[str]:
     return frozenset(list(inspect.signature(forward).parameters)[2:])
 
 
 def wants(weighting: TaskWeighting, name: str) -> bool:
-    """Whether a weighting's ``forward`` names a keyword."""
-    return name in _keywords(type(weighting).forward)
+    """Tell whether a weighting's ``forward`` names a keyword argument."""
+    return name in _keyword_names(type(weighting).forward)
 
 
-def named(weighting: TaskWeighting, **known) -> dict:
-    """Choose the keywords that a weighting's ``forward`` names."""
-    wanted = _keywords(type(weighting).forward)
-    return {name: value for name, value in known.items() if name in wanted}
+def named(weighting: TaskWeighting, **context: Any) -> dict[str, Any]:
+    """Choose the keyword arguments that a weighting's ``forward`` names."""
+    wanted = _keyword_names(type(weighting).forward)
+    return {name: value for name, value in context.items() if name in wanted}
 
 
 def present(values: Tensor, tasks: Tensor | None) -> Tensor:
-    """Entries of a per-task vector that belong to the present tasks."""
+    """Select the entries of a per-task vector that belong to the present tasks."""
     return values if tasks is None else values[tasks]
 
 
 def pooled(anchor: Tensor | None, losses: Tensor) -> Tensor:
-    """Factors (t,) that pool the losses of the targets, 1 for auxiliary tasks."""
+    """Compute the factors (t,) that pool the targets, 1 for auxiliary tasks."""
     if anchor is None:
         return torch.ones_like(losses)
     return torch.where(anchor > 0, anchor, 1.0).to(losses)
 
 
 def positions(n_tasks: int, tasks: Tensor | None) -> Tensor:
-    """Positions of the present tasks, also where all are present."""
+    """List the positions of the present tasks, also where all are present."""
     return torch.arange(n_tasks) if tasks is None else tasks.cpu()
 
 
 def as_matrix(gramian: Tensor) -> np.ndarray:
-    """Bring a Gramian to the solvers: NumPy, float64."""
+    """Convert a Gramian to NumPy, in float64, for the solvers."""
     return gramian.detach().cpu().double().numpy()
 
 
 def as_weights(values: np.ndarray, gramian: Tensor) -> Tensor:
-    """Bring a solution back to the dtype and device of its Gramian."""
+    """Convert a solution to the dtype and device of its Gramian."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(gramian)
 
 
 def rank_tolerance(gramian: Tensor) -> float:
-    """Relative size of eigenvalues that are rounding errors of gradients or Gramian."""
+    """Bound the relative size of eigenvalues that are only rounding errors."""
     return max(_ROUNDING, gramian.shape[-1] * torch.finfo(gramian.dtype).eps)

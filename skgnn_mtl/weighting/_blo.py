@@ -5,53 +5,63 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import LossWeighting, positions
-from ._held_out import HeldOut, check_held_out
+from ._anchored import relate_to_target
+from ._base import LossWeighting, TaskWeighting, positions
+from ._capabilities import EpochAware, TargetAware
+from ._held_out import (
+    FreshBatch,
+    HeldOut,
+    HeldOutEvidence,
+    HeldOutReport,
+    HeldOutWeighting,
+    check_held_out,
+)
 from ._rcgrad import RCGrad
 
 _MODES = ("consistent", "intended", "released")
 
 
-class BLO(LossWeighting):
+class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
     r"""Bi-level optimisation of the task weights, after Dey and Ning (2024).
 
     The network descends on :math:`\sum_i w_i L_i + (w_0 + \kappa) L_0` over most of the
     training rows, with the pooled target :math:`L_0` and the auxiliary tasks
-    :math:`L_i`; the weights descend on :math:`L_0` over rows that are held out. Every
-    k steps the gradient :math:`g_v` of the target on all held-out rows meets a fresh
-    batch of the others, with the gradients :math:`g_i` of all entries and the Hessian H
-    of the weighted loss:
+    :math:`L_i`. The weights descend on :math:`L_0` over rows that are held out. Every
+    k steps a fresh batch of the training rows gives the gradients :math:`g_i` of all
+    entries, and the Hessian H of the weighted loss. The derivatives h compare them with
+    the gradient :math:`g_v` of the target on all held-out rows:
 
     .. math:: h_i = -p^\top g_i, \qquad
         p = \sum_{j=0}^{J} (I - \alpha H)^j g_v, \qquad
         w \leftarrow \max(0, w - \eta\, \mathrm{momentum}(h)).
 
-    A weight rises when its gradient points along p. Heads are not part of this.
+    A weight rises if its gradient points along p. The parameters of heads do not count.
 
     Parameters
     ----------
     inner : RCGrad or None, default=None
         How a step combines the gradients; None is the weighted sum. With
         :class:`RCGrad` the auxiliary tasks go along
-        :math:`(\rho_i + w_i) P_i / 2`, where :math:`P_i` is the turned or projected
+        :math:`(\rho_i + w_i) P_i / 2`, where :math:`P_i` is the rotated or projected
         gradient; then :math:`w_i` is at most 1, and :math:`w_0` has no meaning. Its
         own ``pool``, ``norm``, ``every``, ``fraction`` and ``split`` are not used.
     mode : {"consistent", "intended", "released"}, default="consistent"
         With ``inner``. "consistent" learns by the derivative of the step that is made,
-        :math:`h_i = -g_v^\top P_i / 2`, without the Hessian. The others project,
-        whatever the mode of ``inner``: "intended" learns by p as above, "released"
-        never learns, as the authors' code, so that every weight keeps its first value.
+        :math:`h_i = -g_v^\top P_i / 2`, without the Hessian. The others project with
+        any mode of ``inner``. "intended" learns by p as above. "released" never learns,
+        as the authors' code, so that every weight keeps its first value.
     every : int, default=10
         Steps between two updates of the weights.
     fraction : float, default=0.2
         Share of the training rows to hold out.
     split : {"tail", "random"}, default="tail"
-        Which ones. "tail" orders the ``groups`` of ``fit`` by size and takes whole ones
+        Which rows. "tail" orders the ``groups`` of ``fit`` by size and takes whole ones
         from the end: with scaffolds as groups, the rare ones. "random" draws groups.
         Without groups, rows are drawn in both cases.
     lr, momentum : float, default=1e-3, 0.9
@@ -59,8 +69,7 @@ class BLO(LossWeighting):
     clip : float, default=25.0
         Largest norm of h.
     weight_init : float, array-like of shape (1 + n_auxiliary,) or None, default=None
-        First weights, that of the pooled target first; None is
-        1 / (1 + n_auxiliary).
+        First weights, in the order of ``weights_``; None is 1 / (1 + n_auxiliary).
     skip_connection : bool, default=True
         Whether :math:`\kappa` is 1, not 0.
     n_terms : int, default=3
@@ -69,8 +78,8 @@ class BLO(LossWeighting):
         Step :math:`\alpha` of the series. It converges only if all eigenvalues of H lie
         between 0 and :math:`2/\alpha`.
     normalize : bool, default=False
-        Divide :math:`h_i` by the lengths of its two vectors. Then an ``lr`` of 0.01 to
-        0.05 is a start.
+        Divide :math:`h_i` by the lengths of its two vectors. Begin with an ``lr`` of
+        0.01 to 0.05 in this case.
     pool : {"labels", "tasks"}, default="labels"
         Weights of the targets within :math:`L_0`: their labels, or equal.
 
@@ -87,16 +96,18 @@ class BLO(LossWeighting):
     ValueError
         In ``build``, if a parameter is out of range.
     TypeError
-        In ``build``, if ``inner`` is something else.
+        In ``build``, if ``inner`` is neither an :class:`RCGrad` nor None.
+    FloatingPointError
+        In ``update``, if a derivative is not finite.
 
     Notes
     -----
-    Which tasks are targets is said by the estimator's ``target_tasks``; without
-    auxiliary tasks nothing is held out. Held-out rows are seen in evaluation mode, the
-    fresh batch in training mode, and neither changes statistics of batch normalisation.
-    :math:`g_v` comes from all held-out rows, the mean over labels. Two differences to
-    the released code are ours: that mean, in place of a sum over batches, and the mode
-    "consistent". ``history_`` records h and the ratio
+    The estimator's ``target_tasks`` names the target tasks; without auxiliary tasks
+    nothing is held out. The network evaluates held-out rows in evaluation mode and the
+    fresh batch in training mode. Neither changes statistics of batch normalisation.
+    Two things differ from the released code. :math:`g_v` is the gradient of the mean
+    over the labels of all held-out rows, not a sum over batches; and the mode
+    "consistent" is new. ``history_`` records h and the ratio
     :math:`\|(I - \alpha H)^J g_v\| / \|g_v\|`; a fit warns if it exceeds 1. The network
     does not learn from the held-out rows: a refit on all rows, with
     ``Fixed(model.task_weights_)``, may follow.
@@ -126,21 +137,21 @@ class BLO(LossWeighting):
 
     def __init__(
         self,
-        inner=None,
+        inner: RCGrad | None = None,
         *,
-        mode="consistent",
-        every=10,
-        fraction=0.2,
-        split="tail",
-        lr=1e-3,
-        momentum=0.9,
-        clip=25.0,
-        weight_init=None,
-        skip_connection=True,
-        n_terms=3,
-        scale=1.0,
-        normalize=False,
-        pool="labels",
+        mode: str = "consistent",
+        every: int = 10,
+        fraction: float = 0.2,
+        split: str = "tail",
+        lr: float = 1e-3,
+        momentum: float = 0.9,
+        clip: float = 25.0,
+        weight_init: Any = None,
+        skip_connection: bool = True,
+        n_terms: int = 3,
+        scale: float = 1.0,
+        normalize: bool = False,
+        pool: str = "labels",
     ) -> None:
         super().__init__()
         self.inner = inner
@@ -159,7 +170,7 @@ class BLO(LossWeighting):
         self.pool = pool
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the weights; the first task is the target until :meth:`aim` is called.
+        """Create the weights; the first task is the target until :meth:`set_targets`.
 
         Parameters
         ----------
@@ -176,11 +187,12 @@ class BLO(LossWeighting):
         self.register_buffer("auxiliary", torch.zeros(n_tasks, dtype=torch.bool))
         self.register_buffer("n_outer_steps", torch.zeros((), dtype=torch.int64))
         if self.inner is not None:
-            self.inner.check_settings()
+            self.inner.check_options()
             self.inner.build(n_tasks, task_names)
             self.inner.projects |= self.mode != "consistent"
+        # A list waits for the targets, because its length depends on their number.
         if not isinstance(self.weight_init, (Sequence, np.ndarray)):
-            self.aim([0])
+            self.set_targets([0])
 
     def _check(self) -> None:
         if self.inner is not None and not isinstance(self.inner, RCGrad):
@@ -200,8 +212,8 @@ class BLO(LossWeighting):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be > 0, got {self!r}.")
 
-    def aim(self, targets: Sequence[int]) -> None:
-        """Say which tasks are targets; the weights begin anew if they were others.
+    def set_targets(self, targets: Sequence[int]) -> None:
+        """Set the target tasks; the weights restart if the targets have changed.
 
         Parameters
         ----------
@@ -213,6 +225,8 @@ class BLO(LossWeighting):
         ValueError
             If ``weight_init`` does not fit the number of auxiliary tasks.
         """
+        if self.inner is not None:
+            self.inner.set_targets(targets)
         auxiliary = torch.ones(len(self.w) - 1, dtype=torch.bool)
         auxiliary[list(targets)] = False
         if torch.equal(auxiliary, self.auxiliary.cpu()) and bool(self.w[0].isfinite()):
@@ -241,7 +255,7 @@ class BLO(LossWeighting):
         return np.broadcast_to(values, (size,)).copy()
 
     def _places(self) -> Tensor:
-        """Where the weights of the pooled target and of the auxiliary tasks stand."""
+        """Locate the weights of the pooled target and of the auxiliary tasks."""
         own = 1 + self.auxiliary.nonzero()[:, 0]
         return torch.cat([own.new_zeros(1), own])
 
@@ -250,7 +264,7 @@ class BLO(LossWeighting):
         return math.inf if self.inner is None else 1.0
 
     def _lead(self) -> None:
-        """Hand the weights to the method that makes the steps."""
+        """Copy the weights to the method that makes the steps."""
         if self.inner is not None:
             self.inner.shares.copy_(self.w[1:])
 
@@ -265,8 +279,18 @@ class BLO(LossWeighting):
         return int(self.n_outer_steps)
 
     @property
-    def held_out(self) -> HeldOut:  # type: ignore[override]
-        """Rows that judge the weights."""
+    def rule(self) -> TaskWeighting:
+        """The method that makes the steps: ``inner``, or the weighted sum itself."""
+        return self if self.inner is None else self.inner
+
+    @property
+    def needs_auxiliary_tasks(self) -> bool:
+        """Whether the method does nothing special without auxiliary tasks."""
+        return True
+
+    @property
+    def held_out(self) -> HeldOut:
+        """Rows that the weights learn from."""
         every = 0 if self._never_learns else self.every
         return HeldOut(every, self.fraction, self.split)
 
@@ -276,26 +300,26 @@ class BLO(LossWeighting):
 
     @property
     def compares_norms(self) -> bool:  # type: ignore[override]
-        """Whether lengths are compared with the target's."""
+        """Whether the method compares lengths with the target's."""
         return self.inner is not None
 
     @property
     def uses_hessian(self) -> bool:
-        """Whether the weights are learned by the series."""
+        """Whether the weights learn by the series."""
         return self.inner is None or self.mode == "intended"
 
     def factors(self) -> Tensor:
-        r"""Give the weights of the pooled target and of all tasks in the loss.
+        r"""Compute the weights of the pooled target and of all tasks in the loss.
 
         Returns
         -------
         factors : Tensor of float64 of shape (1 + n_tasks,)
-            The first is :math:`w_0 + \kappa`; of no meaning for targets.
+            The first is :math:`w_0 + \kappa`; the entries of targets have no meaning.
         """
         factors = self.w.clone()
         factors[0] += float(self.skip_connection)
         if not bool(self.auxiliary.any()):
-            factors[0] = 1.0  # there is nothing to weigh it against
+            factors[0] = 1.0  # a single entry needs no weight
         return factors
 
     def forward(
@@ -312,7 +336,94 @@ class BLO(LossWeighting):
         weights = torch.where(anchor > 0, factors[0] * anchor, factors[1 + where])
         return (weights.to(losses) * losses).sum()
 
-    def learn(self, hypergradient: Tensor, places: Tensor) -> None:
+    # -- learning the weights -----------------------------------------------------
+
+    def update(self, evidence: HeldOutEvidence) -> HeldOutReport | None:
+        """Learn the weights from held-out rows, and let ``inner`` learn from them."""
+        if self.inner is not None and self.inner.held_out is not None:
+            self.inner.update(evidence)
+        batch = evidence.draw_batch()
+        if batch is None:
+            return None
+        g = evidence.gradient
+        ratio: float | None = None
+        if self.uses_hessian:
+            h, ratio = self._by_series(batch, g)
+        else:
+            h = self._by_step(batch, g)
+        h = h.detach().cpu().double()
+        self.descend(h, batch.places)
+        values = dict(zip(batch.places.tolist(), h.tolist(), strict=True))
+        records: dict[str, Any] = {
+            "hypergradients": {k - 1: v for k, v in values.items() if k > 0}
+        }
+        if self.inner is None and 0 in values:
+            records["target_hypergradient"] = values[0]
+        if ratio is None or not self.n_terms:
+            return HeldOutReport(records)
+        records["series_ratio"] = ratio
+        advice = (
+            "The terms of the series were longer at its end than at its beginning "
+            "(series_ratio in history_). Lower scale, or set n_terms=0 to do without "
+            "the Hessian."
+        )
+        return HeldOutReport(records, converged=ratio <= 1.0, advice=advice)
+
+    def _by_series(self, batch: FreshBatch, g: Tensor) -> tuple[Tensor, float]:
+        """Compute derivatives by the Neumann series, and the ratio of its terms."""
+        factors = self.factors()[batch.places.to(self.w.device)].to(g)
+        series = batch.neumann_series(
+            factors,
+            g,
+            n_terms=self.n_terms,
+            scale=self.scale,
+            keep_graph=self.normalize,
+        )
+        if not self.normalize:
+            return -series.products, series.ratio
+        # Cosines, because the lengths of the gradients differ between the tasks.
+        scales = batch.jacobian().norm(dim=1) * series.vector.norm()
+        return -series.products / scales.clamp(min=1e-30), series.ratio
+
+    def _by_step(self, batch: FreshBatch, g: Tensor) -> Tensor:
+        """Differentiate the target along the step that ``inner`` makes."""
+        inner = self.inner
+        assert inner is not None, "the weighted sum is differentiated by the series"
+        J = batch.jacobian()
+        b = (J @ g).cpu().double()
+        h = torch.zeros_like(b)
+        alive = (J.square().sum(dim=1) > 0).cpu()
+        if int(batch.places[0]) or not bool(alive[0]):
+            return h  # because the inner method makes no step without a target
+        G = (J @ J.t()).cpu().double()[alive][:, alive]
+        relation = relate_to_target(G, None)
+        if relation is None:
+            return h
+        where = (batch.places[alive] - 1).clamp(min=0).numpy()
+        own, along = map(torch.from_numpy, inner.parts(relation, where))
+        h[alive] = -(own * b[alive] + along * b[0]) / 2
+        if self.normalize:
+            n, q = map(torch.from_numpy, (relation.norms, relation.products))
+            squares = (own * n) ** 2 + 2 * own * along * q
+            squares += (along * relation.target_norm) ** 2
+            h[alive] /= squares.clamp(min=1e-60).sqrt() * float(g.norm()) / 2
+        return h
+
+    def end_epoch(self, mean_losses: Tensor) -> dict[str, Any]:
+        """Report the learned weights; the mean losses (n_tasks,) are not used."""
+        tasks = self.auxiliary.nonzero()[:, 0].tolist()
+        if not tasks:
+            return {}
+        values = self.w.tolist()
+        summary: dict[str, Any] = {
+            "n_outer_steps": self.n_outer_steps_,
+            "learned_weights": {task: values[1 + task] for task in tasks},
+        }
+        if self.inner is not None and not self.inner.projects:
+            summary |= self.inner.end_epoch(mean_losses)
+        return summary
+
+    def descend(self, hypergradient: Tensor, places: Tensor) -> None:
         """Take a step against derivatives with respect to the weights.
 
         Parameters
@@ -320,8 +431,8 @@ class BLO(LossWeighting):
         hypergradient : Tensor of shape (k,)
             Derivatives h.
         places : Tensor of int64 of shape (k,)
-            To which weights they belong: 0 is the pooled target, 1 + i is task i. The
-            others stay as they are.
+            Weights that they belong to: 0 is the pooled target, 1 + i is task i. The
+            other weights do not change.
 
         Raises
         ------
@@ -335,8 +446,9 @@ class BLO(LossWeighting):
                 "scale, or set n_terms=0."
             )
         places = places.to(self.w.device)
-        if self.inner is not None:  # whose target has a factor of its own
+        if self.inner is not None:  # because its target has a factor of its own
             h, places = h[places > 0], places[places > 0]
+        # Clipped, because single batches can give very long derivatives.
         h = h * min(1.0, self.clip / max(float(h.norm()), 1e-300))
         self.velocity[places] = self.momentum * self.velocity[places] + h
         new = self.w[places] - self.lr * self.velocity[places]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights
+from ._base import Decision, GramianWeighting, as_matrix, as_weights
 from ._solvers import conflict_averse
 
 
@@ -25,15 +27,12 @@ class CAGrad(GramianWeighting):
     Parameters
     ----------
     c : float, default=0.4
-        Radius; 0 is :class:`Equal`, and from 1 on no task's loss rises.
+        Radius relative to :math:`\|g_0\|`. 0 is :class:`Equal`; from 1 on no task's
+        loss rises.
     shrink : {0, 1, 2}, default=1
-        Which division keeps the step's length in bounds.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+        Which divisor bounds the length of the step.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Raises
     ------
@@ -54,33 +53,23 @@ class CAGrad(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import CAGrad
-    >>> CAGrad(c=1.0)(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
+    >>> CAGrad(c=1.0).task_weights(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
     tensor([1.4286, 0.5714])
     """
 
-    def __init__(
-        self,
-        *,
-        c=0.4,
-        shrink=1,
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, c: float = 0.4, shrink: int = 1, **options: Any) -> None:
+        super().__init__(**options)
         self.c = c
         self.shrink = shrink
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         if not self.c >= 0 or self.shrink not in (0, 1, 2):
             raise ValueError(f"c must be >= 0 and shrink 0, 1 or 2, got {self!r}.")
         G = as_matrix(gramian)
-        v, ratio, self.report = conflict_averse(G, self.c)
-        if self.report.stationary:
-            return as_weights(len(G) * v, gramian)
+        v, ratio, report = conflict_averse(G, self.c)
+        if report.stationary:
+            return Decision(as_weights(len(G) * v, gramian), report)
         divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.shrink]
-        return as_weights((1.0 + len(G) * ratio * v) / divisor, gramian)
+        w = (1.0 + len(G) * ratio * v) / divisor
+        return Decision(as_weights(w, gramian), report)

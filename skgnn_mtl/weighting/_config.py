@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights, rank_tolerance
+from ._base import Decision, GramianWeighting, as_matrix, as_weights, rank_tolerance
 from ._solvers import SolverReport, equal_projection, norms_and_cosines
 
 
 class ConFIG(GramianWeighting):
     r"""Conflict-free inverse gradients of Liu, Chu and Thuerey (2024).
 
-    The direction with the same cosine to all gradients, as long as the sum of the
+    The direction has the same cosine to all gradients. Its length is the sum of the
     gradients' projections on it. With the unit gradients as rows of U,
 
     .. math::
@@ -22,18 +22,15 @@ class ConFIG(GramianWeighting):
 
     Parameters
     ----------
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Notes
     -----
-    Published on the Jacobian, but the Gramian is enough: :math:`x = J^\top y` with
-    :math:`y_t = (C^+ 1)_t / d_t`, the cosines C and the norms d. For linearly
-    independent gradients it is parallel to :class:`IMTLG`, and never points uphill.
+    The paper states the rule for the Jacobian, but the Gramian is enough. In its terms
+    :math:`x = J^\top y` with :math:`y_t = (C^+ 1)_t / d_t`, the cosines C and the norms
+    d. For linearly independent gradients x is parallel to the direction of
+    :class:`IMTLG`, and it never points uphill.
 
     References
     ----------
@@ -44,27 +41,20 @@ class ConFIG(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import ConFIG
-    >>> ConFIG()(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
+    >>> ConFIG().task_weights(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
     tensor([2.0000, 0.6667])
     """
 
-    def __init__(
-        self, *, gradients="parameters", update_every=1, rescale="none"
-    ) -> None:
-        super().__init__()
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
-
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         d, C = norms_and_cosines(as_matrix(gramian))
         y = equal_projection(C, rank_tolerance(gramian))
         slopes = C @ y
         square = y @ slopes
         if square <= 1e-24:
-            self.report = SolverReport(stationary=True)
-            return as_weights(np.ones_like(d), gramian)
-        # Equal cosines need a full rank; otherwise how unequal they are is told.
-        self.report = SolverReport(float(np.ptp(slopes)))
-        return as_weights((d @ slopes) / square * y / d, gramian)
+            equal = as_weights(np.ones_like(d), gramian)
+            return Decision(equal, SolverReport(stationary=True))
+        # Without full rank the cosines differ; the residual reports by how much.
+        report = SolverReport(float(np.ptp(slopes)))
+        weights = (d @ slopes) / square * y / d
+        return Decision(as_weights(weights, gramian), report)

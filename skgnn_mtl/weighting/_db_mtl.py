@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from ._base import JacobianAggregation, positions
 class DBMTL(JacobianAggregation):
     r"""Dual-balancing multi-task learning of Lin et al. (2023).
 
-    Running means Y of the gradients of the *log* losses, brought to the largest norm
-    among them, and added: at step k
+    The direction is the sum of running means Y of the gradients of the *log* losses,
+    each scaled to the largest norm among them. At step k
 
     .. math::
 
@@ -31,9 +32,10 @@ class DBMTL(JacobianAggregation):
 
     Notes
     -----
-    A task that is absent from a batch keeps its running mean, which is used. Memory of
-    n_tasks times the number of shared parameters. The running means lag behind by
-    1 / (1 - beta) steps, on top of the momentum of Adam: in short fits lower ``beta``.
+    A task that is absent from a batch keeps its running mean, which still counts. The
+    running means need memory for n_tasks times the number of shared parameters. They
+    lag behind by 1 / (1 - beta) steps, in addition to the momentum of Adam. Lower
+    ``beta`` in short fits.
 
     References
     ----------
@@ -54,13 +56,13 @@ class DBMTL(JacobianAggregation):
     means: Tensor
     steps: Tensor
 
-    def __init__(self, *, beta=0.9, beta_decay=0.0) -> None:
+    def __init__(self, *, beta: float = 0.9, beta_decay: float = 0.0) -> None:
         super().__init__()
         self.beta = beta
         self.beta_decay = beta_decay
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the running means; their length is that of the first gradient.
+        """Create the running means; their length is that of the first gradient.
 
         Parameters
         ----------
@@ -72,8 +74,10 @@ class DBMTL(JacobianAggregation):
         self.register_buffer("means", torch.zeros(n_tasks, 0))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        # A stored state knows how many parameters there are, a built part does not.
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
+    ) -> None:
+        # Because only a stored state has the number of parameters, not a built part.
         stored = state_dict.get(prefix + "means")
         if stored is not None and stored.shape[0] == self.means.shape[0]:
             self.means = torch.empty_like(stored, device=self.means.device)
@@ -101,4 +105,5 @@ class DBMTL(JacobianAggregation):
             self.means[row].mul_(memory).add_(gradient, alpha=share)
         norms = self.means.norm(dim=1)
         factors = norms.max() / torch.where(norms > 0, norms, torch.inf)
-        return factors @ self.means
+        direction: Tensor = factors @ self.means
+        return direction

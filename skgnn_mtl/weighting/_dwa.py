@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._base import LossWeighting, present
+from ._capabilities import EpochAware
 
 
-class DWA(LossWeighting):
+class DWA(LossWeighting, EpochAware):
     r"""Dynamic weight average of Liu, Johns and Davison (2019).
 
     .. math::
@@ -18,15 +20,15 @@ class DWA(LossWeighting):
         w = T\,\mathrm{softmax}(r / \tau), \qquad
         r_t = \bar L_t(e - 1) / \bar L_t(e - 2),
 
-    with the mean losses :math:`\bar L` of the last two epochs: tasks that fall slowly
-    gain weight. In the first two epochs all weights are 1.
+    with the mean losses :math:`\bar L` of the last two epochs. Tasks whose losses fall
+    slowly gain weight. In the first two epochs all weights are 1.
 
     Parameters
     ----------
     temperature : float, default=2.0
         The higher, the more equal the weights.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     References
     ----------
@@ -47,13 +49,12 @@ class DWA(LossWeighting):
 
     epoch_means: Tensor
 
-    def __init__(self, *, temperature=2.0, rescale="none") -> None:
-        super().__init__()
+    def __init__(self, *, temperature: float = 2.0, **options: Any) -> None:
+        super().__init__(**options)
         self.temperature = temperature
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make room for the means of two epochs.
+        """Create the means of two epochs, NaN at first.
 
         Parameters
         ----------
@@ -67,15 +68,15 @@ class DWA(LossWeighting):
     def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""
         older, newer = (present(mean, tasks) for mean in self.epoch_means.to(losses))
-        # A task without two epochs of labels counts as one that stands still.
+        # A task without labels in two epochs counts as one whose loss is constant.
         rates = (newer / older.clamp(min=1e-8)).nan_to_num(nan=1.0, posinf=1.0)
         weights = len(losses) * torch.softmax(rates / self.temperature, dim=0)
         return (weights * losses).sum()
 
     def end_epoch(self, mean_losses: Tensor) -> None:
-        """Remember the mean losses (n_tasks,) of an epoch, NaN where unlabelled."""
-        seen = torch.isfinite(mean_losses).to(self.epoch_means.device)
+        """Store the mean losses (n_tasks,) of an epoch, NaN where unlabelled."""
+        labelled = torch.isfinite(mean_losses).to(self.epoch_means.device)
         older, newer = self.epoch_means.clone()
         newest = mean_losses.to(newer)
-        self.epoch_means[0] = torch.where(seen, newer, older)
-        self.epoch_means[1] = torch.where(seen, newest, newer)
+        self.epoch_means[0] = torch.where(labelled, newer, older)
+        self.epoch_means[1] = torch.where(labelled, newest, newer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ._base import LossWeighting, pooled
@@ -13,10 +15,11 @@ class Equal(LossWeighting):
     Parameters
     ----------
     pool : None, "labels" or "tasks", default=None
-        Pool the targets to one loss beside the auxiliary tasks: their mean, weighted
-        by labels in the batch or equally. Without it every column of ``y`` counts.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+        Pool the targets to one loss next to the auxiliary tasks. The loss is their
+        mean, weighted by labels in the batch or equally. None counts every column of
+        ``y`` as a loss of its own.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     Examples
     --------
@@ -26,10 +29,9 @@ class Equal(LossWeighting):
     tensor(3.)
     """
 
-    def __init__(self, *, pool=None, rescale="none") -> None:
-        super().__init__()
+    def __init__(self, *, pool: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
         self.pool = pool
-        self.rescale = rescale
 
     def forward(self, losses: Tensor, anchor: Tensor | None = None) -> Tensor:
         """Sum losses of shape (t,) to a scalar."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights
+from ._base import Decision, GramianWeighting, as_matrix, as_weights
 from ._solvers import bargain
 
 
@@ -20,14 +22,12 @@ class FairGrad(GramianWeighting):
     Parameters
     ----------
     alpha : float, default=1.0
-        Towards 0 the direction is that of :class:`Equal`, 1 is :class:`NashMTL`, and
-        large values look after the task that improves least.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
+        Towards 0 the direction is that of :class:`Equal`, and 1 is :class:`NashMTL`.
+        Large values favour the task that improves least.
     rescale : {"none", "mean1"}, default="mean1"
         "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients`` and ``update_every`` of :class:`GramianWeighting`.
 
     Raises
     ------
@@ -36,9 +36,9 @@ class FairGrad(GramianWeighting):
 
     Notes
     -----
-    Solved by a damped Newton method to a residual of 1e-8. Where a convex combination
-    of the gradients vanishes there is no solution; the weights are then those of
-    :class:`MGDA`, counted as stationary.
+    A damped Newton method solves the problem to a residual of 1e-8. Where a convex
+    combination of the gradients vanishes there is no solution. The weights are then
+    those of :class:`MGDA`, counted as stationary.
 
     References
     ----------
@@ -48,27 +48,20 @@ class FairGrad(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import FairGrad
-    >>> FairGrad(alpha=0.5, rescale="none")(torch.tensor([[1.0, 0.0], [0.0, 8.0]]))
+    >>> weighting = FairGrad(alpha=0.5, rescale="none")
+    >>> weighting.task_weights(torch.tensor([[1.0, 0.0], [0.0, 8.0]]))
     tensor([1.0000, 0.5000])
     """
 
     def __init__(
-        self,
-        *,
-        alpha=1.0,
-        gradients="parameters",
-        update_every=1,
-        rescale="mean1",
+        self, *, alpha: float = 1.0, rescale: str = "mean1", **options: Any
     ) -> None:
-        super().__init__()
+        super().__init__(rescale=rescale, **options)
         self.alpha = alpha
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         if not self.alpha > 0:
             raise ValueError(f"alpha must be positive, got {self!r}.")
-        w, self.report = bargain(as_matrix(gramian), float(self.alpha))
-        return as_weights(w, gramian)
+        w, report = bargain(as_matrix(gramian), float(self.alpha))
+        return Decision(as_weights(w, gramian), report)

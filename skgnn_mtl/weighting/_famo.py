@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ._base import LossWeighting, present
+from ._capabilities import LookBack
 
 _EPS = 1e-8
 
 
-class FAMO(LossWeighting):
+class FAMO(LossWeighting, LookBack):
     r"""Fast adaptive multi-task optimisation of Liu et al. (2023).
 
     .. math::
@@ -22,9 +25,9 @@ class FAMO(LossWeighting):
 
     with :math:`c = 1 / \sum_t (\zeta_t / D_t)` held constant. After the step of the
     network the losses of the same batch are computed again, and :math:`\xi` descends on
-    :math:`\zeta \circ (\delta - \zeta^\top \delta)`, where :math:`\delta_t` is by how
-    much :math:`\log D_t` fell: tasks that improved least gain weight. Costs one forward
-    pass on top of a plain step.
+    :math:`\zeta \circ (\delta - \zeta^\top \delta)`, where :math:`\delta_t` is the
+    decrease of :math:`\log D_t`. Tasks that improved least gain weight. A step costs
+    one forward pass more than a plain step.
 
     Parameters
     ----------
@@ -34,13 +37,19 @@ class FAMO(LossWeighting):
         Its L2 decay of :math:`\xi`.
     min_losses : float or array-like of shape (n_tasks,), default=0.0
         Lower bounds :math:`m_t` of the losses.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
+
+    Raises
+    ------
+    RuntimeError
+        In ``build``, if ``min_losses`` has another length than the tasks.
 
     Notes
     -----
-    The published weights sum to 1, ours to the number of tasks. The second forward pass
-    sees the dropout masks of the first and leaves running statistics alone.
+    The published weights sum to 1, those here to the number of tasks. The second
+    forward pass uses the dropout masks of the first. It does not change running
+    statistics.
 
     References
     ----------
@@ -59,16 +68,20 @@ class FAMO(LossWeighting):
     floor: Tensor
 
     def __init__(
-        self, *, lr=0.025, weight_decay=1e-3, min_losses=0.0, rescale="none"
+        self,
+        *,
+        lr: float = 0.025,
+        weight_decay: float = 1e-3,
+        min_losses: ArrayLike = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**options)
         self.lr = lr
         self.weight_decay = weight_decay
         self.min_losses = min_losses
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the logits.
+        """Create the logits and the lower bounds of the losses.
 
         Parameters
         ----------
@@ -82,7 +95,7 @@ class FAMO(LossWeighting):
         self.register_buffer("floor", floor.expand(n_tasks).clone())
 
     def _excess(self, losses: Tensor, tasks: Tensor | None) -> Tensor:
-        # A loss below its stated bound would have no logarithm.
+        # Clamped, because a loss below its stated bound would have no logarithm.
         return (losses - present(self.floor, tasks).to(losses)).clamp(min=0.0) + _EPS
 
     def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
@@ -92,8 +105,10 @@ class FAMO(LossWeighting):
         c = 1.0 / (zeta / D.detach()).sum()
         return len(losses) * c * (zeta * D.log()).sum()
 
-    def after_step(self, losses_before: Tensor, losses_after: Tensor, tasks=None):
-        """Leave in the logits' ``grad`` which tasks improved, from losses (t,)."""
+    def after_step(
+        self, losses_before: Tensor, losses_after: Tensor, tasks: Tensor | None = None
+    ) -> None:
+        """Set the gradient of the logits from losses (t,) before and after a step."""
         zeta = torch.softmax(present(self.logits.detach(), tasks), dim=0)
         before, after = (
             self._excess(losses, tasks).log().to(zeta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,14 @@ class Fixed(LossWeighting):
     Parameters
     ----------
     weights : array-like of shape (n_tasks,) or dict of str to float
-        The weights, none negative and not all zero, in the order of the columns of
-        ``y`` or by task name. The ``task_weights_`` of a fitted estimator can be
+        The weights in the order of the columns of ``y``, or by task name. They must not
+        be negative or all zero. The ``task_weights_`` of a fitted estimator can be
         passed on.
     pool : None, "labels" or "tasks", default=None
         Multiply the weights of the targets by their shares, which sum to 1: shares of
-        the labels in the batch, or equal ones.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean over the present tasks.
+        the labels in the batch, or equal shares.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     Raises
     ------
@@ -43,11 +44,12 @@ class Fixed(LossWeighting):
 
     a: Tensor
 
-    def __init__(self, weights=None, *, pool=None, rescale="none") -> None:
-        super().__init__()
+    def __init__(
+        self, weights: Any = None, *, pool: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
         self.weights = weights
         self.pool = pool
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
         """Check the weights against the tasks.
@@ -66,8 +68,7 @@ class Fixed(LossWeighting):
         if values.shape != (n_tasks,):
             raise ValueError(
                 f"There are {n_tasks} tasks (columns of y and auxiliary tasks), but "
-                f"{values.size} weights were given: "
-                f"{self!r}."
+                f"{values.size} weights were given: {self!r}."
             )
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
             raise ValueError(
@@ -75,13 +76,16 @@ class Fixed(LossWeighting):
             )
         self.register_buffer("a", torch.from_numpy(values))
 
-    def _in_order(self, weights: Mapping, task_names) -> list[float]:
-        if set(weights) != set(task_names or ()):
+    def _in_order(
+        self, weights: Mapping[str, float], task_names: Sequence[str] | None
+    ) -> list[float]:
+        names = list(task_names or ())
+        if set(weights) != set(names):
             raise ValueError(
                 f"The weights name the tasks {sorted(weights)}, but the tasks are "
-                f"{list(task_names or ())}."
+                f"{names}."
             )
-        return [weights[name] for name in task_names]
+        return [weights[name] for name in names]
 
     def forward(
         self,

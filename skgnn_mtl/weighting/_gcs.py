@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
-from ._anchored import see_from_target
-from ._base import GramianWeighting
+from ._anchored import relate_to_target
+from ._base import Decision, GramianWeighting
 from ._solvers import SolverReport
 
 
 class GCS(GramianWeighting):
     r"""Gradient cosine similarity of Du et al. (2018).
 
-    An auxiliary task counts as far as its gradient agrees with that of the pooled
-    target, :math:`g_0 = \sum_\tau a_\tau g_\tau`:
+    The weight of an auxiliary task is the cosine of its gradient with that of the
+    pooled target, :math:`g_0 = \sum_\tau a_\tau g_\tau`, and 0 if they conflict:
 
     .. math:: g_0 + \sum_i \max(0, c_i)\, g_i, \qquad
         c_i = \frac{g_i^\top g_0}{\|g_i\|\,\|g_0\|}.
 
-    Which tasks are targets is said by the estimator's ``target_tasks``.
+    The estimator's ``target_tasks`` names the target tasks.
 
     Parameters
     ----------
     pool : {"labels", "tasks"}, default="labels"
         Weights of the targets within :math:`g_0`: their labels in the batch, or equal.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Notes
     -----
-    A batch without a label of a target leaves the shared parameters alone; such steps
-    are counted as stationary. On a plain Gramian the first task is the target.
+    A batch without a label of a target does not change the shared parameters; such
+    steps are counted as stationary. On a plain Gramian the first task is the target.
 
     References
     ----------
@@ -46,28 +44,21 @@ class GCS(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import GCS
-    >>> GCS()(torch.tensor([[1.0, 1.0, -1.0], [1.0, 4.0, 0.0], [-1.0, 0.0, 4.0]]))
+    >>> G = torch.tensor([[1.0, 1.0, -1.0], [1.0, 4.0, 0.0], [-1.0, 0.0, 4.0]])
+    >>> GCS().task_weights(G)
     tensor([1.0000, 0.5000, 0.0000])
     """
 
-    def __init__(
-        self,
-        *,
-        pool="labels",
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, pool: str = "labels", **options: Any) -> None:
+        super().__init__(**options)
         self.pool = pool
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor, anchor: Tensor | None = None) -> Tensor:
+    def forward(
+        self, gramian: Tensor, anchor: Tensor | None = None
+    ) -> Tensor | Decision:
         """Weigh the tasks by a Gramian (t, t)."""
-        seen = see_from_target(gramian, anchor)
-        if seen is None:
-            self.report = SolverReport(stationary=True)
-            return gramian.new_zeros(len(gramian))
-        return seen.weights(1.0, np.clip(seen.cosines, 0.0, None), gramian)
+        relation = relate_to_target(gramian, anchor)
+        if relation is None:
+            nothing = gramian.new_zeros(len(gramian))
+            return Decision(nothing, SolverReport(stationary=True))
+        return relation.weights(1.0, np.clip(relation.cosines, 0.0, None), gramian)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ._base import LossWeighting
@@ -21,12 +23,13 @@ class GeometricMean(LossWeighting):
     ----------
     eps : float, default=1e-8
         Keeps the weight of a perfectly fitted task finite.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     Notes
     -----
-    Computed in logarithms: the product of many losses leaves the range of floats.
+    It is computed in logarithms, because the product of many losses leaves the range
+    of floats.
 
     References
     ----------
@@ -41,10 +44,9 @@ class GeometricMean(LossWeighting):
     tensor([1.0000, 0.2500])
     """
 
-    def __init__(self, *, eps=1e-8, rescale="none") -> None:
-        super().__init__()
+    def __init__(self, *, eps: float = 1e-8, **options: Any) -> None:
+        super().__init__(**options)
         self.eps = eps
-        self.rescale = rescale
 
     def forward(self, losses: Tensor) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
-from ._anchored import see_from_target
-from ._base import GramianWeighting
+from ._anchored import relate_to_target
+from ._base import Decision, GramianWeighting
 from ._solvers import SolverReport
 
 
@@ -18,7 +20,7 @@ class GNS(GramianWeighting):
 
     .. math:: g_0 + \sum_i \min(s, \|g_0\| / \|g_i\|)\, g_i.
 
-    Which tasks are targets is said by the estimator's ``target_tasks``.
+    The estimator's ``target_tasks`` names the target tasks.
 
     Parameters
     ----------
@@ -26,17 +28,18 @@ class GNS(GramianWeighting):
         Largest factor s; above 1 short gradients are stretched.
     pool : {"labels", "tasks"}, default="labels"
         Weights of the targets within :math:`g_0`: their labels in the batch, or equal.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+
+    Raises
+    ------
+    ValueError
+        In use, if ``max_scale`` is not positive.
 
     Notes
     -----
-    A batch without a label of a target leaves the shared parameters alone; such steps
-    are counted as stationary. On a plain Gramian the first task is the target.
+    A batch without a label of a target does not change the shared parameters; such
+    steps are counted as stationary. On a plain Gramian the first task is the target.
 
     References
     ----------
@@ -47,35 +50,28 @@ class GNS(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import GNS
-    >>> GNS()(torch.tensor([[1.0, 0.0, 0.0], [0.0, 16.0, 0.0], [0.0, 0.0, 0.1]]))
+    >>> GNS().task_weights(torch.diag(torch.tensor([1.0, 16.0, 0.1])))
     tensor([1.0000, 0.2500, 1.0000])
     """
 
     compares_norms = True
 
     def __init__(
-        self,
-        *,
-        max_scale=1.0,
-        pool="labels",
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
+        self, *, max_scale: float = 1.0, pool: str = "labels", **options: Any
     ) -> None:
-        super().__init__()
+        super().__init__(**options)
         self.max_scale = max_scale
         self.pool = pool
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor, anchor: Tensor | None = None) -> Tensor:
+    def forward(
+        self, gramian: Tensor, anchor: Tensor | None = None
+    ) -> Tensor | Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         if not self.max_scale > 0:
             raise ValueError(f"max_scale must be > 0, got {self!r}.")
-        seen = see_from_target(gramian, anchor)
-        if seen is None:
-            self.report = SolverReport(stationary=True)
-            return gramian.new_zeros(len(gramian))
-        scales = np.minimum(self.max_scale, seen.target_norm / seen.norms)
-        return seen.weights(1.0, scales, gramian)
+        relation = relate_to_target(gramian, anchor)
+        if relation is None:
+            nothing = gramian.new_zeros(len(gramian))
+            return Decision(nothing, SolverReport(stationary=True))
+        scales = np.minimum(self.max_scale, relation.target_norm / relation.norms)
+        return relation.weights(1.0, scales, gramian)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ._base import JacobianAggregation, present
@@ -23,16 +24,17 @@ class GradDrop(JacobianAggregation):
         P = \frac12 \Bigl(1 + \frac{\sum_t g_t}{\sum_t |g_t|}\Bigr), \qquad
         \sum_t \bigl(\ell_t + (1 - \ell_t) M_t\bigr) \circ g_t,
 
-    with the masks :math:`M_t` of what is kept, and leaks :math:`\ell_t`.
+    with the masks :math:`M_t` of the kept entries, and leaks :math:`\ell_t`.
 
     Parameters
     ----------
     leak : float or array-like of shape (n_tasks,), default=0.0
-        Share of a task's gradient that is exempt.
+        Share of a task's gradient that is always kept.
 
     Notes
     -----
-    Published for the activations of a layer; here it acts on parameters.
+    The paper applies the rule to the activations of a layer. Here it acts on
+    parameters.
 
     References
     ----------
@@ -48,7 +50,7 @@ class GradDrop(JacobianAggregation):
     (2.0, 3.0)
     """
 
-    def __init__(self, leak=0.0) -> None:
+    def __init__(self, leak: ArrayLike = 0.0) -> None:
         super().__init__()
         self.leak = leak
 
@@ -62,10 +64,10 @@ class GradDrop(JacobianAggregation):
         leak = torch.as_tensor(np.asarray(self.leak, dtype=np.float64)).to(jacobian)
         by_task = leak.ndim > 0
         leak = present(leak, tasks) if by_task else leak.expand(len(jacobian))
-        # The generator of a fit lives on the CPU.
+        # On the CPU, because the generator of a fit is there.
         p, dtype = jacobian.shape[1], jacobian.dtype
         draws = torch.rand(p, generator=generator, dtype=dtype).to(jacobian.device)
-        # What is made on the way is as large as the gradients: a CPU does it in cache.
+        # In blocks, because temporaries as large as the gradients do not fit in cache.
         width = _BLOCK if jacobian.device.type == "cpu" else max(p, 1)
         blocks = zip(jacobian.split(width, dim=1), draws.split(width), strict=True)
         sums = torch.stack([torch.ones_like(leak), 1.0 - leak])
@@ -75,9 +77,11 @@ class GradDrop(JacobianAggregation):
 def _combine(J: Tensor, sums: Tensor, U: Tensor) -> Tensor:
     """Choose a sign in each column of (t, n), by draws (n,).
 
-    The rows of ``sums`` (2, t) add all of every gradient, and what is not exempt of it.
+    The rows of ``sums`` (2, t) add the whole gradients, and their parts without the
+    leaks.
     """
     (total, whole), (positive, up) = sums @ J, sums @ J.clamp(min=0.0)
-    # U < P, times the sum of moduli: that sum may be zero.
+    # U < P, multiplied by the sum of moduli, because that sum may be zero.
     chosen = positive > U * (2.0 * positive - total)
-    return (total - whole) + torch.where(chosen, up, whole - up)
+    kept: Tensor = (total - whole) + torch.where(chosen, up, whole - up)
+    return kept

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ._base import GramianWeighting, positions
+from ._capabilities import EpochAware
 
 
-class GradNorm(GramianWeighting):
+class GradNorm(GramianWeighting, EpochAware):
     r"""Gradient normalisation of Chen et al. (2018).
 
     Logits s are learned, :math:`w = T\,\mathrm{softmax}(s)`, to minimise
@@ -28,15 +30,19 @@ class GradNorm(GramianWeighting):
     Parameters
     ----------
     alpha : float, default=1.5
-        How strongly slow tasks are pulled; 0 makes all weighted norms equal.
+        How strongly slow tasks gain weight; 0 makes all weighted norms equal.
     lr : float, default=0.025
         Learning rate of the Adam that trains s.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+
+    Notes
+    -----
+    The published weights are learned themselves and divided by their mean after each
+    step; the softmax does the same to their logarithms. The gradient of the objective
+    is divided by the mean norm :math:`\sum_t d_t / T`, unlike in the paper: s then
+    learns alike in all units of the losses, even where the gradient itself would be
+    below the constant of Adam.
 
     References
     ----------
@@ -56,23 +62,14 @@ class GradNorm(GramianWeighting):
     first_losses: Tensor
 
     def __init__(
-        self,
-        *,
-        alpha=1.5,
-        lr=0.025,
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
+        self, *, alpha: float = 1.5, lr: float = 0.025, **options: Any
     ) -> None:
-        super().__init__()
+        super().__init__(**options)
         self.alpha = alpha
         self.lr = lr
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the logits, and room for the first losses.
+        """Create the logits and the first losses, NaN at first.
 
         Parameters
         ----------
@@ -90,7 +87,7 @@ class GradNorm(GramianWeighting):
         losses: Tensor | None = None,
         tasks: Tensor | None = None,
     ) -> Tensor:
-        """Weigh the tasks by a Gramian (t, t); leaves a gradient in the logits."""
+        """Weigh the tasks by a Gramian (t, t), and set the gradient of the logits."""
         rows = positions(len(self.logits), tasks)
         logits = self.logits.detach().cpu().double()
         w = len(rows) * torch.softmax(logits[rows], dim=0)
@@ -105,12 +102,12 @@ class GradNorm(GramianWeighting):
             q = d * torch.sign(w * d - target)
             grad = torch.zeros_like(logits)
             grad[rows] = w * (q - (w @ q) / len(rows))
-            # Adam divides the common scale of the gradients out.
+            # The constant of Adam is then small beside it, whatever the losses' units.
             self.logits.grad = (grad / d.mean()).to(self.logits)
         return w.to(gramian)
 
     def end_epoch(self, mean_losses: Tensor) -> None:
-        """Remember the first mean loss of each task; NaN where unlabelled."""
-        known = self.first_losses.isfinite()
+        """Store the first mean loss of each task; NaN where unlabelled."""
+        measured = self.first_losses.isfinite()
         fresh = mean_losses.to(self.first_losses)
-        self.first_losses.copy_(torch.where(known, self.first_losses, fresh))
+        self.first_losses.copy_(torch.where(measured, self.first_losses, fresh))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ._pcgrad import random_orders
 class GradVac(GramianWeighting):
     r"""Gradient vaccine of Wang et al. (2021).
 
-    As :class:`PCGrad`, but the aim is a cosine :math:`\varphi_{ij}` in place of 0.
+    As :class:`PCGrad`, but with a target cosine :math:`\varphi_{ij}` in place of 0.
     Where the cosine c of the modified :math:`g_i` with :math:`g_j` is below it,
 
     .. math::
@@ -23,19 +24,15 @@ class GradVac(GramianWeighting):
         g_i \leftarrow g_i + \frac{\|g_i\| \bigl(\varphi \sqrt{1 - c^2}
         - c \sqrt{1 - \varphi^2}\bigr)}{\|g_j\| \sqrt{1 - \varphi^2}}\; g_j,
 
-    and always :math:`\varphi \leftarrow (1 - \beta) \varphi + \beta c`. All aims start
-    at 0, so the first step is that of PCGrad.
+    and always :math:`\varphi \leftarrow (1 - \beta) \varphi + \beta c`. All target
+    cosines start at 0, so the first step is that of PCGrad.
 
     Parameters
     ----------
     beta : float, default=0.5
         Rate of the running means.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Notes
     -----
@@ -56,19 +53,14 @@ class GradVac(GramianWeighting):
     tensor([2.0000, 1.2500])
     """
 
-    aims: Tensor
+    target_cosines: Tensor
 
-    def __init__(
-        self, *, beta=0.5, gradients="parameters", update_every=1, rescale="none"
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, beta: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
         self.beta = beta
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the running means of the cosines.
+        """Create the running means of the cosines.
 
         Parameters
         ----------
@@ -77,7 +69,8 @@ class GradVac(GramianWeighting):
         task_names : sequence of str, optional
             Not used.
         """
-        self.register_buffer("aims", torch.zeros(n_tasks, n_tasks, dtype=torch.float64))
+        targets = torch.zeros(n_tasks, n_tasks, dtype=torch.float64)
+        self.register_buffer("target_cosines", targets)
 
     def forward(
         self,
@@ -87,9 +80,9 @@ class GradVac(GramianWeighting):
     ) -> Tensor:
         """Weigh the tasks by a Gramian (t, t)."""
         G = as_matrix(gramian)
-        where = positions(len(self.aims), tasks)
+        where = positions(len(self.target_cosines), tasks)
         grid = (where[:, None], where[None, :])
-        aims = self.aims.cpu()[grid].numpy()
+        targets = self.target_cosines.cpu()[grid].numpy()
         rows, diagonal = np.arange(len(G)), np.diagonal(G)
         C, Q = np.eye(len(G)), G.copy()  # coefficients, and their products C G
         squares = diagonal.copy()  # of the modified gradients
@@ -97,16 +90,18 @@ class GradVac(GramianWeighting):
             p, d = Q[rows, others], np.sqrt(diagonal[others])
             length = np.sqrt(np.clip(squares, 1e-300, None))
             cosine = np.clip(p / (length * d), -1.0, 1.0)
-            aim = aims[rows, others]
-            # An aim of 1 can only be met by a gradient without an own part.
-            root = np.sqrt(np.clip(1.0 - aim**2, 1e-12, None))
+            target = targets[rows, others]
+            # Clipped, because only a gradient parallel to the other has a cosine of 1.
+            root = np.sqrt(np.clip(1.0 - target**2, 1e-12, None))
             pull = (
-                length * (aim * np.sqrt(1.0 - cosine**2) - cosine * root) / (d * root)
+                length
+                * (target * np.sqrt(1.0 - cosine**2) - cosine * root)
+                / (d * root)
             )
-            change = np.where(cosine < aim, pull, 0.0)
+            change = np.where(cosine < target, pull, 0.0)
             squares = squares + change * (2.0 * p + change * d**2)
             C[rows, others] += change
             Q += change[:, None] * G[others]
-            aims[rows, others] = (1.0 - self.beta) * aim + self.beta * cosine
-        self.aims[grid] = torch.from_numpy(aims).to(self.aims)
+            targets[rows, others] = (1.0 - self.beta) * target + self.beta * cosine
+        self.target_cosines[grid] = torch.from_numpy(targets).to(self.target_cosines)
         return as_weights(C.sum(axis=0), gramian)

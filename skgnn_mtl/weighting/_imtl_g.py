@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights, rank_tolerance
+from ._base import Decision, GramianWeighting, as_matrix, as_weights, rank_tolerance
 from ._solvers import SolverReport, equal_projection, norms_and_cosines
 
 
@@ -22,25 +24,22 @@ class IMTLG(GramianWeighting):
     Parameters
     ----------
     on_negative : {"flip", "published"}, default="flip"
-        What to do where :math:`\sum_t v_t` is negative and the published direction
-        raises *every* loss: divide by its modulus, or not.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+        What to do where :math:`\sum_t v_t` is negative, so that the published direction
+        raises *every* loss. "flip" divides by the modulus, "published" by the sum.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Raises
     ------
     ValueError
-        In use, if ``on_negative`` is something else.
+        In use, if ``on_negative`` has another value.
 
     Notes
     -----
-    Published as :math:`v = G^+ d`, the same for linearly independent gradients. For
-    dependent ones the form with cosines keeps what the method is about: scaling a loss
-    does not change the direction. Weights are large where the sum is near zero.
+    The paper states :math:`v = G^+ d`, which is the same for linearly independent
+    gradients. For dependent gradients the form with cosines keeps the purpose of the
+    method: scaling a loss does not change the direction. Weights are large where the
+    sum is near zero.
 
     References
     ----------
@@ -50,25 +49,15 @@ class IMTLG(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import IMTLG
-    >>> IMTLG()(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
+    >>> IMTLG().task_weights(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
     tensor([1.5000, 0.5000])
     """
 
-    def __init__(
-        self,
-        *,
-        on_negative="flip",
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, on_negative: str = "flip", **options: Any) -> None:
+        super().__init__(**options)
         self.on_negative = on_negative
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         if self.on_negative not in ("flip", "published"):
             raise ValueError(f"on_negative must be flip or published, got {self!r}.")
@@ -76,13 +65,14 @@ class IMTLG(GramianWeighting):
         x = equal_projection(C, rank_tolerance(gramian))
         v = x / d
         total = v.sum()
-        # A sum of zero has no direction at all: stay finite, and say so.
+        # A sum of zero has no direction: stay finite, and report it as stationary.
         stationary = bool(abs(total) <= 1e-12 * np.abs(v).sum())
         if stationary:
             total = np.abs(v).sum() or 1.0
         flipped = bool(total < 0 and self.on_negative == "flip")
-        # Equal projections need a full rank; otherwise how unequal they are is told.
-        self.report = SolverReport(
+        # Without full rank the projections differ; the residual reports by how much.
+        report = SolverReport(
             float(np.ptp(C @ x)), stationary=stationary, flipped=flipped
         )
-        return as_weights(len(v) * v / (-total if flipped else total), gramian)
+        weights = len(v) * v / (-total if flipped else total)
+        return Decision(as_weights(weights, gramian), report)

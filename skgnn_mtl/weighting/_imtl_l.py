@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ class IMTLL(LossWeighting):
     lr : float, default=0.025
         Learning rate of the Adam that trains s, apart from the estimator's optimizer
         and its schedule.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     References
     ----------
@@ -43,14 +44,13 @@ class IMTLL(LossWeighting):
     tensor([1., 1.])
     """
 
-    def __init__(self, *, init=0.0, lr=0.025, rescale="none") -> None:
-        super().__init__()
+    def __init__(self, *, init: float = 0.0, lr: float = 0.025, **options: Any) -> None:
+        super().__init__(**options)
         self.init = init
         self.lr = lr
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the log scales.
+        """Create the log scales.
 
         Parameters
         ----------

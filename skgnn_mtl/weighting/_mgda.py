@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights
+from ._base import Decision, GramianWeighting, as_matrix, as_weights
 from ._solvers import SolverReport, min_norm_point, norms_and_cosines, unit_columns
 
 
@@ -19,25 +21,21 @@ class MGDA(GramianWeighting):
     Parameters
     ----------
     normalization : {"none", "l2", "loss", "loss+"}, default="none"
-        Gradients are divided by nothing, their norms, the losses, or both, before the
-        shortest combination is sought.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean, which is 1 anyway.
+        Divisor of the gradients before the shortest combination is computed: 1, their
+        norms, the losses, or the products of both.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Raises
     ------
     ValueError
-        In use, if ``normalization`` is something else.
+        In use, if ``normalization`` has another value.
 
     Notes
     -----
-    Solved exactly by non-negative least squares, also where the gradients are linearly
-    dependent; no Frank-Wolfe iteration. The weights of normalised gradients are applied
-    to the gradients as they are, as the published code does.
+    The problem is solved exactly by non-negative least squares, also where the
+    gradients are linearly dependent. There is no Frank-Wolfe iteration. The weights of
+    normalised gradients apply to the plain gradients, as in the published code.
 
     References
     ----------
@@ -50,37 +48,32 @@ class MGDA(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import MGDA
-    >>> MGDA()(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+    >>> MGDA().task_weights(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
     tensor([1.5000, 0.5000])
     """
 
-    def __init__(
-        self,
-        *,
-        normalization="none",
-        gradients="parameters",
-        update_every=1,
-        rescale="none",
-    ) -> None:
-        super().__init__()
+    def __init__(self, *, normalization: str = "none", **options: Any) -> None:
+        super().__init__(**options)
         self.normalization = normalization
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor, losses: Tensor | None = None) -> Tensor:
+    def forward(self, gramian: Tensor, losses: Tensor | None = None) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         G = as_matrix(gramian)
         d, C = norms_and_cosines(G)
         d = d / self._divisors(d, losses)
         w, gap = min_norm_point(unit_columns(C), d)
-        self.report = SolverReport(gap, converged=gap <= 1e-6)
-        return as_weights(len(G) * w, gramian)
+        report = SolverReport(gap, converged=gap <= 1e-6)
+        return Decision(as_weights(len(G) * w, gramian), report)
 
     def _divisors(self, d: np.ndarray, losses: Tensor | None) -> np.ndarray:
-        ones = np.ones_like(d)
+        ones: np.ndarray = np.ones_like(d)
         means = ones if losses is None else as_matrix(losses).clip(1e-8)
-        divisors = {"none": ones, "l2": d, "loss": means, "loss+": means * d}
+        divisors: dict[str, np.ndarray] = {
+            "none": ones,
+            "l2": d,
+            "loss": means,
+            "loss+": means * d,
+        }
         if self.normalization not in divisors:
             raise ValueError(
                 f"normalization must be one of {sorted(divisors)}, got {self!r}."

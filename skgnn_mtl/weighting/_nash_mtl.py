@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights
+from ._base import Decision, GramianWeighting, as_matrix, as_weights
 from ._solvers import bargain
 
 
@@ -21,21 +23,19 @@ class NashMTL(GramianWeighting):
     ----------
     max_norm : float or None, default=None
         Largest norm of the direction.
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
     rescale : {"none", "mean1"}, default="mean1"
         "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients`` and ``update_every`` of :class:`GramianWeighting`.
 
     Notes
     -----
-    Solved by a damped Newton method to a residual of 1e-8. A solution has
+    A damped Newton method solves the problem to a residual of 1e-8. A solution has
     :math:`w^\top G w = T`, so the published direction has the constant norm
-    :math:`\sqrt T`, and ``max_norm=1`` always clips: with ``rescale="none"`` that is
-    the published rule, a normalised direction. Our default keeps the gradients' own
-    length. Where a convex combination of the gradients vanishes there is no solution;
-    the weights are then those of :class:`MGDA`, counted as stationary.
+    :math:`\sqrt T`, and ``max_norm=1`` always clips. With ``rescale="none"`` that is
+    the published rule, a normalised direction. The default keeps the gradients' own
+    length. Where a convex combination of the gradients vanishes there is no solution.
+    The weights are then those of :class:`MGDA`, counted as stationary.
 
     References
     ----------
@@ -45,29 +45,21 @@ class NashMTL(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import NashMTL
-    >>> NashMTL(rescale="none")(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    >>> NashMTL(rescale="none").task_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
     tensor([1.0000, 0.5000])
     """
 
     def __init__(
-        self,
-        *,
-        max_norm=None,
-        gradients="parameters",
-        update_every=1,
-        rescale="mean1",
+        self, *, max_norm: float | None = None, rescale: str = "mean1", **options: Any
     ) -> None:
-        super().__init__()
+        super().__init__(rescale=rescale, **options)
         self.max_norm = max_norm
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
         G = as_matrix(gramian)
-        w, self.report = bargain(G, alpha=1.0)
+        w, report = bargain(G, alpha=1.0)
         if self.max_norm is not None:
             norm = max(w @ G @ w, 0.0) ** 0.5
             w = w * min(1.0, self.max_norm / norm) if norm > 0 else w
-        return as_weights(w, gramian)
+        return Decision(as_weights(w, gramian), report)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ._base import GramianWeighting, as_matrix, as_weights
@@ -10,9 +12,9 @@ from ._base import GramianWeighting, as_matrix, as_weights
 class NTKMTLSR(GramianWeighting):
     r"""Neural tangent kernel balancing of Qin et al. (2025), shared representation.
 
-    The batch is split into n parts; :math:`\lambda_t` is the largest eigenvalue of the
-    (n, n) matrix of inner products between the gradients of task t's mean losses in
-    the parts, with respect to the representation, and
+    The batch is split into n parts, and each part has a gradient of task t's mean loss
+    with respect to the representation. The largest eigenvalue of the (n, n) matrix of
+    inner products between these gradients is :math:`\lambda_t`, and
 
     .. math:: w_t = \Bigl(\sum_s \lambda_s / \lambda_t\Bigr)^{\text{exponent}}.
 
@@ -23,17 +25,17 @@ class NTKMTLSR(GramianWeighting):
     exponent : float, default=0.5
         At 0.5 scaling a loss does not change the direction.
     gradients : {"representation", "parameters"}, default="representation"
-        With respect to what gradients are taken. "parameters" is the variant NTKMTL
-        and needs ``n_splits=1``.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
+        Variables of the gradients. "parameters" is the variant NTKMTL and needs
+        ``n_splits=1``.
     rescale : {"none", "mean1"}, default="mean1"
         "mean1" divides the weights by their mean.
+    **options : object
+        ``update_every`` of :class:`GramianWeighting`.
 
     Notes
     -----
     The representations of different parts are different vectors, so the matrix is
-    diagonal and :math:`\lambda_t` is its largest entry: no eigensolver. As in the
+    diagonal and :math:`\lambda_t` is its largest entry. As in the
     authors' code, the gradients of the heads are weighted, too.
 
     References
@@ -54,21 +56,18 @@ class NTKMTLSR(GramianWeighting):
     def __init__(
         self,
         *,
-        n_splits=4,
-        exponent=0.5,
-        gradients="representation",
-        update_every=1,
-        rescale="mean1",
+        n_splits: int = 4,
+        exponent: float = 0.5,
+        gradients: str = "representation",
+        rescale: str = "mean1",
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(gradients=gradients, rescale=rescale, **options)
         self.n_splits = n_splits
         self.exponent = exponent
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
 
     def forward(self, gramian: Tensor) -> Tensor:
-        """Weigh the tasks by a Gramian (t, t), or one a part (n_splits, t, t)."""
+        """Weigh the tasks by a Gramian (t, t), or by one per part (n_splits, t, t)."""
         squares = as_matrix(gramian.diagonal(dim1=-2, dim2=-1))
         largest = squares.reshape(-1, squares.shape[-1]).max(axis=0)
         return as_weights((largest.sum() / largest) ** self.exponent, gramian)

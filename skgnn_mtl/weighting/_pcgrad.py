@@ -14,23 +14,19 @@ class PCGrad(GramianWeighting):
 
     Every gradient :math:`g_i` meets the others in random order; where it has a negative
     inner product with :math:`g_j`, its component along :math:`g_j` is removed. The
-    direction is the sum of what is left. In coefficients, starting from
+    direction is the sum of the modified gradients. In coefficients, starting from
     :math:`c = e_i`,
 
     .. math:: p = (G c)_j < 0 \;\Rightarrow\; c_j \leftarrow c_j - p / G_{jj}.
 
     Parameters
     ----------
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Notes
     -----
-    For two tasks the direction harms neither; for more, conflicts can remain. All
+    For two tasks the direction raises neither loss; for more, conflicts can remain. All
     :math:`g_i` are projected at once, in T - 1 updates of a (T, T) matrix.
 
     References
@@ -41,19 +37,13 @@ class PCGrad(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import PCGrad
-    >>> PCGrad()(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
+    >>> PCGrad().task_weights(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
     tensor([2.0000, 1.2500])
     """
 
-    def __init__(
-        self, *, gradients="parameters", update_every=1, rescale="none"
-    ) -> None:
-        super().__init__()
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
-
-    def forward(self, gramian: Tensor, generator: torch.Generator | None = None):
+    def forward(
+        self, gramian: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Weigh the tasks by a Gramian (t, t)."""
         G = as_matrix(gramian)
         rows, diagonal = np.arange(len(G)), np.diagonal(G)
@@ -67,7 +57,7 @@ class PCGrad(GramianWeighting):
 
 
 def random_orders(n: int, generator: torch.Generator | None) -> np.ndarray:
-    """Random orders in which each task meets the others.
+    """Draw random orders in which each task meets the others.
 
     Parameters
     ----------
@@ -82,5 +72,6 @@ def random_orders(n: int, generator: torch.Generator | None) -> np.ndarray:
         Column i is an order of the tasks other than i.
     """
     keys = torch.rand(n, n, generator=generator, dtype=torch.float64).numpy()
+    # Infinite keys sort last, where they are cut off: no task meets itself.
     np.fill_diagonal(keys, np.inf)
     return keys.argsort(axis=0)[:-1]

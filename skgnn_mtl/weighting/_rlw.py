@@ -13,13 +13,13 @@ class RLW(LossWeighting):
 
     .. math:: w = T\,\mathrm{softmax}(\xi), \qquad \xi \sim N(0, I),
 
-    drawn anew at each step. A method that does not beat this one
-    has not learned anything about the tasks.
+    drawn anew at each step. It is a baseline: a method must do better to show that it
+    learns something about the tasks.
 
     Parameters
     ----------
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     References
     ----------
@@ -35,12 +35,11 @@ class RLW(LossWeighting):
     3.0
     """
 
-    def __init__(self, *, rescale="none") -> None:
-        super().__init__()
-        self.rescale = rescale
-
-    def forward(self, losses: Tensor, generator: torch.Generator | None = None):
+    def forward(
+        self, losses: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""
+        # On the CPU in float64, so that every device draws the same weights.
         draws = torch.randn(len(losses), generator=generator, dtype=torch.float64)
         weights = len(losses) * torch.softmax(draws, dim=0)
         return (weights.to(losses) * losses).sum()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ._base import LossWeighting
@@ -11,14 +13,14 @@ class ScaleInvariant(LossWeighting):
     r"""The sum of log losses, :math:`S = \sum_t \log(L_t + \varepsilon)`.
 
     The weights are :math:`w_t = 1 / (L_t + \varepsilon)`, so multiplying a task's loss
-    by a constant changes nothing. The baseline "SI" of Navon et al. (2022).
+    by a constant changes nothing. It is the baseline "SI" of Navon et al. (2022).
 
     Parameters
     ----------
     eps : float, default=1e-8
         Keeps the weight of a perfectly fitted task finite.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     Notes
     -----
@@ -36,10 +38,9 @@ class ScaleInvariant(LossWeighting):
     tensor([1.0000, 0.2500])
     """
 
-    def __init__(self, *, eps=1e-8, rescale="none") -> None:
-        super().__init__()
+    def __init__(self, *, eps: float = 1e-8, **options: Any) -> None:
+        super().__init__(**options)
         self.eps = eps
-        self.rescale = rescale
 
     def forward(self, losses: Tensor) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""

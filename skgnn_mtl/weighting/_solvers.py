@@ -1,7 +1,7 @@
 """Small convex problems of the weightings, in NumPy and SciPy, float64.
 
-Every solver works on the unit gradients, whose Gramian is the matrix of cosines: the
-norms of the gradients of several tasks easily differ by a factor of a thousand.
+Every solver works on the unit gradients, whose Gramian is the matrix of cosines. The
+reason is that the norms of the tasks' gradients often differ by a factor of a thousand.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ _FACES = 10
 
 @dataclass(frozen=True)
 class SolverReport:
-    """What a solution is worth.
+    """Quality of a solution.
 
     Parameters
     ----------
     residual : float
-        By how much the solution misses the optimality conditions, relative.
+        Relative violation of the optimality conditions.
     n_iter : int
-        Iterations, where there are any.
+        Iterations; 0 for a direct solver.
     converged : bool
         Whether the residual is small enough.
     stationary : bool
-        Whether a combination of the gradients vanishes, so that no step improves all
-        tasks and the method has no solution of its own.
+        Whether a convex combination of the gradients vanishes, so that no step improves
+        all tasks. Some methods have no solution of their own then. For methods with
+        target tasks: whether the target has no gradient.
     flipped : bool
         Whether the published direction pointed uphill for all tasks and was reversed.
 
@@ -37,9 +38,8 @@ class SolverReport:
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import NashMTL
-    >>> weighting = NashMTL()
-    >>> _ = weighting.task_weights(torch.eye(3))
-    >>> weighting.report.converged, weighting.report.residual < 1e-6
+    >>> decision = NashMTL().decide(torch.eye(3))
+    >>> decision.report.converged, decision.report.residual < 1e-6
     (True, True)
     """
 
@@ -51,7 +51,7 @@ class SolverReport:
 
 
 def norms_and_cosines(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Norms (t,) of the gradients, and the cosines (t, t) between them."""
+    """Compute the norms (t,) of the gradients and the cosines (t, t) between them."""
     d = np.sqrt(np.diagonal(G))
     return d, G / d / d[:, None]
 
@@ -59,12 +59,14 @@ def norms_and_cosines(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def unit_columns(C: np.ndarray) -> np.ndarray:
     """Find R (t, t) with R^T R = C: unit gradients, in coordinates of their span."""
     values, vectors = np.linalg.eigh(C)
-    return np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+    R: np.ndarray = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+    return R
 
 
 def equal_projection(C: np.ndarray, tolerance: float) -> np.ndarray:
-    """Shortest v with C v = 1, or as near as the rank allows; shape (t,)."""
-    return np.linalg.pinv(C, rcond=tolerance, hermitian=True).sum(axis=1)
+    """Find the shortest v (t,) with C v = 1, or as near as the rank allows."""
+    v: np.ndarray = np.linalg.pinv(C, rcond=tolerance, hermitian=True).sum(axis=1)
+    return v
 
 
 def min_norm_point(R: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, float]:
@@ -88,6 +90,7 @@ def min_norm_point(R: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, float]:
     gap : float
         Duality gap relative to the mean squared norm, a bound of the error.
     """
+    # In the variables d a, whose columns have unit length.
     A = np.vstack([R, d.min() / d])
     b = np.zeros(len(A))
     b[-1] = 1.0
@@ -97,6 +100,35 @@ def min_norm_point(R: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, float]:
     point = R @ (d * w)
     slopes = d * (point @ R)
     return w, float((point @ point - slopes.min()) / (d * d).mean())
+
+
+def combination_vanishes(G: np.ndarray, weights: np.ndarray, tolerance: float) -> bool:
+    """Tell whether a convex combination of the unit gradients vanishes.
+
+    Parameters
+    ----------
+    G : ndarray of shape (t, t)
+        Gramian with a positive diagonal.
+    weights : ndarray of shape (t,)
+        Of any combination; if it improves all tasks, the answer is no at once.
+    tolerance : float
+        Length of a combination that counts as none.
+
+    Returns
+    -------
+    vanishes : bool
+        If so, no direction improves all tasks.
+    """
+    d, C = norms_and_cosines(G)
+    if not C.min() < 0.0:
+        return False
+    # No combination is shorter than the projections of unit gradients on a direction.
+    slopes = C @ (d * weights)
+    if slopes.min() > tolerance * np.sqrt(max(d * weights @ slopes, 0.0)):
+        return False
+    R = unit_columns(C)
+    w, _ = min_norm_point(R, np.ones(len(C)))
+    return bool(np.linalg.norm(R @ w) <= tolerance)
 
 
 def bargain(G: np.ndarray, alpha: float) -> tuple[np.ndarray, SolverReport]:
@@ -129,7 +161,7 @@ def bargain(G: np.ndarray, alpha: float) -> tuple[np.ndarray, SolverReport]:
     A = G * e * e[:, None]
     k = np.diagonal(A).copy()
     x, n_iter = _newton(A, k, p)
-    # Where x has run away or reached zero, the residual says so.
+    # Silent, because the residual reports an x that has diverged or reached zero.
     with np.errstate(all="ignore"):
         residual = float(np.abs((A @ x) * x**p / k - 1.0).max())
     if residual <= 1e-8:
@@ -142,7 +174,10 @@ def bargain(G: np.ndarray, alpha: float) -> tuple[np.ndarray, SolverReport]:
     return e * x, SolverReport(residual, n_iter, converged=False)
 
 
-def _newton(A, k, p, most=50) -> tuple[np.ndarray, int]:
+def _newton(
+    A: np.ndarray, k: np.ndarray, p: float, most: int = 50
+) -> tuple[np.ndarray, int]:
+    """Minimise F of :func:`bargain` from a multiple of ones; count the steps."""
     total = A.sum()
     start = (k.sum() / total) ** (1.0 / (1.0 + p)) if total > 0 else 1.0
     x = np.full(len(A), min(start, 1e6))
@@ -157,9 +192,9 @@ def _newton(A, k, p, most=50) -> tuple[np.ndarray, int]:
         try:
             step = -np.linalg.solve(H, gradient)
         except np.linalg.LinAlgError:
-            return x, n_iter  # x has run so far that only the singular A is left
+            return x, n_iter  # because x is so large that only the singular A is left
         slope = gradient @ step
-        # At most 0.99 of the way to the boundary x = 0.
+        # At most 0.99 of the way to x = 0, because F is not defined beyond.
         shrink = (-step / x).max()
         size = min(1.0, 0.99 / shrink) if shrink > 0 else 1.0
         A_step = A @ step
@@ -174,9 +209,11 @@ def _newton(A, k, p, most=50) -> tuple[np.ndarray, int]:
     return x, most
 
 
-def _objective(x, Ax, k, p) -> float:
+def _objective(x: np.ndarray, Ax: np.ndarray, k: np.ndarray, p: float) -> float:
+    """Compute F(x) of :func:`bargain`."""
     potential = np.log(x) if p == 1.0 else x ** (1.0 - p) / (1.0 - p)
-    return 0.5 * (x @ Ax) - k @ potential
+    value: float = 0.5 * (x @ Ax) - k @ potential
+    return value
 
 
 def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverReport]:
@@ -185,9 +222,9 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
     Here b = G 1/t and r = c ||g_0|| with the mean gradient g_0. As
     :math:`\sqrt q = \min_\tau q / 2\tau + \tau / 2`, the problem for a fixed tau is the
     minimum-norm point of the columns :math:`g_t + (\tau/r)\,g_0`, and
-    :math:`\tau = \|J^\top w(\tau)\|` is a root of a monotone function. Once the tasks
-    with a positive weight are known, it is a root of a quadratic equation; where these
-    are not found in a few steps, a bracketing search takes over.
+    :math:`\tau = \|J^\top w(\tau)\|` is a root of a monotone function. Given the tasks
+    with a positive weight, it is a root of a quadratic equation. Where a few steps do
+    not find these tasks, a bracketing search replaces them.
 
     Parameters
     ----------
@@ -211,8 +248,9 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
     scale = float(np.sqrt((d * d).mean()))
     r = c * float(np.linalg.norm(mean))
     uniform = np.full(len(G), 1.0 / len(G))
+    # A vanishing mean gradient leaves no ball to search in.
     if r <= 1e-10 * scale:
-        return uniform, 0.0, SolverReport(stationary=r > 0.0)
+        return uniform, 0.0, SolverReport(stationary=c > 0.0)
     problem = _ConflictAverse(R, mean, r, scale)
     result = problem.by_faces() or problem.by_bracketing()
     if result is None:
@@ -232,7 +270,7 @@ class _ConflictAverse:
 
     @property
     def shortest(self) -> float:
-        """Length of a combination that is none."""
+        """Length below which a combination of the gradients counts as zero."""
         return 1e-10 * self.scale
 
     def weights(self, tau: float) -> np.ndarray:
@@ -243,6 +281,7 @@ class _ConflictAverse:
         return min_norm_point(columns / lengths, lengths)[0]
 
     def solution(self, w: np.ndarray) -> tuple[np.ndarray, float, SolverReport]:
+        """Complete the weights (t,) by the ratio and the report."""
         point = self.R @ w
         ratio = self.r / float(np.linalg.norm(point))
         slopes = self.R.T @ (self.mean + ratio * point)
@@ -250,7 +289,7 @@ class _ConflictAverse:
         return w, ratio, SolverReport(gap, self.calls, converged=gap <= 1e-6)
 
     def by_faces(self) -> tuple[np.ndarray, float, SolverReport] | None:
-        """Guess the tasks with a positive weight, solve for these, and look again."""
+        """Guess the tasks with a positive weight, solve for these, and repeat."""
         tau = float(np.linalg.norm(self.mean))
         for _ in range(_FACES):
             w = self._on_face(self.weights(tau) > 0.0)
@@ -274,15 +313,16 @@ class _ConflictAverse:
         low, high = np.log(self.shortest), np.log(2.0 * longest)
         if excess(low) <= 0.0:
             return None
-        root: float = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)  # type: ignore[assignment]
+        root: float = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)
         return self.solution(self.weights(np.exp(root)))
 
     def _on_face(self, face: np.ndarray) -> np.ndarray | None:
-        r"""Weights on the plane of some of the tasks, bool (t,); w < 0 included.
+        r"""Compute the weights on the plane of some of the tasks, bool (t,).
 
-        There :math:`b + r G w / \|R w\| = \lambda 1`, which with the constraint
-        :math:`1^\top w = 1` leaves a quadratic equation for lambda. None if it has no
-        solution.
+        Weights may be negative there. On the plane
+        :math:`b + r G w / \|R w\| = \lambda 1`, which with the constraint
+        :math:`1^\top w = 1` leaves a quadratic equation for lambda. None if it does not
+        have a solution.
         """
         columns = self.R[:, face]
         d = np.sqrt((columns * columns).sum(axis=0))
@@ -302,7 +342,7 @@ class _ConflictAverse:
 
 
 def project_on_dual_cone(G: np.ndarray) -> tuple[np.ndarray, SolverReport]:
-    r"""Project every gradient on the cone of directions that harm no task; add them.
+    r"""Project every gradient on the cone of directions that raise no loss; add them.
 
     The projection of g_i is :math:`J^\top v_i` with :math:`v_i = e_i + s`, where
     :math:`s \ge 0` minimises :math:`\|J^\top (e_i + s)\|`.
@@ -326,6 +366,7 @@ def project_on_dual_cone(G: np.ndarray) -> tuple[np.ndarray, SolverReport]:
     for i in range(len(G)):
         v = np.zeros(len(G))
         v[i] = 1.0
+        # A gradient without conflicts is its own projection.
         if C[i].min() < 0.0:
             s, _ = nnls(R, -R[:, i], maxiter=100 * len(G))
             v += s

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._base import LossWeighting, present
+from ._capabilities import EpochAware
 
 _EPS = 1e-8
 
 
-class STCH(LossWeighting):
+class STCH(LossWeighting, EpochAware):
     r"""Smooth Tchebycheff scalarisation of Lin et al. (2024).
 
-    In the warm-up and the epoch after it, the sum of log losses; that epoch's mean
-    losses become the nadir :math:`\nu`. Then
+    In the warm-up and the epoch after it, S is the sum of log losses. The mean losses
+    of that epoch become the nadir :math:`\nu`. Then
 
     .. math::
 
@@ -26,12 +28,12 @@ class STCH(LossWeighting):
     Parameters
     ----------
     mu : float, default=1.0
-        Smoothness. At 1 the weights are proportional to :math:`1 / \nu_t`, that is
-        frozen; the smaller, the more the worst ratio counts.
+        Smoothness. At 1 the weights are proportional to :math:`1 / \nu_t` and constant.
+        The smaller mu is, the more the worst ratio counts.
     warmup_epochs : int, default=4
         Epochs before the one that sets the nadir.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     References
     ----------
@@ -52,14 +54,15 @@ class STCH(LossWeighting):
     nadir: Tensor
     epochs: Tensor
 
-    def __init__(self, *, mu=1.0, warmup_epochs=4, rescale="none") -> None:
-        super().__init__()
+    def __init__(
+        self, *, mu: float = 1.0, warmup_epochs: int = 4, **options: Any
+    ) -> None:
+        super().__init__(**options)
         self.mu = mu
         self.warmup_epochs = warmup_epochs
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make room for the nadir.
+        """Create the nadir and the counter of epochs.
 
         Parameters
         ----------
@@ -82,6 +85,7 @@ class STCH(LossWeighting):
     def end_epoch(self, mean_losses: Tensor) -> None:
         """Count epochs; the one after the warm-up sets the nadir."""
         if self.epochs == self.warmup_epochs:
+            # A task without a label in that epoch keeps the nadir 1.
             means = mean_losses.to(self.nadir)
             self.nadir.copy_(torch.where(means.isfinite(), means, self.nadir))
         self.epochs += 1

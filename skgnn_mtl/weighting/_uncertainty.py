@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,8 @@ class Uncertainty(LossWeighting):
     lr : float, default=0.025
         Learning rate of the Adam that trains s, apart from the estimator's optimizer
         and its schedule.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``rescale`` of :class:`LossWeighting`.
 
     References
     ----------
@@ -46,14 +47,13 @@ class Uncertainty(LossWeighting):
     tensor([0.5000, 0.5000])
     """
 
-    def __init__(self, *, init=0.0, lr=0.025, rescale="none") -> None:
-        super().__init__()
+    def __init__(self, *, init: float = 0.0, lr: float = 0.025, **options: Any) -> None:
+        super().__init__(**options)
         self.init = init
         self.lr = lr
-        self.rescale = rescale
 
     def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
-        """Make the log variances.
+        """Create the log variances.
 
         Parameters
         ----------

@@ -1,10 +1,10 @@
-"""Projection of the gradients on the cone that harms no task."""
+"""Projection of the gradients on the cone that raises no loss."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from ._base import GramianWeighting, as_matrix, as_weights
+from ._base import Decision, GramianWeighting, as_matrix, as_weights
 from ._solvers import project_on_dual_cone
 
 
@@ -24,16 +24,12 @@ class UPGrad(GramianWeighting):
 
     Parameters
     ----------
-    gradients : {"parameters", "representation"}, default="parameters"
-        With respect to what gradients are taken; see :class:`GramianWeighting`.
-    update_every : int, default=1
-        Steps between two looks at the gradients.
-    rescale : {"none", "mean1"}, default="none"
-        "mean1" divides the weights by their mean.
+    **options : object
+        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
     Notes
     -----
-    Solved exactly by non-negative least squares, without regularisation.
+    The problem is solved exactly by non-negative least squares, without regularisation.
 
     References
     ----------
@@ -44,19 +40,11 @@ class UPGrad(GramianWeighting):
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import UPGrad
-    >>> UPGrad()(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
+    >>> UPGrad().task_weights(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
     tensor([2.0000, 1.2500])
     """
 
-    def __init__(
-        self, *, gradients="parameters", update_every=1, rescale="none"
-    ) -> None:
-        super().__init__()
-        self.gradients = gradients
-        self.update_every = update_every
-        self.rescale = rescale
-
-    def forward(self, gramian: Tensor) -> Tensor:
+    def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
-        w, self.report = project_on_dual_cone(as_matrix(gramian))
-        return as_weights(w, gramian)
+        w, report = project_on_dual_cone(as_matrix(gramian))
+        return Decision(as_weights(w, gramian), report)

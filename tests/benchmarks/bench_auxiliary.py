@@ -19,11 +19,11 @@ import torch
 from skgnn_mtl import SmilesToGraph
 from skgnn_mtl.auxiliary import (
     AtomMasking,
+    BatchContext,
     ContextPrediction,
     EdgePrediction,
     Infomax,
     MotifPrediction,
-    PlainPass,
 )
 from skgnn_mtl.auxiliary._context_prediction import _distances
 from skgnn_mtl.auxiliary._edge_prediction import _others
@@ -172,7 +172,7 @@ def transform_rows(data, n_rounds=200):
     generator = torch.Generator().manual_seed(0)
     for _ in range(n_rounds):
         graphs, _ = data.__getitems__(rng.integers(0, len(data), BATCH))
-        seen = PlainPass(None, graphs, None, None, generator)
+        seen = BatchContext(None, graphs, None, None, generator)
         start = time.perf_counter()
         masked = task._masked(seen)
         codes = graphs.node_codes.clone()

@@ -57,10 +57,10 @@ def fitted(options):
 
 
 def shared_problem(model, X, y, batch_size):
-    return model._curvature_problem(
+    return model.task_problem(
         X,
         y,
-        choose=lambda labelled: np.arange(len(labelled)),
+        rows=lambda labelled: np.arange(len(labelled)),
         batch_size=batch_size,
         dtype=None,
     ).block("shared")

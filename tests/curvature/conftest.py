@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from random_graphs import random_graphs
+from random_graphs import NETWORK_SCHEMA, random_graphs
 from torch.func import functional_call
 
 from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor
@@ -36,10 +36,10 @@ class Case:
 
     def problem(self, parameters="shared", batch_size=7, dtype="float64", order=None):
         rows = np.arange(len(self.y)) if order is None else order
-        problem = self.model._curvature_problem(
+        problem = self.model.task_problem(
             self.X,
             self.y,
-            choose=lambda labelled: rows,
+            rows=lambda labelled: rows,
             batch_size=batch_size,
             dtype=dtype,
         )
@@ -81,7 +81,7 @@ class Case:
 
 def make_graphs(name: str, n: int):
     if name != "cgcnn":
-        X = random_graphs(60, seed=3)
+        X = random_graphs(60, seed=3, schema=NETWORK_SCHEMA)
         return X[X.valid][:n]
     pytest.importorskip("gemmi")
     pytest.importorskip("pymatgen.core")
@@ -108,7 +108,7 @@ _CASES: dict[str, Case] = {}
 
 @pytest.fixture(params=list(ENCODERS))
 def case(request) -> Case:
-    """One case an encoder."""
+    """One case per encoder."""
     return _CASES.setdefault(request.param, make_case(request.param))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from random_graphs import random_graphs
+from random_graphs import NETWORK_SCHEMA, random_graphs
 from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -20,7 +20,7 @@ WEIGHTS = [{"no": 1.0, "yes": 3.0}, None]
 
 @pytest.fixture(scope="module")
 def fitted():
-    X = random_graphs(60, seed=3)
+    X = random_graphs(60, seed=3, schema=NETWORK_SCHEMA)
     X = X[X.valid][:24]
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(2, len(X)))

@@ -65,7 +65,7 @@ def test_the_top_of_a_network_like_spectrum_is_exact():
     np.testing.assert_allclose(pairs.values, [30, 12, 7, 5], rtol=1e-12)
 
 
-def test_several_runs_see_a_multiple_eigenvalue_and_one_does_not():
+def test_several_runs_find_a_multiple_eigenvalue_and_one_does_not():
     A = matrix(SPECTRA["multiple"])
     np.testing.assert_allclose(union(A, 3, 10).largest(3).values, 4, rtol=1e-6)
     # In more steps rounding would bring the lost copies back.
@@ -142,7 +142,7 @@ def test_deflation_by_the_other_runs_is_unbiased_and_covers():
     noise = estimates.std(axis=0) / np.sqrt(500)
     assert (np.abs(estimates.mean(axis=0) - [trace, square]) < 3.5 * noise).all()
     assert (np.abs(estimates[:, 0] - trace) <= 2 * errors).mean() >= 0.85
-    # And deflation is worth it.
+    # Deflation also lowers the spread.
     assert estimates[:, 0].std() < 0.25 * np.std(plain)
 
 

@@ -45,7 +45,8 @@ def test_gauss_newton_is_the_dense_one(case):
 def test_products_agree_with_differences_of_the_gradient(case):
     problem = case.problem()
     flat, _, loss = case.reference(1)
-    v = torch.randn(len(flat), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(len(flat), dtype=torch.float64, generator=generator)
     step = 1e-5
 
     def gradient(theta):
@@ -70,7 +71,7 @@ def test_losses_and_gradients_are_those_of_the_labelled_rows(gin):
 
 @pytest.mark.parametrize("kind", [TaskHessian, TaskGaussNewton])
 def test_batches_do_not_matter(gin, kind):
-    """Sizes with a ragged rest, single graphs, any order, tasks absent from a batch."""
+    """A smaller last batch, single graphs, any order, tasks absent from a batch."""
     n = len(gin.y)
     rng = np.random.default_rng(0)
     H = dense(kind(gin.problem(batch_size=n), 2))
@@ -122,8 +123,8 @@ def test_weighted_sum_of_task_hessians_is_the_hessian_of_the_weighted_sum(gin):
 def test_gauss_newton_does_not_depend_on_the_labels_and_the_hessian_does(gin):
     changed = np.where(np.isnan(gin.y), np.nan, 3.0)
     rows = np.arange(len(gin.y))
-    other = gin.model._curvature_problem(
-        gin.X, changed, choose=lambda _: rows, batch_size=9, dtype="float64"
+    other = gin.model.task_problem(
+        gin.X, changed, rows=lambda _: rows, batch_size=9, dtype="float64"
     ).block("shared")
     v = torch.randn(other.n_parameters, dtype=torch.float64)
     for kind, same in ((TaskGaussNewton, True), (TaskHessian, False)):
@@ -136,7 +137,7 @@ def test_hessian_is_gauss_newton_where_residuals_vanish(gin):
     problem = gin.problem()
 
     def losses(outputs, batch):
-        weights = batch[2]
+        weights = batch[1].weights
         squares = weights * (outputs - outputs.detach()).square()
         return squares.sum(dim=0) / weights.sum(dim=0).clamp(min=1)
 
@@ -156,7 +157,7 @@ def test_hessian_is_gauss_newton_where_residuals_vanish(gin):
 
 
 def linear_problem(loss, n=30, p=4, t=3):
-    """Linear models of p parameters a task, all in one matrix, with gaps."""
+    """Linear models of p parameters per task, all in one matrix, with gaps."""
     rng = np.random.default_rng(2)
     X = torch.from_numpy(rng.normal(size=(n, p)))
     mask = torch.from_numpy((rng.random((n, t)) < 0.6).astype(float))
@@ -242,11 +243,11 @@ def test_absolute_error_has_no_gauss_newton_matrix():
     problem, *_ = linear_problem(lambda o, y: (o - y).abs())
     with pytest.raises(ValueError, match="matrix='hessian'"):
         TaskGaussNewton(problem, 0).matvec(torch.ones(12).double())
-    # Its Hessian in linear models is zero, and that is an answer.
+    # Its Hessian in linear models is zero, which is a valid result.
     assert (dense(TaskHessian(problem, 0)) == 0).all()
 
 
-def test_dropout_is_found_out():
+def test_dropout_is_detected():
     problem, *_ = linear_problem(lambda o, y: (o - y) ** 2)
     drop = torch.nn.Dropout(0.5)
     noisy = TaskProblem(
@@ -263,8 +264,8 @@ def test_dropout_is_found_out():
 
 
 def test_blocks_of_parameters(gin):
-    problem = gin.model._curvature_problem(
-        gin.X, gin.y, choose=lambda m: np.arange(len(m)), batch_size=9, dtype="float64"
+    problem = gin.model.task_problem(
+        gin.X, gin.y, rows=lambda m: np.arange(len(m)), batch_size=9, dtype="float64"
     )
     shared, everything = problem.block("shared"), problem.block("all")
     own = problem.block("task", 1)

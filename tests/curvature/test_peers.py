@@ -1,4 +1,4 @@
-"""Other libraries as second oracles, and their losses of accuracy, which ours lacks."""
+"""Other libraries as second oracles, and losses of accuracy that the package avoids."""
 
 import importlib
 
@@ -118,7 +118,7 @@ def pyhessian_of(A):
 @create_graph
 @pytest.mark.parametrize("scale", [1e-6, 1e-8])
 def test_a_constant_added_to_norms_loses_small_spectra(scale, monkeypatch):
-    """PyHessian adds 1e-6 to norms before dividing; ours divides by the norm."""
+    """PyHessian adds 1e-6 to norms before it divides; Lanczos here does not."""
     A = scale * symmetric(np.linspace(-0.2, 1, 60), torch.float32)
     operator = TaskHessian(quadratic(A), 0)
     probes = make_probes(60, 2, torch.Generator().manual_seed(0))
@@ -140,7 +140,7 @@ def test_a_constant_added_to_norms_loses_small_spectra(scale, monkeypatch):
 
 @create_graph
 def test_a_trace_near_zero_comes_with_an_error_bar():
-    """200 x 200, indefinite, trace 0.27: one-sample answers are meaningless."""
+    """200 x 200, indefinite, trace 0.27: one-sample answers have no meaning."""
     values = np.random.default_rng(0).normal(size=200)
     values += (0.27 - values.sum()) / 200
     A = symmetric(values)
@@ -162,7 +162,7 @@ def test_a_trace_near_zero_comes_with_an_error_bar():
 
 
 def test_ragged_batches_are_weighted_by_their_labels():
-    """A mean of batch means is 38 % wrong on 8 + 2 rows; ours is exact."""
+    """A mean of batch means is 38 % wrong on 8 + 2 rows; the weighted mean is exact."""
     problem, *_ = network_problem((8, 2))
     whole, *_ = network_problem((10,))
     v = torch.randn(problem.n_parameters, dtype=torch.float64)
@@ -216,7 +216,7 @@ def test_close_eigenvalues_do_not_end_the_iteration_too_early():
     ids=lambda layer: type(layer).__name__,
 )
 def test_second_derivatives_of_every_layer_in_use(layer):
-    """The gradient of a forward-mode product is wrong in places: we never take it."""
+    """The package uses no gradient of a forward-mode product, which may be wrong."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Linear(3, 4), layer, torch.nn.Linear(4, 1)

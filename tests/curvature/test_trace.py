@@ -45,7 +45,7 @@ def test_unbiased_and_covered_by_two_standard_errors(name):
     assert (np.abs(values - SPECTRUM.sum()) <= 2 * errors).mean() >= 0.85
 
 
-def test_variance_of_hutchinson_is_the_known_one():
+def test_variance_of_hutchinson_follows_its_formula():
     matrix = A.numpy()
     exact = 2 * ((matrix**2).sum() - (np.diag(matrix) ** 2).sum())
     samples = hutchinson(product, probes(20_000, 0)).samples

@@ -1,7 +1,6 @@
 """Per-task gradients: the Jacobian, what is done with it, and what it costs."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from random_tasks import GRAPHS, N_TASKS, TASKS, WEIGHTS, batch, model, step
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
+from skgnn_mtl._flat import flat_size, unflatten
 from skgnn_mtl._gram import gram
 from skgnn_mtl.encoders import GAT, GCN, GIN
 from skgnn_mtl.readouts import Attention, Mean, Sum
@@ -18,17 +18,15 @@ from skgnn_mtl.training import LOSSES, TrainingStep
 from skgnn_mtl.training._adam import TaskAdam
 from skgnn_mtl.training._jacobian import (
     fill_jacobian,
-    flat_size,
     representation_gramian,
     task_pass,
-    unflatten,
 )
-from skgnn_mtl.training._monitor import GradientMonitor
 from skgnn_mtl.weighting import (
     DBMTL,
     FAMO,
     GNS,
     MGDA,
+    AnchoredPCGrad,
     CAGrad,
     Fixed,
     GradDrop,
@@ -44,7 +42,9 @@ from skgnn_mtl.weighting import (
 def jacobian(network, graphs, labels, tasks=TASKS, chunk=1, loss="squared_error"):
     result = task_pass(network, graphs, labels, LOSSES[loss])
     shared = network.shared_parameters()
-    J = torch.full((len(tasks), flat_size(shared)), torch.nan, dtype=labels[0].dtype)
+    J = torch.full(
+        (len(tasks), flat_size(shared)), torch.nan, dtype=labels.targets.dtype
+    )
     fill_jacobian(J, result, tasks, shared, chunk)
     return J
 
@@ -160,13 +160,13 @@ def test_directions_of_jacobian_methods_reach_the_parameters(cls):
     shared = network.shared_parameters()
     for parameter, part in zip(shared, unflatten(direction, shared), strict=True):
         torch.testing.assert_close(parameter.grad, part)
-    # the weights on record come as near to it as a combination can
+    # the recorded weights come as near to it as a combination can
     rest = direction - record.weights @ J
     assert (J @ rest).abs().max() < 1e-8 * direction.norm() * J.norm()
 
 
 def representations(network, graphs, labels, rows=slice(None)):
-    """Gradients with respect to the representation, one autograd call a task."""
+    """Gradients with respect to the representation, one autograd call per task."""
     result = task_pass(network, graphs, labels, LOSSES["squared_error"])
     z = result.representation.detach().requires_grad_()
     outputs = network.heads(z)
@@ -203,13 +203,13 @@ def test_parts_of_a_batch_are_batches_of_their_own():
     n, seen = len(GRAPHS), {}
 
     class Spy(GramianWeighting):
-        gradients, n_splits = "representation", 3
+        n_splits = 3
 
         def forward(self, gramian):
             seen["gramians"] = gramian
             return gramian.new_ones(gramian.shape[-1])
 
-    step(Spy()).backward(network, graphs, labels)
+    step(Spy(gradients="representation")).backward(network, graphs, labels)
     edges = np.linspace(0, n, 4).astype(int)
     for k, rows in enumerate(np.split(np.arange(n), edges[1:-1])):
         expected, _ = representations(network, *batch(rows))
@@ -217,7 +217,7 @@ def test_parts_of_a_batch_are_batches_of_their_own():
 
 
 class Counting(GramianWeighting):
-    """Counts its calls; weights tell the call and the task."""
+    """Counts its calls; the weights encode the call and the task."""
 
     def __init__(self, update_every=1, gradients="parameters"):
         super().__init__()
@@ -232,7 +232,7 @@ class Counting(GramianWeighting):
 
 
 @pytest.mark.parametrize("every", [1, 3, 10])
-def test_weights_are_kept_between_two_looks(every):
+def test_weights_are_kept_between_two_evaluations(every):
     method, network = Counting(every), model()
     surgery, (graphs, labels) = step(method), batch()
     for k in range(7):
@@ -247,7 +247,7 @@ def test_weights_are_kept_between_two_looks(every):
     assert len(method.seen) == math.ceil(7 / every)
 
 
-def test_absent_tasks_are_not_seen_and_keep_their_weight():
+def test_absent_tasks_are_left_out_and_keep_their_weight():
     method, network = Counting(update_every=2), model()
     surgery = step(method)
     surgery.backward(network, *batch())  # looks, all present
@@ -261,20 +261,33 @@ def test_absent_tasks_are_not_seen_and_keep_their_weight():
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "representation"])
-def test_targets_are_pooled_anew_between_two_looks(gradients):
-    """The look had no label of target 2; the pooled loss counts as it did."""
-    method, network = GNS(update_every=2, gradients=gradients), model()
+@pytest.mark.parametrize("cls", [GNS, AnchoredPCGrad])
+def test_targets_are_pooled_anew_between_two_evaluations(cls, gradients):
+    """The evaluation had no label of target 2; the pooled loss counts as before."""
+    method, network = cls(update_every=2, gradients=gradients), model()
+    with torch.no_grad():  # the auxiliary gradient opposes that of the targets
+        network.heads.weight[3] = network.heads.weight[:3].sum(dim=0)
+
+    def opposed(rows=None):
+        graphs, labels = batch(rows)
+        labels.targets[:, :3] -= 100
+        labels.targets[:, 3] += 100
+        return graphs, labels
+
     surgery = step(method, targets=[0, 1, 2])
-    seen = surgery.backward(network, *batch(range(6))).weights
+    seen = surgery.backward(network, *opposed(range(6))).weights
     assert seen[2] == 0.0
-    graphs, labels = batch()
+    # Of this method the pooled loss counts more than once.
+    factor = float(seen[:3].sum())
+    assert factor > 1.05 if cls is AnchoredPCGrad else factor == pytest.approx(1.0)
+    graphs, labels = opposed()
     kept = surgery.backward(network, graphs, labels).weights
-    mass = labels[1].sum(dim=0)[:3]
+    mass = labels.weights.sum(dim=0)[:3]
     torch.testing.assert_close(kept[:3], mass / mass.sum() * seen[:3].sum())
     assert kept[3] == seen[3]
-    # Also in a training that goes on from the look.
-    first = step(GNS(update_every=2, gradients=gradients), targets=[0, 1, 2])
-    first.backward(network, *batch(range(6)))
+    # Also in a training that continues from the evaluation.
+    first = step(cls(update_every=2, gradients=gradients), targets=[0, 1, 2])
+    first.backward(network, *opposed(range(6)))
     later = TrainingStep(first.weighting, first.loss, N_TASKS, targets=[0, 1, 2])
     later.restore(first.state())
     again = later.backward(network, graphs, labels).weights
@@ -283,7 +296,7 @@ def test_targets_are_pooled_anew_between_two_looks(gradients):
 
 @pytest.mark.parametrize("targets", [None, [0, 1]])
 @pytest.mark.parametrize("gradients", ["parameters", "representation"])
-def test_weightings_see_double_precision_whatever_the_network_has(gradients, targets):
+def test_weightings_receive_double_precision_from_any_network(gradients, targets):
     class Spy(GramianWeighting):
         pool = None if targets is None else "tasks"
 
@@ -385,7 +398,7 @@ def test_the_adam_of_weightings_is_adam(decay):
         assert mine.grad is None
 
 
-def test_the_adam_of_weightings_leaves_absent_tasks_alone():
+def test_the_adam_of_weightings_does_not_change_absent_tasks():
     value = nn.Parameter(torch.zeros(3))
     scalar = nn.Parameter(torch.zeros(()))
     adam = TaskAdam([value, scalar], 3, 0.1, 0.5)
@@ -398,7 +411,7 @@ def test_the_adam_of_weightings_leaves_absent_tasks_alone():
     assert scalar.item() == pytest.approx(-0.2, abs=1e-2)
 
 
-def test_famo_sees_the_losses_before_and_after_with_the_same_masks():
+def test_famo_receives_the_losses_before_and_after_with_the_same_masks():
     network = model(GIN(width=6, n_layers=2, dropout=0.5), dtype=torch.float32)
     graphs, labels = batch(dtype=torch.float32)
     seen, surgery = [], step(FAMO())
@@ -417,13 +430,13 @@ def test_famo_sees_the_losses_before_and_after_with_the_same_masks():
         assert torch.equal(value, statistics[key])
 
 
-# -- what is told ------------------------------------------------------------------
+# -- records and warnings ---------------------------------------------------------
 
 
 class Failing(GramianWeighting):
     def forward(self, gramian):
-        self.report = SolverReport(residual=0.5, n_iter=50, converged=False)
-        return gramian.new_ones(len(gramian))
+        report = SolverReport(residual=0.5, n_iter=50, converged=False)
+        return gramian.new_ones(len(gramian)), report
 
 
 def test_failures_are_counted_and_warned_of_once():
@@ -442,28 +455,6 @@ def test_failures_are_counted_and_warned_of_once():
     assert surgery.end_epoch(np.ones(N_TASKS)) == {}
     with pytest.warns(ConvergenceWarning, match="Failing.* in 3 of 3 steps"):
         surgery.monitor.end_fit("Failing()")
-
-
-def test_conflicts_and_norms_are_those_of_the_gramian():
-    monitor = GradientMonitor()
-    G = torch.tensor([[1.0, -1.0, 0.5], [-1.0, 4.0, 0.1], [0.5, 0.1, 9.0]])
-    monitor.see(G, None)
-    assert monitor.end_epoch() == {
-        "conflict_share": pytest.approx(1 / 3),
-        "norm_ratio": pytest.approx(3.0),
-    }
-
-
-@pytest.mark.parametrize(("share", "warned"), [(0.2, True), (0.6, False)])
-def test_few_labels_in_common_are_told_for_representation_gradients(share, warned):
-    monitor = GradientMonitor()
-    labelled = torch.ones(100, 2, dtype=torch.bool)
-    labelled[: int(100 * (1 - share)), 1] = False
-    monitor.see_labels(labelled)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        monitor.end_fit("PCGrad()")
-    assert bool(caught) == warned
 
 
 # -- a toy that only scale-free methods solve ----------------------------------------

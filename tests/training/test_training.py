@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skgnn_mtl.encoders import GIN
-from skgnn_mtl.graphs import GraphArray, GraphDataset
+from skgnn_mtl.graphs import GraphArray, GraphDataset, Labels
 from skgnn_mtl.readouts import Mean
 from skgnn_mtl.training import (
     LOSSES,
@@ -85,7 +85,7 @@ def test_gradients_are_those_of_the_weighting_s_scalar(weighting):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_an_absent_task_is_not_seen_by_the_weighting():
+def test_the_weighting_does_not_receive_an_absent_task():
     model, step = make_model(), make_step(Uncertainty())
     graphs, labels = batch(range(4))
     weights = step.backward(model, graphs, labels).weights
@@ -99,8 +99,8 @@ def test_an_absent_task_is_not_seen_by_the_weighting():
 @pytest.mark.parametrize("weighting", [ScaleInvariant(), Fixed([7.0]), Uncertainty()])
 def test_a_single_task_is_trained_alike_by_all(weighting):
     model, step = make_model(n_tasks=1), make_step(weighting, n_tasks=1)
-    graphs, (targets, weights) = batch(range(12))
-    labels = (targets[:, :1], weights[:, :1])
+    graphs, all_labels = batch(range(12))
+    labels = Labels(all_labels.targets[:, :1], all_labels.weights[:, :1])
     losses, _ = step.losses(model, graphs, labels)
     plain = torch.autograd.grad(losses.sum(), list(model.parameters()))
     step.backward(model, graphs, labels)

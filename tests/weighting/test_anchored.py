@@ -74,14 +74,15 @@ def test_scaling_an_auxiliary_loss_changes_no_direction_it_should_not():
 def test_without_a_target_gradient_nothing_moves(cls):
     J = random_jacobian(3)
     method = make(cls, 3)
-    weights = method.task_weights(J @ J.T, anchor=torch.zeros(3).double())
+    weights, report = method.decide(J @ J.T, anchor=torch.zeros(3).double())
     assert weights.tolist() == [0.0] * 3
-    assert method.report.stationary
+    assert report.stationary
     # Without an anchor the first task is the target, also where it has no gradient.
     method = make(cls, 3)
     J[0] = 0.0
-    assert method.task_weights(J @ J.T).tolist() == [0.0] * 3
-    assert method.report.stationary
+    weights, report = method.decide(J @ J.T)
+    assert weights.tolist() == [0.0] * 3
+    assert report.stationary
 
 
 def test_missing_targets_are_warned_of_and_named_ones_are_used():

@@ -32,7 +32,7 @@ def test_gradient_descent_converges_at_the_step_of_the_flatter_quadratic(equal):
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0])
-def test_the_scale_of_a_loss_is_taken_out(exponent):
+def test_the_scale_of_a_loss_cancels(exponent):
     m, c = vector(0.2, 3.0, 1.0, 40.0), vector(5.0, 0.01, 1.0, 2.0)
     plain, scaled = (
         make(Curvature, 4, exponent=exponent, **OPEN)(values) for values in (m, c * m)
@@ -59,7 +59,7 @@ def test_means_start_at_the_first_value_and_follow():
     assert method.means.tolist() == [5.0, 1.0]  # an unseen task keeps its own
 
 
-def test_a_task_never_seen_has_weight_one():
+def test_a_task_without_a_curvature_has_weight_one():
     method = make(Curvature, 3)
     assert method.weights().tolist() == [1.0, 1.0, 1.0]
     method(vector(1.0, 3.0), tasks=torch.tensor([0, 2]))
@@ -74,7 +74,7 @@ def test_small_curvatures_end_at_the_floor():
 
 
 @pytest.mark.parametrize("values", [(0.0, 0.0), (-1.0, 0.0)])
-def test_no_curvature_at_all_leaves_the_losses_alone(values):
+def test_without_any_curvature_the_weights_are_one(values):
     assert make(Curvature, 2)(vector(*values)).tolist() == [1.0, 1.0]
 
 
@@ -104,10 +104,10 @@ def test_clipped_weights_have_mean_one():
 def test_wrong_parameters_are_named(bad):
     method = Curvature(**bad)
     with pytest.raises(ValueError, match=next(iter(bad))):
-        method.check_settings()
+        method.check_options()
         method.build(2)
 
 
-def test_a_curvature_that_is_no_number_is_an_error():
+def test_a_curvature_that_is_not_finite_is_an_error():
     with pytest.raises(FloatingPointError, match="Curvature"):
         make(Curvature, 2)(vector(1.0, torch.nan))

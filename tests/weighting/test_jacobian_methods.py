@@ -33,7 +33,7 @@ def test_signs_are_kept_with_their_probability(leak):
     assert nearest.max() < 1e-12
 
 
-def test_a_wide_matrix_uses_one_draw_a_coordinate_in_their_order():
+def test_a_wide_matrix_uses_one_draw_per_coordinate_in_their_order():
     J = torch.randn(3, 40_000, generator=generator(), dtype=torch.float64)
     J[:, 30_000:30_010] = 0.0
     result = make(GradDrop, 3).direction(J, generator=generator(1))

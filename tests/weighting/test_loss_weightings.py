@@ -5,6 +5,8 @@ import pytest
 import torch
 from random_jacobians import LOSS_METHODS, generator
 
+from skgnn_mtl.training import LOSSES as LOSS_FUNCTIONS
+from skgnn_mtl.training import TrainingStep
 from skgnn_mtl.weighting import (
     DWA,
     FAMO,
@@ -99,7 +101,7 @@ def test_fixed_refuses_weights_that_do_not_fit(weights, message):
         Fixed(weights).build(2, ["a", "b"])
 
 
-def test_scale_invariant_does_not_see_the_unit_of_a_loss():
+def test_scale_invariant_does_not_depend_on_the_unit_of_a_loss():
     method, units = make(ScaleInvariant, eps=0.0), torch.tensor([1e6, 1.0, 1e-6, 3.0])
     torch.testing.assert_close(
         method.task_weights(LOSSES * units) * LOSSES * units,
@@ -119,7 +121,7 @@ def test_uncertainty_settles_where_the_direction_is_scale_invariant():
     torch.testing.assert_close(weights, 0.5 / LOSSES)
 
 
-def test_uncertainty_starts_where_it_is_told():
+def test_uncertainty_starts_at_its_first_value():
     method = make(Uncertainty, init=-0.5)
     torch.testing.assert_close(
         method.task_weights(LOSSES.float()), torch.full((4,), 0.5 * np.exp(0.5)).float()
@@ -154,7 +156,7 @@ def test_dwa_compares_the_last_two_epochs():
     rates = torch.tensor([0.5, 1.0, 0.2, 1.0], dtype=torch.float64)
     expected = 4 * torch.softmax(rates / 0.5, dim=0)
     torch.testing.assert_close(method.task_weights(LOSSES), expected)
-    # An epoch without labels of a task leaves its two means as they are.
+    # An epoch without labels of a task does not change its two means.
     method.end_epoch(torch.tensor([np.nan, 2.0, 0.2, 1.0]))
     rates = torch.tensor([0.5, 1.0, 1.0, 1.0], dtype=torch.float64)
     expected = 4 * torch.softmax(rates / 0.5, dim=0)
@@ -197,6 +199,22 @@ def test_famo_prefers_tasks_that_improve_least():
         method.logits.grad, jacobian @ delta, rtol=1e-4, atol=1e-8
     )
     assert method.logits.grad.argmax() == 0
+
+
+def test_famo_forgets_at_its_published_rate():
+    """Logits decay by the default in a step of training, as in those of others."""
+    assert FAMO().weight_decay == 1e-3
+    method, known = make(FAMO).double(), torch.linspace(-1, 1, 4).double()
+    with torch.no_grad():
+        method.logits.copy_(known)
+    step = TrainingStep(method, LOSS_FUNCTIONS["squared_error"], 4)
+    # Losses that do not change leave the decay alone; Adam divides by its size.
+    method.after_step(LOSSES, LOSSES)
+    method.logits.grad.zero_()
+    step._adam.step(None)
+    decay = 1e-3 * known
+    expected = known - 0.025 * decay / (decay.abs() + 1e-8)
+    torch.testing.assert_close(method.logits.detach(), expected, rtol=1e-9, atol=0)
 
 
 def test_famo_weights_are_the_published_ones_times_t():

@@ -50,7 +50,7 @@ def regressor(task_weighting, **changes):
         (lambda J: J[0], JacobianAggregation),
     ],
 )
-def test_shapes_are_told_by_the_first_parameter(function, family):
+def test_the_first_parameter_identifies_the_map(function, family):
     assert isinstance(as_task_weighting(function), family)
 
 
@@ -73,19 +73,19 @@ def test_an_attribute_says_what_is_needed():
     assert weights.tolist() == [2.0] * 3
 
 
-def test_known_keywords_are_passed():
-    seen = {}
+def test_named_keyword_arguments_are_passed():
+    received = {}
 
     def rule(gramian, losses=None, tasks=None, generator=None):
-        seen.update(losses=losses, tasks=tasks, generator=generator)
+        received.update(losses=losses, tasks=tasks, generator=generator)
         return 1.0 / losses
 
     y = Y.copy()
     y[:, 2] = np.nan
     y[0, 2] = 1.0
     regressor(rule, batch_size=10, max_epochs=1).fit(X, y)
-    assert seen["losses"].shape in ((2,), (3,))
-    assert isinstance(seen["generator"], torch.Generator)
+    assert received["losses"].shape in ((2,), (3,))
+    assert isinstance(received["generator"], torch.Generator)
 
 
 class Learned(torch.nn.Module):
@@ -124,7 +124,7 @@ def test_partial_arguments_are_fine():
 
 
 @pytest.mark.parametrize("value", [Equal, lambda x: x, print, torch.nn.Identity()])
-def test_what_cannot_be_told_shows_the_three_shapes(value):
+def test_an_unidentified_map_shows_the_three_shapes(value):
     with pytest.raises(TypeError, match=r"f\(losses\)[^f]*f\(gramian\)[^f]*f\(jaco"):
         regressor(value).fit(X, Y)
 
@@ -132,10 +132,10 @@ def test_what_cannot_be_told_shows_the_three_shapes(value):
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
-        (lambda losses: losses, ValueError, r"shape \(\), but gave \(3,\)"),
-        (lambda losses: 1.0, ValueError, "but gave float"),
-        (lambda G: G, ValueError, r"shape \(3,\), but gave \(3, 3\)"),
-        (lambda J: J @ J.T, ValueError, "but gave"),
+        (lambda losses: losses, ValueError, r"shape \(\), but returned \(3,\)"),
+        (lambda losses: 1.0, ValueError, "but returned float"),
+        (lambda G: G, ValueError, r"shape \(3,\), but returned \(3, 3\)"),
+        (lambda J: J @ J.T, ValueError, "but returned"),
         (lambda G: G[0] * torch.nan, FloatingPointError, "nan"),
         (lambda J: J[0] / 0.0, FloatingPointError, "inf|nan"),
     ],
@@ -146,15 +146,15 @@ def test_wrong_results_are_refused(function, error, message):
 
 
 class Pooling(GramianWeighting):
-    """Keeps what it is shown."""
+    """Stores the arguments that it receives."""
 
     def __init__(self, pool=None) -> None:
         super().__init__()
         self.pool = pool
-        self.seen = []
+        self.received = []
 
     def forward(self, gramian, anchor=None):
-        self.seen.append((gramian, anchor))
+        self.received.append((gramian, anchor))
         return torch.ones(len(gramian))
 
 
@@ -175,14 +175,14 @@ class Coordinate(JacobianAggregation):
 
 @pytest.mark.parametrize("cls", [Total, Inner, Coordinate])
 def test_wrong_results_of_classes_are_refused(cls):
-    with pytest.raises(ValueError, match=rf"{cls.__name__}\(\) has to map"):
+    with pytest.raises(ValueError, match=rf"{cls.__name__}\(\) must map"):
         regressor(cls()).fit(X, Y)
 
 
 def test_a_class_that_names_an_anchor_says_how_targets_are_pooled():
     method = Pooling("tasks")
     fitted = regressor(method, target_tasks=[0, 1], max_epochs=1).fit(X, Y)
-    gramian, anchor = fitted.task_weighting_.seen[0]
+    gramian, anchor = fitted.task_weighting_.received[0]
     assert gramian.shape == (2, 2)
     assert anchor.tolist() == [1.0, 0.0]
     with pytest.raises(ValueError, match="pool must be one of"):

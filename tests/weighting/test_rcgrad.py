@@ -21,8 +21,8 @@ def parts(J):
     return J[0] / n0, n0, norms, J[1:] @ J[0] / (norms * n0)
 
 
-def turned(J, x, norm="target"):
-    """Sum of the target and of the turned gradients, vector by vector."""
+def rotated(J, x, norm="target"):
+    """Sum of the target and of the rotated gradients, vector by vector."""
     u, n0, norms, cosines = parts(J)
     total = J[0].clone()
     for g, n, c in zip(J[1:], norms, cosines, strict=True):
@@ -39,11 +39,11 @@ def turned(J, x, norm="target"):
 @pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("norm", ["target", "keep"])
 @pytest.mark.parametrize("seed", range(3))
-def test_conflicting_gradients_are_turned_at_constant_length(x, norm, seed):
+def test_conflicting_gradients_are_rotated_at_constant_length(x, norm, seed):
     for J in (random_jacobian(4, decades=2.0, seed=seed), conflicting_jacobian(4)):
         method = built(rotation_init=x, norm=norm)
         weights = method.task_weights(J @ J.T, anchor=ANCHOR)
-        torch.testing.assert_close(weights @ J, turned(J, x, norm))
+        torch.testing.assert_close(weights @ J, rotated(J, x, norm))
         assert (weights @ J) @ J[0] >= J[0] @ J[0] * (1 - 1e-9)
 
 
@@ -78,7 +78,7 @@ def test_the_projecting_modes_are_halves_of_two_others():
             torch.testing.assert_close(direction, expected)
         # With s = rho it is projected GNS.
         method = built(mode="released")
-        method.turns.data[1:] = rho
+        method.rotation.data[1:] = rho
         direction = method.task_weights(G, anchor=ANCHOR) @ J
         torch.testing.assert_close(direction, J[0] + rho @ projected)
     short = J * torch.tensor([1.0, 1e-2, 1e-2, 1e-2]).double()[:, None]
@@ -96,7 +96,7 @@ def test_scaling_a_long_auxiliary_loss_changes_nothing():
     assert float(make(GNS, 4).task_weights(J @ J.T, anchor=ANCHOR)[1]) < 1.0
 
 
-def test_released_turns_fall_in_lock_step_whatever_the_gradients():
+def test_released_rotations_fall_in_lock_step_whatever_the_gradients():
     from skgnn_mtl.training._adam import TaskAdam
 
     method = built(mode="released")
@@ -113,11 +113,11 @@ def test_released_turns_fall_in_lock_step_whatever_the_gradients():
 def test_the_schedule_falls_with_the_steps():
     method = built(mode="schedule", decay_steps=10, update_every=2)
     J = random_jacobian(4)
-    seen = []
+    rotations = []
     for _ in range(7):
         method.task_weights(J @ J.T, anchor=ANCHOR)
-        seen.append(method.rotation_[1])
-    np.testing.assert_allclose(seen, [1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0])
+        rotations.append(method.rotation_[1])
+    np.testing.assert_allclose(rotations, [1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0])
 
 
 def test_learning_follows_the_derivative_of_the_next_loss():
@@ -128,22 +128,22 @@ def test_learning_follows_the_derivative_of_the_next_loss():
     slopes = []
     for i in range(1, 4):
         pair = J[[0, i]]
-        up, down = (turned(pair, 0.4 + h, "keep") @ g for h in (step, -step))
+        up, down = (rotated(pair, 0.4 + h, "keep") @ g for h in (step, -step))
         slopes.append((up - down) / (2 * step * pair[1].norm()))
-    # The next look: its target gradient is g.
+    # The next evaluation: its target gradient is g.
     K = torch.cat([g[None], J[1:]])
     method.task_weights(K @ K.T, anchor=ANCHOR, lookback=J @ g)
     expected = 0.4 + 0.02 * np.array(slopes) / float(g.norm())
     np.testing.assert_allclose(method.rotation_[1:], expected, rtol=1e-6)
 
 
-def test_unseen_tasks_and_learn_none_keep_their_turns():
+def test_absent_tasks_and_learn_none_keep_their_rotations():
     J = conflicting_jacobian(4)
     lookback = J @ J[0]
     lookback[2] = torch.nan
     method = built(rotation_init=0.4)
     method.task_weights(J @ J.T, anchor=ANCHOR, lookback=lookback)
-    assert (method.rotation_ == 0.4).all()  # nothing to look back at
+    assert (method.rotation_ == 0.4).all()  # there is no previous evaluation
     method.task_weights(J @ J.T, anchor=ANCHOR, lookback=lookback)
     assert method.rotation_[2] == 0.4
     assert (method.rotation_[[1, 3]] != 0.4).all()
@@ -154,11 +154,11 @@ def test_unseen_tasks_and_learn_none_keep_their_turns():
 
 
 @pytest.mark.parametrize("helpful", [True, False])
-def test_turns_follow_the_use_of_the_orthogonal_part(helpful):
-    """Noisy gradients of the target, whose mean the auxiliary task knows, or not."""
+def test_rotations_follow_the_use_of_the_orthogonal_part(helpful):
+    """Noisy gradients of the target; the auxiliary task has their mean, or not."""
     rng, mean = np.random.default_rng(0), np.array([1.0, 0.0])
     method = make(RCGrad, 2, rotation_lr=0.05)
-    last, seen = None, []
+    last, rotations = None, []
     for _ in range(400):
         target = mean + (1.0 if helpful else 0.05) * rng.normal(size=2)
         own = mean if helpful else rng.normal(size=2) * [0.0, 1.0]
@@ -166,8 +166,8 @@ def test_turns_follow_the_use_of_the_orthogonal_part(helpful):
         lookback = None if last is None else last @ J[0]
         method.task_weights(J @ J.T, anchor=ANCHOR[:2], lookback=lookback)
         last = J
-        seen.append(method.rotation_[1])
-    settled = np.mean(seen[200:])
+        rotations.append(method.rotation_[1])
+    settled = np.mean(rotations[200:])
     assert (settled < 0.8) if helpful else (settled > 0.9)
 
 

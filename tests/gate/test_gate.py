@@ -11,8 +11,7 @@ from random_graphs import SCHEMA, random_graphs
 from sklearn.exceptions import ConvergenceWarning
 
 from skgnn_mtl.encoders import DMPNN, GIN
-from skgnn_mtl.readouts import Mean
-from skgnn_mtl.training import (
+from skgnn_mtl.gate import (
     AdditionModel,
     AdditionStep,
     CachedDataset,
@@ -22,8 +21,10 @@ from skgnn_mtl.training import (
     GATETerms,
     TaskLayout,
 )
-from skgnn_mtl.training._gate_model import TaskMLP, TaskModules
-from skgnn_mtl.training._gate_terms import alignment, observe, pair_spread
+from skgnn_mtl.gate._model import TaskMLP, TaskModules
+from skgnn_mtl.gate._terms import alignment, observe, pair_spread
+from skgnn_mtl.graphs import Labels
+from skgnn_mtl.readouts import Mean
 
 LAYOUT = TaskLayout(4, (6,), (5,), (3,))
 NONE = {"autoencoder": 0.0, "consistency": 0.0, "mapping": 0.0, "distance": 0.0}
@@ -99,16 +100,16 @@ def test_the_terms_are_the_sums_over_pairs(n_tasks, batch):
     targets, weights = targets[:, :n_tasks], weights[:, :n_tasks]
     modules, terms = group(n_tasks), GATETerms()
     torch.manual_seed(1)
-    ours = evaluate(modules, e, targets, weights, rows, terms)
+    values = evaluate(modules, e, targets, weights, rows, terms)
     loops = by_loops(modules, e, targets, weights, terms)
-    assert ours.keys() == loops.keys()
-    for name, value in ours.items():
+    assert values.keys() == loops.keys()
+    for name, value in values.items():
         # The length of a step has 1e-12 under its root.
         tolerance = 1e-9 if name == "distance" else 1e-12
         torch.testing.assert_close(value.sum(), loops[name], rtol=tolerance, atol=1e-12)
 
 
-def test_one_task_has_nothing_to_align_with(batch):
+def test_one_task_has_only_the_autoencoder_term(batch):
     e, targets, weights, rows = batch
     values = evaluate(group(1), e, targets[:, :1], weights[:, :1], rows, GATETerms())
     assert list(values) == ["autoencoder"]
@@ -184,7 +185,7 @@ def test_fewer_routes_estimate_all(routes, batch):
         torch.testing.assert_close(few, all_routes, rtol=0.05, atol=0.0)
 
 
-def test_routes_never_start_at_home():
+def test_routes_never_start_at_the_own_frame():
     for routes in ("all", 1, 3):
         drawn = GATETerms(routes=routes).routes_of(5, "cpu")
         assert not (drawn == torch.arange(5)[:, None]).any()
@@ -210,7 +211,7 @@ def test_a_term_of_weight_zero_is_not_computed(name, batch, monkeypatch):
         values = evaluate(modules, e, targets, weights, rows, terms)
         sizes.append(sum(calls))
     assert name not in values
-    # Consistency compares what is there anyway.
+    # Consistency compares frames that exist in any case.
     assert sizes[1] == sizes[0] if name == "consistency" else sizes[1] < sizes[0]
 
 
@@ -224,6 +225,18 @@ def test_perturbations_have_their_size(law):
     torch.testing.assert_close(eps.square().mean().sqrt(), sigma, rtol=0.02, atol=0.0)
     if law == "sphere":
         torch.testing.assert_close(eps.norm(dim=-1), (sigma * 50**0.5).expand(300))
+
+
+def test_without_the_distance_term_nothing_is_perturbed():
+    e = torch.randn(9, 5, dtype=torch.float64)
+    state = torch.get_rng_state()
+    eps = GATETerms(distance=0.0, n_perturbations=3).perturbations(e)
+    assert eps.shape == (0, 5)
+    assert eps.dtype == e.dtype
+    assert torch.equal(torch.get_rng_state(), state)
+    lengths = observe(group(2, 5), e, eps)[2]
+    assert lengths.shape == (2, 0, 9)
+    assert GATETerms(distance=0.1, n_perturbations=3).perturbations(e).shape == (3, 5)
 
 
 def test_shifted_inputs_are_mapped_one_after_the_other():
@@ -285,7 +298,8 @@ def test_the_whole_model_trains_and_grows_on_meta(encoder):
     ).to("meta")
     X = random_graphs(20)
     graphs = X.batch(np.flatnonzero(X.valid)[:9]).to("meta")
-    labels = [torch.empty(9, width, device="meta") for width in (3, 3, 1)]
+    parts = [torch.empty(9, width, device="meta") for width in (3, 3, 1)]
+    labels = Labels(parts[0], parts[1], (parts[2],))
     terms = GATETerms()
 
     def backward(model, step, batch, labels):
@@ -299,10 +313,10 @@ def test_the_whole_model_trains_and_grows_on_meta(encoder):
     e = model.embed(graphs).detach()
     addition = AdditionModel(model.eval(), [2, 0], terms.perturbations(e))
     with torch.no_grad():
-        cache = addition.look(e)
+        cache = addition.evaluate_sources(e)
     # With the cache, and without it as for a trained encoder.
     for batch in (cache, graphs):
-        one = [part[:, :1] for part in labels]
+        one = Labels(parts[0][:, :1], parts[1][:, :1], (parts[2],))
         backward(addition, AdditionStep(terms, ["new"]), batch, one)
     model.added.append(addition.new)
     assert model(graphs).shape == (9, 4)
@@ -312,7 +326,7 @@ def test_the_whole_model_trains_and_grows_on_meta(encoder):
 
 
 class Embeddings(torch.nn.Module):
-    """What an AdditionModel wants of a whole network."""
+    """The attributes of a network that an AdditionModel uses."""
 
     def __init__(self, n_sources: int) -> None:
         super().__init__()
@@ -326,13 +340,13 @@ def test_the_terms_of_an_addition_are_those_of_its_formula(batch):
     terms = GATETerms()
     eps = terms.perturbations(e)
     model = AdditionModel(whole, [2, 0], eps)
-    labels = targets[:, :1], weights[:, :1], rows
+    labels = Labels(targets[:, :1], weights[:, :1], (rows,))
     with torch.no_grad():
-        cache = model.look(e)
+        cache = model.evaluate_sources(e)
     found = AdditionStep(terms, ["new"]).evaluate(model, cache, labels)
     new, (s, t) = model.new, one_by_one(whole.sources.select([2, 0]))
     u = new.frame(e)[0]
-    wanted = torch.where(labels[1] > 0, labels[0], new(e))[:, 0]
+    wanted = torch.where(labels.weights > 0, labels.targets, new(e))[:, 0]
     expected = dict.fromkeys(NONE, 0.0)
     expected["autoencoder"] = (new.inverse(u)[0] - new.encode(e)[0]).square().mean()
     for source in (s, t):
@@ -362,8 +376,9 @@ def test_only_new_modules_are_trained(batch):
     )
     step = AdditionStep(terms, ["new"])
     with torch.no_grad():
-        cache = model.look(e)
-    step.backward(model, cache, (targets[:, :1], weights[:, :1], rows))
+        cache = model.evaluate_sources(e)
+    labels = Labels(targets[:, :1], weights[:, :1], (rows,))
+    step.backward(model, cache, labels)
     assert all(p.grad is not None for p in trained)
     assert all(p.grad is None for p in whole.parameters())
     assert all(torch.equal(v, before[k]) for k, v in whole.state_dict().items())
@@ -374,7 +389,7 @@ def test_the_default_task_has_the_published_size():
     assert sum(p.numel() for p in modules.parameters()) == 67_649
 
 
-def test_cached_rows_may_be_met_several_times():
+def test_cached_rows_may_repeat_in_an_epoch():
     cache = Embedded.bare(torch.arange(3.0)[:, None])
     table = np.array([[1.0], [np.nan], [3.0]])
     weights = np.array([[1.0], [0.0], [1.0]])
@@ -382,18 +397,18 @@ def test_cached_rows_may_be_met_several_times():
     assert len(data) == 6
     batch, labels = data.__getitems__([5, 1])
     assert batch.vectors[:, 0].tolist() == [2.0, 1.0]
-    assert labels[0][:, 0].tolist() == [3.0, 1.0]  # a label stands in the gap
+    assert labels.targets[:, 0].tolist() == [3.0, 1.0]  # a label stands in the gap
 
 
 # -- collapse ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("mapping", "collapses"), [(0.0, True), (1.0, False)])
-def test_frames_collapse_without_a_term_that_holds_them(mapping, collapses, recwarn):
+def test_frames_collapse_without_a_term_that_spreads_them(mapping, collapses, recwarn):
     # A toy without graphs: two affine tasks of a vector.
     e = torch.randn(64, 7)
     targets = torch.stack([e[:, 0], 2 * e[:, 1] + e[:, 0]], dim=1)
-    labels = targets, torch.ones(64, 2), torch.ones(64, 1)
+    labels = Labels(targets, torch.ones(64, 2), (torch.ones(64, 1),))
     pulls = {"consistency": 10.0, "distance": 10.0, "mapping": mapping}
     terms = GATETerms(**{**NONE, **pulls})
     model = GATEModel.__new__(GATEModel)

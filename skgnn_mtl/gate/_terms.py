@@ -1,6 +1,6 @@
 r"""GATE's loss terms as functions of tensors; see :class:`GATETerms` for the symbols.
 
-A sum over pairs is a spread around the mean, which costs no loop:
+A sum over pairs is a spread around the mean, so that it needs no loop:
 
 .. math:: \sum_{i<j} (x_i - x_j)^2 = N \sum_i (x_i - \bar x)^2.
 """
@@ -12,28 +12,39 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._gate_model import TaskModules
+from ._model import TaskModules
 
 
 @dataclass(frozen=True)
 class GATETerms:
-    """Which terms are wanted, and how they are made.
+    """Weights and parameters of the alignment terms [1]_.
 
     Parameters
     ----------
     autoencoder, consistency, mapping, distance : float
         Weights; a term of weight 0 is not computed.
     n_perturbations : int
-        Perturbations of an embedding in a step.
+        Perturbations of each embedding per step.
     perturbation : {"gaussian", "sphere"}
-        Their law.
+        Distribution of the perturbations.
     perturbation_scale : float
         Their standard deviation, relative to the root mean square of the embeddings.
     routes : "all", "mean" or int
-        Frames that a task's mapping term starts from: all others, their mean, or so
-        many drawn anew in each step.
+        Frames that a task's mapping term starts from: all other frames, their mean, or
+        this number of frames, drawn anew in each step.
     mapping_target : {"labels", "predictions"}
-        What the mapping term aims at where there is a label.
+        Target of the mapping term where there is a label.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Multitask Extension of Geometrically Aligned Transfer
+       Encoder", 2024, arXiv:2405.01974.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.gate import GATETerms
+    >>> GATETerms(mapping=0.5).weights["mapping"]
+    0.5
     """
 
     autoencoder: float = 1.0
@@ -57,21 +68,25 @@ class GATETerms:
         }
 
     def perturbations(self, embedding: Tensor) -> Tensor:
-        """Draw (n_perturbations, width), the same for all of embeddings (n, width).
+        """Draw perturbations (n_perturbations, width), the same for all embeddings.
 
-        None if the distance term is off.
+        They are relative to the size of the embeddings (n, width). There are 0 rows if
+        the distance term is off.
         """
+        # Detached, because the size of perturbations is not a trained quantity.
         e = embedding.detach()
         sigma = self.perturbation_scale * e.square().mean().sqrt()
         shape = self.n_perturbations if self.distance else 0, e.shape[1]
         draws = torch.randn(shape, dtype=e.dtype, device=e.device)
         if self.perturbation == "sphere":
+            # A mean square of 1 per entry, as that of the Gaussian draws.
             length = draws.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             draws = draws * (e.shape[-1] ** 0.5 / length)
         return sigma * draws
 
-    def routes_of(self, n_tasks: int, device) -> Tensor:
-        """Frames (n_tasks, k) that each task's mapping term starts from."""
+    def routes_of(self, n_tasks: int, device: torch.device) -> Tensor:
+        """Choose the frames (n_tasks, k) that each task's mapping term starts from."""
+        # Offsets from 1 on, so that no route starts at the own frame.
         others = torch.arange(1, n_tasks, device=device).expand(n_tasks, -1)
         if isinstance(self.routes, int) and self.routes < n_tasks - 1:
             ranks = torch.rand(n_tasks, n_tasks - 1, device=device)
@@ -89,14 +104,14 @@ def observe(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run embeddings (n, width) and their shifts (M, width) through the maps, at once.
 
-    Returns latent vectors and frames, (N, n, d), and the lengths (N, M, n) by which the
-    shifts move the frames.
+    Returns latent vectors and frames, (N, n, d). Also returns the lengths (N, M, n) by
+    which the shifts move the frames.
     """
     everywhere = torch.cat([torch.zeros_like(embedding[:1]), shifts])
     z = modules.encode(embedding, everywhere)
     u = modules.transfer(z).unflatten(1, (len(everywhere), -1))
     steps = u[:, 1:] - u[:, :1]
-    # The root has no slope at zero.
+    # The constant is there because the root has an infinite slope at zero.
     lengths = (steps.square().sum(dim=-1) + 1e-12).sqrt()
     return z[:, : len(embedding)], u[:, 0], lengths
 
@@ -128,18 +143,18 @@ def alignment(
     latent, frames : Tensor of shape (N, n, d)
         z and u.
     lengths : Tensor of shape (N, M, n)
-        s, how far each perturbation moves u.
+        s, the distance by which each perturbation moves u.
     wanted : Tensor of shape (N, n)
         t.
     shares : Tensor of shape (n,)
         Weights of the molecules in all means, of sum 1.
     terms : GATETerms
-        What to compute.
+        Weights and parameters of the terms.
 
     Returns
     -------
     values : dict of str to Tensor
-        Scalars; "mapping" has one value a task, (N,), of which the term is the sum.
+        Scalars, except "mapping", which has one value per task, (N,), and is their sum.
         With one task, only "autoencoder".
     """
     n_tasks, n, d = frames.shape

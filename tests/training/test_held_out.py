@@ -17,9 +17,8 @@ from skgnn_mtl.training import (
     TrainingStep,
     task_losses,
 )
-from skgnn_mtl.training._bilevel import held_out_gradient, neumann_series
-from skgnn_mtl.training._jacobian import unflatten
-from skgnn_mtl.weighting import BLO, RCGrad
+from skgnn_mtl.training._held_out import held_out_gradient
+from skgnn_mtl.weighting import BLO, FreshBatch, RCGrad
 
 SQUARES = LOSSES["squared_error"]
 
@@ -35,11 +34,11 @@ def data(rows=slice(None)):
 def losses_of(network, dataset):
     """All losses of a data set, with their graph."""
     graphs, labels = dataset.__getitems__(np.arange(len(dataset)))
-    return task_losses(network(graphs), *labels, SQUARES)[0]
+    return task_losses(network(graphs), labels.targets, labels.weights, SQUARES)[0]
 
 
 def rows_of(network, values):
-    """Gradients of losses, one a row."""
+    """Gradients of losses, one per row."""
     shared = network.shared_parameters()
     return torch.stack(
         [flat(torch.autograd.grad(x, shared, retain_graph=True)) for x in values]
@@ -52,7 +51,7 @@ def held_out(network, targets=(0,), **changes):
 
 
 def trained(network, method, targets=(0,), n_steps=1, **rows):
-    """Steps on all rows, judged by the first ten, without an optimizer."""
+    """Steps on all rows, with the first ten held out, without an optimizer."""
     method.build(N_TASKS)
     training = TrainingStep(method, SQUARES, N_TASKS, targets=list(targets))
     parts = {"train_set": data(), "held_out": data(slice(10)), **rows}
@@ -70,7 +69,7 @@ def flat(parts):
 
 @pytest.fixture
 def network():
-    # Features of the graphs are float32; what is made of them is not.
+    # The features of the graphs are float32; all results are float64.
     return model(GIN(width=6, n_layers=2, norm=None, activation="tanh"))
 
 
@@ -83,7 +82,7 @@ def in_float64(monkeypatch):
     def double(self, rows):
         graphs, labels = gather(self, rows)
         features = {name: getattr(graphs, name).double() for name in names}
-        return replace(graphs, **features), tuple(part.double() for part in labels)
+        return replace(graphs, **features), labels.to(torch.float64)
 
     monkeypatch.setattr(GraphDataset, "__getitems__", double)
 
@@ -96,14 +95,8 @@ def test_products_are_the_mixed_derivative_of_autograd(n_terms):
     weights = torch.tensor([0.7, 0.2, 0.05, 0.4]).double()
     scale = 0.3
     g = torch.randn(sum(p.numel() for p in shared), dtype=torch.float64)
-    series = neumann_series(
-        losses_of(network, data()),
-        weights,
-        shared,
-        unflatten(g, shared),
-        n_terms=n_terms,
-        scale=scale,
-    )
+    batch = FreshBatch(list(losses_of(network, data())), torch.arange(4), shared)
+    series = batch.neumann_series(weights, g, n_terms=n_terms, scale=scale)
     w = weights.clone().requires_grad_()
     slopes = flat(
         torch.autograd.grad(w @ losses_of(network, data()), shared, create_graph=True)
@@ -117,22 +110,18 @@ def test_products_are_the_mixed_derivative_of_autograd(n_terms):
         p = p + v
     (expected,) = torch.autograd.grad(slopes @ p, w)
     assert (series.products - expected).abs().max() < 1e-10 * expected.abs().max()
-    torch.testing.assert_close(flat(series.vector), p, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(series.vector, p, rtol=1e-10, atol=1e-12)
     assert series.ratio == pytest.approx(float(v.norm() / g.norm()))
 
 
 def test_without_terms_the_products_are_those_of_the_gradients(network):
     shared = network.shared_parameters()
     g = torch.randn(sum(p.numel() for p in shared), dtype=torch.float64)
-    series = neumann_series(
-        losses_of(network, data()),
-        torch.ones(N_TASKS).double(),
-        shared,
-        unflatten(g, shared),
-        n_terms=0,
-        scale=1.0,
-    )
+    batch = FreshBatch(list(losses_of(network, data())), torch.arange(4), shared)
+    weights = torch.ones(N_TASKS).double()
+    series = batch.neumann_series(weights, g, n_terms=0, scale=1.0, keep_graph=True)
     J = rows_of(network, losses_of(network, data()))
+    torch.testing.assert_close(batch.jacobian(), J)
     torch.testing.assert_close(series.products, J @ g)
 
 
@@ -152,13 +141,13 @@ def test_the_streamed_gradient_is_that_of_one_batch(network, pool):
 
 
 def outer_step(network, method, targets=(0,), **rows):
-    """Derivatives that a method learns from behind its first step."""
-    seen, learn = [], BLO.learn
+    """Derivatives that a method learns from after its first step."""
+    seen, descend = [], BLO.descend
 
     class Spy(BLO):
-        def learn(self, h, places):
+        def descend(self, h, places):
             seen.append((h, places))
-            learn(self, h, places)
+            descend(self, h, places)
 
     trained(network, Spy(**method.get_params(deep=False)), targets, **rows)
     return seen[0]
@@ -198,7 +187,7 @@ def test_consistent_is_the_derivative_of_the_step_that_is_made(network, mode):
         assert float(value) == pytest.approx(-float(ends[0] - ends[1]) / 2e-3, rel=1e-6)
 
 
-def test_released_weights_stay_for_ever():
+def test_released_weights_never_change():
     method = BLO(RCGrad(), mode="released", every=1)
     trained(model(), method, n_steps=3)
     assert method.weights_.tolist() == [0.25] * 4
@@ -209,16 +198,16 @@ def test_updates_are_clipped_and_have_a_momentum():
     method = BLO(lr=0.1, momentum=0.5, clip=1.0, weight_init=0.3)
     method.build(3)
     places = torch.tensor([0, 2])  # task 2 is absent
-    method.learn(torch.tensor([30.0, -40.0]), places)
+    method.descend(torch.tensor([30.0, -40.0]), places)
     np.testing.assert_allclose(method.weights_, [0.24, 0.38, 0.3])
-    method.learn(torch.tensor([0.0, 0.0]), places)
+    method.descend(torch.tensor([0.0, 0.0]), places)
     np.testing.assert_allclose(method.weights_, [0.21, 0.42, 0.3])
     for _ in range(9):
-        method.learn(torch.tensor([30.0, -40.0]), places)
+        method.descend(torch.tensor([30.0, -40.0]), places)
     assert method.weights_[0] == 0.0
     assert method.n_outer_steps_ == 11
     with pytest.raises(FloatingPointError, match="n_terms=0"):
-        method.learn(torch.tensor([1.0, torch.nan]), places)
+        method.descend(torch.tensor([1.0, torch.nan]), places)
 
 
 def toy(method, sign, n_steps=25):
@@ -271,13 +260,13 @@ def test_a_copy_of_the_target_gains_weight_and_its_negative_loses_all(inner):
     friend, foe = toy(make(), 1.0), toy(make(), -1.0)
     assert friend.weights_[1] > 0.6
     if inner == "consistent":
-        # Nothing is left of the negative once it is projected: nothing to learn.
+        # The projection of the negative gradient is zero, so there is nothing to learn.
         assert foe.weights_[1] == pytest.approx(0.5, abs=1e-6)
     else:
         assert foe.weights_[1] == 0.0
 
 
-def test_the_rotation_is_judged_by_the_held_out_rows(network):
+def test_the_rotation_is_learned_from_the_held_out_rows(network):
     found = trained(network, RCGrad(learn="heldout", rotation_init=0.5, every=1))
     J, g = rows_of(network, losses_of(network, data())), held_out(network)
     expected = RCGrad(rotation_init=0.5)
@@ -289,8 +278,8 @@ def test_the_rotation_is_judged_by_the_held_out_rows(network):
     assert (found.rotation_ != 0.5).any()
 
 
-def test_outer_steps_leave_no_trace():
-    """Neither in gradients, nor statistics, nor mode, nor torch's generator."""
+def test_outer_steps_change_nothing_else():
+    """Gradients, statistics, mode and torch's generator are as before."""
     network = model(GIN(width=6, n_layers=2, dropout=0.5)).train()
     method = BLO(every=1)
     method.build(N_TASKS)

@@ -16,14 +16,13 @@ from torch.nn import functional as F
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
-
-from ._model import MultiTaskModel
+from skgnn_mtl.training import MultiTaskModel
 
 
 class TaskMLP(nn.Module):
     """Multilayer perceptrons of several tasks, applied by batched products.
 
-    SiLU behind all layers but the last: GATE needs smooth maps.
+    SiLU follows all layers but the last, because GATE needs smooth maps.
 
     Parameters
     ----------
@@ -37,8 +36,8 @@ class TaskMLP(nn.Module):
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layer, (wide, narrow) in enumerate(pairwise(widths)):
-            # Variances survive a layer, so that frames do not begin collapsed; SiLU
-            # halves them.
+            # This bound keeps variances, so that frames do not begin collapsed. It is
+            # larger after SiLU, which halves them.
             bound = math.sqrt((6.0 if layer else 3.0) / wide)
             weight = torch.empty(n_tasks, wide, narrow).uniform_(-bound, bound)
             self.weights.append(nn.Parameter(weight))
@@ -48,11 +47,13 @@ class TaskMLP(nn.Module):
         """Map (n_tasks, n, d), or (n, d) for all tasks, to (n_tasks, n, d_out).
 
         With shifts (m, d) the inputs are x + shift, for one shift after the other, and
-        the result has m n rows. The first layer is linear: it need not see them all.
+        the result has m n rows. The first layer is linear, so that it maps x and the
+        shifts separately.
         """
         for layer, (weight, bias) in enumerate(
             zip(self.weights, self.biases, strict=True)
         ):
+            # One embedding for all tasks, expanded without a copy.
             x = F.silu(x) if layer else x.expand(len(weight), *x.shape[-2:])
             x = torch.baddbmm(bias, x, weight)
             if shifts is not None and not layer:
@@ -71,6 +72,12 @@ class TaskLayout:
     encoder_hidden_dims, transfer_hidden_dims, head_hidden_dims : tuple of int
         Hidden layers from the embedding to the latent vector, between this and the
         flat frame (both ways), and from the latent vector to the prediction.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.gate import TaskLayout
+    >>> TaskLayout(8, (16,), (16,), (16,)).latent_dim
+    8
     """
 
     latent_dim: int
@@ -87,10 +94,10 @@ class TaskModules(nn.Module):
     width : int
         Width of the embedding.
     n_tasks : int
-        Size of the group. A group is never packed anew, which is why its predictions
-        stay the same to the last bit.
+        Size of the group. A group never changes its size, so that its predictions stay
+        the same to the last bit.
     layout : TaskLayout
-        Widths.
+        Widths of the maps.
     """
 
     def __init__(self, width: int, n_tasks: int, layout: TaskLayout) -> None:
@@ -103,40 +110,50 @@ class TaskModules(nn.Module):
         self.head = TaskMLP(n_tasks, [d, *layout.head_hidden_dims, 1])
 
     def frame(self, embedding: Tensor) -> Tensor:
-        """Points (n_tasks, n, latent_dim) in the frame of embeddings (n, width)."""
-        return self.transfer(self.encode(embedding))
+        """Map embeddings (n, width) to points (n_tasks, n, latent_dim) in the frame."""
+        points: Tensor = self.transfer(self.encode(embedding))
+        return points
 
     def arrive(self, frames: Tensor) -> Tensor:
-        """Predictions (n_tasks, n) from points of the flat frame."""
-        return self.head(self.inverse(frames))[..., 0]
+        """Predict (n_tasks, n) from points (n_tasks, n, latent_dim) in the frame."""
+        outputs: Tensor = self.head(self.inverse(frames))[..., 0]
+        return outputs
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Predictions (n, n_tasks) from embeddings (n, width)."""
-        return self.head(self.encode(embedding))[..., 0].T
+        """Predict (n, n_tasks) from embeddings (n, width)."""
+        outputs: Tensor = self.head(self.encode(embedding))[..., 0].T
+        return outputs
 
     def select(self, tasks: Sequence[int]) -> TaskModules:
         """Copy some tasks into a group of their own."""
         chosen = TaskModules(self.width, len(tasks), self.layout)
         state = {name: value[list(tasks)] for name, value in self.state_dict().items()}
-        # There first, so that nothing travels to the CPU and back.
+        # Moved before loading, so that no tensor is copied to the CPU and back.
         chosen.to(next(self.parameters())).load_state_dict(state)
         return chosen
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A batch whose graphs went through the encoder before, as a batch of graphs.
+    """A batch of graphs in the form of their embeddings.
 
     Parameters
     ----------
     vectors : Tensor of shape (n, width)
         Embeddings.
     frames : Tensor of shape (n, n_sources, latent_dim)
-        Points in the flat frame of frozen sources; no sources if these are not needed.
+        Points in the flat frame of frozen sources; empty without sources.
     outputs : Tensor of shape (n, n_sources)
         Predictions of the sources.
     distances : Tensor of shape (n, n_sources, n_perturbations)
         How far each perturbation moves the points.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.gate import Embedded
+    >>> len(Embedded.bare(torch.zeros(5, 8))[:2])
+    2
     """
 
     vectors: Tensor
@@ -146,13 +163,13 @@ class Embedded:
 
     @classmethod
     def bare(cls, vectors: Tensor) -> Embedded:
-        """Embeddings alone."""
+        """Create a batch of embeddings (n, width) without sources."""
         nothing = vectors.new_zeros(len(vectors), 0)
         return cls(vectors, nothing, nothing, nothing)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Embedded]) -> Embedded:
-        """Put batches behind each other."""
+        """Join batches along their rows."""
         return cls(
             *(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls))
         )
@@ -165,17 +182,17 @@ class Embedded:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def to(self, device) -> Embedded:
-        """Move all tensors."""
+    def to(self, device: torch.device | str) -> Embedded:
+        """Move all tensors to a device."""
         return Embedded(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def __getitem__(self, rows) -> Embedded:
+    def __getitem__(self, rows: Any) -> Embedded:
         """Gather rows."""
         return Embedded(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 class GATEModel(nn.Module):
-    """Encoder, readout, the maps of the sources, and those of each added task.
+    """Encoder, readout, and the maps of the sources and of each added task [1]_.
 
     Parameters
     ----------
@@ -194,6 +211,11 @@ class GATEModel(nn.Module):
     pretrained : dict or None
         ``architecture`` of a MultiTaskModel whose trunk and heads, frozen, predict the
         sources in place of their maps.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Multitask Extension of Geometrically Aligned Transfer
+       Encoder", 2024, arXiv:2405.01974.
     """
 
     def __init__(
@@ -216,6 +238,7 @@ class GATEModel(nn.Module):
             TaskModules(encoder.width, 1, layout) for _ in range(n_added)
         )
         if pretrained is not None:
+            # Clones, because a MultiTaskModel builds the parts that it receives.
             model = MultiTaskModel(
                 clone(encoder),
                 clone(readout),
@@ -228,7 +251,7 @@ class GATEModel(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """What, beside encoder and readout, an equal network is built from."""
+        """Arguments that, with encoder and readout, build an equal network."""
         return {
             "n_sources": self.sources.n_tasks,
             "layout": asdict(self.layout),
@@ -237,24 +260,26 @@ class GATEModel(nn.Module):
         }
 
     def embed(self, batch: GraphBatch | Embedded) -> Tensor:
-        """Embeddings (n_graphs, encoder.width)."""
+        """Compute the embeddings (n_graphs, encoder.width)."""
         if isinstance(batch, Embedded):
             return batch.vectors
-        return self.readout(self.encoder(batch), batch)
+        vectors: Tensor = self.readout(self.encoder(batch), batch)
+        return vectors
 
     def predict_sources(self, embedding: Tensor) -> Tensor:
-        """Standardised predictions (n, n_sources) of the sources."""
-        return (self.heads if self.pretrained else self.sources)(embedding)
+        """Predict the standardised targets (n, n_sources) of the sources."""
+        outputs: Tensor = (self.heads if self.pretrained else self.sources)(embedding)
+        return outputs
 
     def forward(self, batch: GraphBatch | Embedded) -> Tensor:
-        """Standardised predictions (n_graphs, n_tasks): sources, then added tasks."""
+        """Predict standardised targets (n_graphs, n_tasks): sources come first."""
         e = self.embed(batch)
         return torch.cat(
             [self.predict_sources(e), *(group(e) for group in self.added)], dim=1
         )
 
     def modules_of(self, task: int) -> tuple[TaskModules, int]:
-        """Group of a task, and its position there."""
+        """Find the group of a task, and its position there."""
         if task < self.sources.n_tasks:
             return self.sources, task
         group = self.added[task - self.sources.n_tasks]

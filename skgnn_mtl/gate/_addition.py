@@ -1,36 +1,44 @@
-"""A new task beside frozen ones: its network and its data."""
+"""A new task next to frozen sources: its network and its data."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphBatch, fill_gaps
+from skgnn_mtl.graphs import GraphBatch, Labels, fill_gaps
 
-from ._gate_model import Embedded, GATEModel, TaskModules
-from ._gate_terms import observe
+from ._model import Embedded, GATEModel, TaskModules
+from ._terms import observe
 
 
-class CachedDataset(torch.utils.data.Dataset):
-    """What frozen modules make of some graphs, with labels, as a GraphDataset.
+class CachedDataset(torch.utils.data.Dataset[Any]):
+    """Outputs of frozen modules for some graphs, with labels, as a GraphDataset.
 
     Parameters
     ----------
     cache : Embedded
-        One row a graph.
+        One row per graph.
     targets, weights : ndarray of shape (n, n_tasks)
         Labels and their weights, 0 where one is missing.
     rows : ndarray of shape (n, 1)
         Weights of the graphs.
     repeats : int, default=1
-        How often an epoch meets each row.
+        How often each row occurs in an epoch.
     sampling : ndarray of shape (n,), optional
-        How often each is drawn, up to a factor; each once if not given.
+        Relative frequency of each row; each occurs once if not given.
     """
 
     def __init__(
-        self, cache: Embedded, targets, weights, rows, repeats=1, sampling=None
+        self,
+        cache: Embedded,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        rows: np.ndarray,
+        repeats: int = 1,
+        sampling: np.ndarray | None = None,
     ) -> None:
         self.cache, self.repeats = cache, repeats
         self.sampling = (
@@ -42,27 +50,34 @@ class CachedDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.cache) * self.repeats
 
-    def __getitems__(self, rows) -> tuple[Embedded, tuple[Tensor, ...]]:
-        """Gather a batch: what is cached, then targets, weights, weights of rows."""
+    def __getitems__(self, rows: Any) -> tuple[Embedded, Labels]:
+        """Gather a batch: cached outputs, and labels with the weights of the rows."""
+        # Repeated rows share one entry of the cache.
         rows = torch.from_numpy(np.asarray(rows)) % len(self.cache)
-        return self.cache[rows], tuple(table[rows] for table in self.tables)
+        targets, weights, row_weights = (table[rows] for table in self.tables)
+        return self.cache[rows], Labels(targets, weights, (row_weights,))
 
 
 class AdditionModel(nn.Module):
-    """The modules of a new task, trained beside frozen ones.
+    """The modules of a new task, trained next to frozen sources [1]_.
 
     Parameters
     ----------
     whole : GATEModel
-        The fitted network; only its encoder is shared, the rest is copied.
+        The fitted network. Its encoder is shared, and its other modules are copied.
     sources : sequence of int
         Positions of the sources to learn from.
     perturbations : Tensor of shape (n_perturbations, width)
-        Added to every embedding; none if distances are not wanted.
+        Added to every embedding; empty without the distance term.
     init : int, optional
         Source to start from; random if not given.
     train_encoder : bool, default=False
         Count encoder and readout among the trained modules.
+
+    References
+    ----------
+    .. [1] S. Yim et al., "Task Addition in Multi-Task Learning by Geometrical
+       Alignment", 2024, arXiv:2409.16645.
     """
 
     perturbations: Tensor
@@ -76,39 +91,43 @@ class AdditionModel(nn.Module):
         train_encoder: bool = False,
     ) -> None:
         super().__init__()
-        known = whole.sources
-        # A tuple hides the network from what is trained.
+        sources_of_fit = whole.sources
+        # A tuple hides the network from the trained parameters.
         self._whole = (whole,)
         if train_encoder:
             self.encoder, self.readout = whole.encoder, whole.readout
-        self.known = known.select(sources).requires_grad_(False)
+        # A copy, so that the sources of the fit can still be trained.
+        self.frozen = sources_of_fit.select(sources).requires_grad_(False)
         self.positions = sources
         self.new = (
-            TaskModules(known.width, 1, known.layout).to(next(known.parameters()))
+            TaskModules(sources_of_fit.width, 1, sources_of_fit.layout).to(
+                next(sources_of_fit.parameters())
+            )
             if init is None
-            else known.select([init])
+            else sources_of_fit.select([init])
         )
         self.register_buffer("perturbations", perturbations)
 
-    def look(self, vectors: Tensor) -> Embedded:
+    def evaluate_sources(self, vectors: Tensor) -> Embedded:
         """Evaluate the sources at embeddings (n, width)."""
-        _, frames, lengths = observe(self.known, vectors, self.perturbations)
+        _, frames, lengths = observe(self.frozen, vectors, self.perturbations)
         outputs = self._whole[0].predict_sources(vectors)[:, self.positions]
         return Embedded(
             vectors, frames.transpose(0, 1), outputs, lengths.permute(2, 0, 1)
         )
 
-    def view(self, batch: GraphBatch | Embedded) -> Embedded:
-        """Give what the sources make of a batch, unless it came from the cache."""
+    def cached(self, batch: GraphBatch | Embedded) -> Embedded:
+        """Evaluate the sources at a batch, unless it comes from the cache."""
         if isinstance(batch, Embedded):
             return batch
-        return self.look(self._whole[0].embed(batch))
+        return self.evaluate_sources(self._whole[0].embed(batch))
 
     def forward(self, batch: GraphBatch | Embedded) -> Tensor:
-        """Standardised predictions (n, 1) of the new task."""
+        """Predict the standardised targets (n, 1) of the new task."""
         vectors = (
             batch.vectors
             if isinstance(batch, Embedded)
             else self._whole[0].embed(batch)
         )
-        return self.new(vectors)
+        outputs: Tensor = self.new(vectors)
+        return outputs

@@ -1,0 +1,80 @@
+"""What an epoch tells of the gradients that were looked at."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from random_tasks import N_TASKS, batch, model, step
+
+from skgnn_mtl.training._monitor import GradientMonitor
+from skgnn_mtl.weighting import UPGrad
+
+
+def gramian(*norms, conflict=False):
+    """Gradients of these norms that are orthogonal, or of which one pair conflicts."""
+    G = torch.diag(torch.tensor(norms) ** 2).double()
+    if conflict:
+        G[0, 1] = G[1, 0] = -0.5 * norms[0] * norms[1]
+    return G
+
+
+def test_conflicts_are_a_mean_and_ratios_of_norms_a_median():
+    monitor = GradientMonitor()
+    for G in (
+        gramian(1.0, 2.0, 3.0, conflict=True),
+        gramian(5.0, 1.0, 5.0),
+        gramian(0.1, 2.0, 4.0),
+    ):
+        monitor.note(G, None)
+    assert monitor.end_epoch() == {
+        "conflict_share": pytest.approx(1 / 9),
+        "norm_ratio": pytest.approx(5.0),
+    }
+    assert monitor.end_epoch() == {}
+
+
+def test_a_single_task_and_a_vanished_one_have_no_ratio():
+    monitor = GradientMonitor()
+    monitor.note(gramian(2.0), None)
+    monitor.note(gramian(2.0, 0.0), None)
+    assert monitor.end_epoch() == {}
+
+
+def test_an_epoch_tells_of_the_gradients_of_its_steps():
+    surgery, network = step(UPGrad()), model()
+    ratios, conflicts = [], []
+    for rows in (None, range(10, 25), range(20)):
+        graphs, labels = batch(rows)
+        losses, _ = surgery.losses(network, graphs, labels)
+        shared = network.shared_parameters()
+        J = torch.stack(
+            [
+                torch.cat([g.reshape(-1) for g in grads])
+                for grads in (
+                    torch.autograd.grad(loss, shared, retain_graph=True)
+                    for loss in losses
+                )
+            ]
+        )
+        lengths = J.norm(dim=1)
+        ratios.append(float(lengths.max() / lengths.min()))
+        pairs = (J @ J.T)[*np.triu_indices(N_TASKS, k=1)]
+        conflicts.append(float((pairs < 0).double().mean()))
+        surgery.backward(network, graphs, labels)
+    summary = surgery.end_epoch(np.ones(N_TASKS))
+    assert summary["norm_ratio"] == pytest.approx(np.median(ratios))
+    assert min(ratios) > 1.2
+    assert summary["conflict_share"] == pytest.approx(np.mean(conflicts))
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.2, True), (0.6, False)])
+def test_few_labels_in_common_are_told_for_representation_gradients(share, warned):
+    monitor = GradientMonitor()
+    labelled = torch.ones(100, 2, dtype=torch.bool)
+    labelled[: int(100 * (1 - share)), 1] = False
+    monitor.note_labels(labelled)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        monitor.end_fit("PCGrad()")
+    assert bool(caught) == warned
