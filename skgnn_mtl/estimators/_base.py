@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,7 +15,6 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
-    Interval,
     InvalidParameterError,
     StrOptions,
 )
@@ -27,27 +25,30 @@ from sklearn.utils.validation import (
 )
 
 from skgnn_mtl._activations import ACTIVATIONS
+from skgnn_mtl._component import Numbers, is_count
+from skgnn_mtl._seeds import MAX_SEED, torch_stream
+from skgnn_mtl._warn import warn, warnings_once
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphArray, GraphDataset
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
     OPTIMIZERS,
     SCHEDULES,
-    AlignmentStep,
     HeldOutRows,
     Loss,
+    Step,
     TrainingOptions,
     TrainingStep,
+    check_callbacks,
     recalibrate,
     train,
 )
-from skgnn_mtl.weighting import TaskWeighting
+from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
 
-from ._curvature import CurvatureMixin, check_options, largest_eigenvalues
-from ._inputs import check_labels, hold_out, read_graphs, split_validation
+from ._curvature import CurvatureMixin, check_options
+from ._inputs import check_labels, read_graphs, refuse_masked, task_positions
 from ._persistence import PersistenceMixin
-
-_MAX_SEED = 2**31 - 1
+from ._splits import hold_out, split_validation
 
 
 class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
@@ -65,20 +66,20 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
         "auxiliary_tasks": [list, tuple],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr": [Numbers(Real, 0, None, closed="neither")],
+        "weight_decay": [Numbers(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions({*SCHEDULES, "plateau"}), callable],
-        "gradient_clip": [None, Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "gradient_clip": [None, Numbers(Real, 0, None, closed="neither")],
+        "batch_size": [Numbers(Integral, 1, None, closed="left")],
+        "max_epochs": [Numbers(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
-        "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods("split")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "validation": [Numbers(Real, 0, 1, closed="neither"), HasMethods("split")],
+        "n_iter_no_change": [Numbers(Integral, 1, None, closed="left")],
         "hessian_spectrum": ["boolean", dict],
         "callbacks": [None, list, tuple],
         "device": [str, torch.device],
-        "n_threads": [None, Interval(Integral, 1, None, closed="left")],
+        "n_threads": [None, Numbers(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -101,24 +102,35 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
     ) -> None:
         """Train; with ``resume`` go on from the fitted state.
 
-        A fit that fails leaves the estimator as it was. Only a training that breaks
-        off while it changes the fitted network leaves none.
+        An error leaves the estimator as it was. An interruption of the training keeps
+        the best state that it reached.
         """
-        before = dict(self.__dict__)
-        try:
+        # A training that goes on changes these in place.
+        parts = ("module_", "task_weighting_", "_optimizer_state") if resume else ()
+        with self._unchanged_by_errors(parts), warnings_once():
             interrupted = self._fit_rows(
                 X, y, sample_weight, groups, resume, partial, classes
             )
-        except BaseException:
-            if "module_" not in self.__dict__:
-                before.pop("module_", None)
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         if interrupted:
             raise KeyboardInterrupt(
                 "fit was interrupted; the estimator keeps the state reached so far."
             )
+
+    @contextmanager
+    def _unchanged_by_errors(self, parts: Sequence[str] = ()) -> Iterator[None]:
+        """Run something after whose errors the estimator is as it was before.
+
+        Attributes named in ``parts`` may be changed in place, and are copied before.
+        """
+        before = dict(self.__dict__)
+        own = {name: before[name] for name in parts if name in before}
+        before |= copy.deepcopy(own)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _fit_rows(self, X, y, sample_weight, groups, resume, partial, classes) -> bool:
         self._check_parameters()
@@ -134,6 +146,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             self.task_names_, self.n_tasks_ = names, len(names)
             check_labels(weights, names, "training")
         if groups is not None:
+            refuse_masked(groups, "groups", "give each row a group")
             groups = column_or_1d(groups)
             check_consistent_length(graphs, groups)
         table = values.reshape(len(values), -1)
@@ -150,7 +163,14 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             rows, valid_rows = np.flatnonzero(labelled), None
             if not partial and self._needs_validation():
                 rows, valid_rows = self._split(
-                    graphs, values, weights, groups, labelled, watched, split_seed
+                    graphs,
+                    values,
+                    weights,
+                    groups,
+                    labelled,
+                    watched,
+                    resume,
+                    split_seed,
                 )
             if not resume:
                 self._learn_targets(table[rows], weights[rows])
@@ -192,7 +212,10 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 observer=spectra,
             )
             if spectra is not None and not interrupted:
-                self.hessian_spectrum_ = spectra.compute()
+                try:
+                    self.hessian_spectrum_ = spectra.compute()
+                except KeyboardInterrupt:  # the network is trained, and is kept
+                    return True
                 if spectra.epochs:
                     self.hessian_spectrum_path_ = spectra.path
             return interrupted
@@ -232,7 +255,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         self._validate_params()
         name = type(self).__name__
         for width in self.head_hidden_dims:
-            if not isinstance(width, Integral) or int(width) < 1:
+            if not is_count(width):
                 raise InvalidParameterError(
                     f"The 'head_hidden_dims' parameter of {name} must hold integers "
                     f">= 1. Got {self.head_hidden_dims!r} instead."
@@ -243,14 +266,20 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 f"splitter. Got {self.validation!r} instead."
             )
         check_options(self.hessian_spectrum, name, getattr(self, "loss", None))
+        check_callbacks(self.callbacks)
         try:
-            absent = self._requested_device() != self._device()
+            device = self._requested_device()
         except RuntimeError as error:
             raise InvalidParameterError(
                 f"The 'device' parameter of {name} must be 'auto' or a device of "
                 f"torch. Got {self.device!r} instead."
             ) from error
-        if absent:
+        if device.type == "meta":
+            raise InvalidParameterError(
+                f"The 'device' parameter of {name} must be a device that computes. "
+                f"Got {self.device!r} instead."
+            )
+        if device != self._device():
             self._warn_of_absent_device()
 
     def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
@@ -266,7 +295,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         self, X, y, sample_weight, rows: np.ndarray | None
     ) -> Callable[[], float] | None:
         """Score, on the rows that watch, of the network as it is when called."""
-        if rows is None or self.scoring == "loss":
+        if rows is None or (isinstance(self.scoring, str) and self.scoring == "loss"):
             return None
         scorer, weights = check_scoring(self, self.scoring), {}
         if sample_weight is not None:
@@ -276,6 +305,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
 
     def _row_weights(self, graphs: GraphArray, values, sample_weight) -> np.ndarray:
         """Weight of each row (n,): 0 if its graph is invalid."""
+        refuse_masked(sample_weight, "sample_weight", "fill them with 0")
         weight = _check_sample_weight(
             sample_weight, values, dtype=np.float64, ensure_non_negative=True
         )
@@ -285,10 +315,9 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         weight = weight / weight.max()
         invalid = np.flatnonzero(~graphs.valid)
         if invalid.size:
-            warnings.warn(
+            warn(
                 f"{invalid.size} invalid graphs are left out of fit, at rows "
                 f"{_enumerate(invalid)}.",
-                stacklevel=5,
             )
         if invalid.size == len(graphs):
             raise ValueError(
@@ -313,17 +342,28 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         # A copy: a call that fails leaves the generator where it was.
         source = copy.deepcopy(self._random_state)
         source = source or check_random_state(self.random_state)
-        seed = int(source.randint(_MAX_SEED))
+        seed = int(source.randint(MAX_SEED))
         if partial:
             # The next call goes on with this generator.
             self._random_state = source
         with self._seeded_with(seed):
             yield seed
 
-    def _split(self, graphs, values, weights, groups, labelled, watched, seed: int):
+    def _split(
+        self, graphs, values, weights, groups, labelled, watched, resume, seed: int
+    ):
         """Labelled rows to train on, and labelled rows that watch."""
         rows, valid_rows = split_validation(
-            self.validation, graphs, values, weights, groups, labelled, seed
+            self.validation,
+            graphs,
+            values,
+            weights,
+            groups,
+            labelled,
+            seed,
+            names=self.task_names_,
+            watched=watched if self.n_tasks_ else [],
+            held_out=self._held_out_part(watched, resume),
         )
         check_labels(weights[rows], self.task_names_, "inner training")
         if self.n_tasks_:
@@ -333,15 +373,22 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
 
     def _hold_out(self, weights, groups, rows, watched, seed: int):
         """Training rows, and those of them that a weighting wants to be judged by."""
-        part = self.task_weighting_.held_out
+        part = self._held_out_part(watched, resume=True)
         self.__dict__.pop("held_out_rows_", None)
-        n_entries = self.n_tasks_ + len(self.auxiliary_names_)
-        if part is None or n_entries == len(watched):
+        if part is None:
             return rows, None
-        rows, held_out = hold_out(part, weights[:, watched], groups, rows, seed)
-        check_labels(weights[rows], self.task_names_, "training (not held-out)")
-        self.held_out_rows_ = held_out
-        return rows, held_out
+        rows, self.held_out_rows_ = hold_out(
+            part, weights, groups, rows, seed, names=self.task_names_, targets=watched
+        )
+        return rows, self.held_out_rows_
+
+    def _held_out_part(self, watched, resume: bool) -> HeldOut | None:
+        """Ask the weighting what it holds out: nothing where all tasks are targets."""
+        weighting: Any = self.task_weighting_ if resume else self._resolve_weighting()
+        all_targets = self.n_tasks_ + len(self.auxiliary_tasks) == len(watched)
+        if all_targets or not isinstance(weighting, HeldOutWeighting):
+            return None
+        return weighting.held_out
 
     def _train(
         self,
@@ -362,32 +409,24 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         step = self._step(watched, seed, n_rows)
         if judges is not None and isinstance(step, TrainingStep):
             step.hold_out(judges)
-        try:
-            result = train(
-                self.module_,
-                step,
-                train_set,
-                valid_set,
-                task_names=self.task_names_ + self.auxiliary_names_,
-                watched=watched,
-                options=self._options(partial=partial),
-                device=self._device(),
-                generator=torch.Generator().manual_seed(seed),
-                optimizer_state=self._optimizer_state if partial and resume else None,
-                scorer=scorer,
-                observer=observer,
-            )
-        except BaseException:
-            if resume and step.begun:
-                # The fitted network was changed half-way: it must not be used.
-                del self.module_
-            raise
+        result = train(
+            self.module_,
+            step,
+            train_set,
+            valid_set,
+            task_names=self.task_names_ + self.auxiliary_names_,
+            watched=watched,
+            options=self._options(partial=partial),
+            device=self._device(),
+            generator=torch_stream(seed, "batches"),
+            optimizer_state=self._optimizer_state if partial and resume else None,
+            scorer=scorer,
+            observer=observer,
+        )
         self._keep(result, resume=resume, partial=partial)
         return result.interrupted
 
-    def _step(
-        self, targets: np.ndarray, seed: int, n_rows: int
-    ) -> TrainingStep | AlignmentStep:
+    def _step(self, targets: np.ndarray, seed: int, n_rows: int) -> Step:
         """Make the training step; ``n_rows`` is 0 in a continuation."""
         all_targets = self.target_tasks is None and not self.auxiliary_names_
         return TrainingStep(
@@ -395,10 +434,9 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             self._elementwise_loss(),
             self.n_tasks_ + len(self.auxiliary_names_),
             # Of their own, so that all weightings see the same batches and masks.
-            generator=torch.Generator().manual_seed(seed ^ 0x5EED),
-            draws=torch.Generator().manual_seed(seed ^ 0xA11),
+            generator=torch_stream(seed, "weighting"),
+            draws=torch_stream(seed, "auxiliary tasks"),
             targets=None if all_targets else targets.tolist(),
-            eigenvalues=largest_eigenvalues,
         )
 
     def _keep(self, result, *, resume: bool, partial: bool) -> None:
@@ -426,26 +464,24 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
             if all(record["absent_shares"][name] == 1.0 for record in history)
         ]
         if absent and history:
-            warnings.warn(
+            warn(
                 f"Auxiliary task {', '.join(absent)} was in no batch: the graphs have "
                 "nothing for it, such as a context beyond its radius. Leave it out, or "
                 "change its parameters.",
-                stacklevel=6,
             )
 
     def _warn_of_frozen_encoder(self) -> None:
         if self.auxiliary_names_ and not self.module_.shared_parameters():
-            warnings.warn(
+            warn(
                 "All parameters that tasks share are frozen: auxiliary tasks cannot "
                 "change the predictions. Set freeze=False or a number of layers in "
                 "Pretrained, or leave them out.",
-                stacklevel=5,
             )
 
     def _needs_validation(self) -> bool:
         return (
             self.early_stopping
-            or self.lr_schedule == "plateau"
+            or self._options(partial=False).watches_plateau
             or hasattr(self.validation, "split")
         )
 
@@ -469,21 +505,8 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         """Positions of the target tasks, or of the auxiliary ones if y has none."""
         if self.target_tasks is None:
             return np.arange(self.n_tasks_ or len(self.auxiliary_tasks))
-        chosen = self.target_tasks
-        if isinstance(chosen, (str, Integral)):
-            chosen = [chosen]
-        if not len(chosen):
-            raise ValueError("target_tasks is empty; None stands for all tasks.")
-        return np.unique([self._task_position(task) for task in chosen])
-
-    def _task_position(self, task: Any) -> int:
-        if isinstance(task, str) and task in self.task_names_:
-            return self.task_names_.index(task)
-        is_position = isinstance(task, Integral) and not isinstance(task, bool)
-        if is_position and -self.n_tasks_ <= int(task) < self.n_tasks_:
-            return int(task) % self.n_tasks_
-        raise ValueError(
-            f"target_tasks names {task!r}, but the tasks are {self.task_names_}."
+        return np.unique(
+            task_positions(self.target_tasks, self.task_names_, "target_tasks")
         )
 
 

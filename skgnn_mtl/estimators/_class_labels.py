@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length
 
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.metrics._tables import as_cells
 
-from ._inputs import require_labels, task_names
+from ._inputs import read_cells, require_labels, task_names
 
 
 def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
@@ -25,7 +25,7 @@ def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     X : sized
         Must be as long as y.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels, NaN, None or ``pandas.NA`` where missing.
+        Labels, NaN, None, ``pandas.NA`` or masked where missing.
 
     Returns
     -------
@@ -40,17 +40,24 @@ def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
         If y is None, has infinite entries, other dimensions or another length.
     """
     require_labels(estimator, y)
-    labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
-    if labels.ndim not in (1, 2):
-        raise ValueError(f"y must have one or two dimensions, but has {labels.ndim}.")
+    labels = read_cells(X, y)
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y.")
-    check_consistent_length(X, labels)
     names = task_names(y, labels[:1].size)
+    if labels.dtype.kind in "mM":
+        raise ValueError(
+            f"Task {names[0]!r} must have labels of two classes, but has dates or "
+            f"times ({labels.dtype}). Turn them into text."
+        )
     table = labels.astype(object)
-    table[pd.isna(table)] = None
-    if any(isinstance(v, float) and np.isinf(v) for v in table.ravel()):
-        raise ValueError("Input y contains infinity. Use NaN for a missing label.")
+    table[np.asarray(pd.isna(table))] = None
+    for row, entry in enumerate(table.reshape(len(table), -1)):
+        for task, label in enumerate(entry):
+            if isinstance(label, float) and np.isinf(label):
+                raise ValueError(
+                    f"Input y contains infinity: task {names[task]!r}, row {row}. Use "
+                    "NaN for a missing label."
+                )
     return table, names
 
 
@@ -101,7 +108,7 @@ def find_classes(
     """
     classes = []
     for column, name in zip(table.T, names, strict=True):
-        labels = np.array([v for v in column[usable] if v is not None])
+        labels = [v for v in column[usable] if v is not None]
         if not len(labels):
             raise ValueError(
                 f"Task {name!r} has no label in the training rows; drop it or choose "
@@ -136,17 +143,32 @@ def read_classes(classes, names: Sequence[str]) -> list[np.ndarray]:
             f"classes must be a list of the labels of each of {len(names)} tasks, one "
             f"list a task, got {classes!r}."
         )
-    tables = [np.asarray(part) for part in classes]
+    cells = [as_cells(part, "classes").astype(object) for part in classes]
     return [
-        _one_or_two(labels[~pd.isna(labels)], name)
-        for labels, name in zip(tables, names, strict=True)
+        _one_or_two(labels[~pd.isna(labels)].tolist(), name)
+        for labels, name in zip(cells, names, strict=True)
     ]
 
 
-def _one_or_two(labels: np.ndarray, name: str) -> np.ndarray:
+def _one_or_two(labels: list, name: str) -> np.ndarray:
     """Distinct labels of a task, sorted."""
-    check_classification_targets(labels)
-    found = np.unique(labels)
+    kinds = {str if isinstance(label, str) else type(label) for label in labels}
+    if str in kinds and len(kinds) > 1:
+        number = next(label for label in labels if not isinstance(label, str))
+        text = next(label for label in labels if isinstance(label, str))
+        raise ValueError(
+            f"Task {name!r} has text and other labels, such as {text!r} and "
+            f"{number!r}. Write all labels of a task in one way."
+        )
+    table = np.array(labels)
+    try:
+        check_classification_targets(table)
+    except ValueError as error:
+        shown = list(dict.fromkeys(labels))[:5]
+        raise ValueError(
+            f"Task {name!r} must have labels of two classes, but has {shown}. {error}"
+        ) from error
+    found = np.unique(table)
     if len(found) > 2:
         raise ValueError(
             "Only binary classification is supported. The type of the target is "

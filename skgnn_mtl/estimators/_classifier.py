@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics import nan_roc_auc_scorer
 from skgnn_mtl.training import Loss, logistic
@@ -113,7 +113,8 @@ callable, default="cosine"
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU.
+        "auto" is CUDA where there is one, else the CPU, which also replaces, with a
+        warning, a device that is absent.
     n_threads : int or None, default=None
         Threads of torch in fit and predict; None leaves torch's setting.
     warm_start : bool, default=False
@@ -280,7 +281,8 @@ callable, default="cosine"
         FloatingPointError
             If the training diverges.
         KeyboardInterrupt
-            If the user interrupts; the estimator then keeps the best state so far.
+            If the user interrupts the training: its best state so far is kept. After
+            any other error the estimator is as it was before the call.
         """
         resume = self.warm_start and self.__sklearn_is_fitted__()
         self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
@@ -310,6 +312,8 @@ callable, default="cosine"
         ------
         ValueError
             If X or y have other columns or classes than in the first call.
+        KeyboardInterrupt
+            If the user interrupts; see :meth:`fit`, also for other errors.
         """
         resume = self.__sklearn_is_fitted__()
         self._fit(
@@ -337,7 +341,7 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        logits = self._forward(X, lambda batch: self.module_(batch))
+        logits = self._forward(X, lambda module, batch: module(batch))
         return logits[:, 0] if self._one_dimensional else logits
 
     @available_if(_is_one_task)
@@ -483,10 +487,9 @@ callable, default="cosine"
             if len(np.unique(column[weight > 0])) == 1
         ]
         if alone:
-            warnings.warn(
+            warn(
                 f"Task {', '.join(alone)} has labels of one class only in the training "
                 "rows.",
-                stacklevel=5,
             )
         given = self.class_weight
         if not isinstance(given, list):

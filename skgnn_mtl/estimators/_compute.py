@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from skgnn_mtl._warn import warn
 
 _SEEDED = threading.RLock()
 
@@ -28,15 +29,10 @@ class ComputeMixin:
     def _device(self) -> torch.device:
         """Device to compute on: the CPU where the requested one is absent."""
         device = self._requested_device()
-        if device.type == "cuda" and not torch.cuda.is_available():
-            return torch.device("cpu")
-        return device
+        return device if _is_present(device) else torch.device("cpu")
 
     def _warn_of_absent_device(self) -> None:
-        warnings.warn(
-            f"device={str(self.device)!r} is not there; the CPU is used instead.",
-            stacklevel=5,
-        )
+        warn(f"device={str(self.device)!r} is not there; the CPU is used instead.")
 
     @contextmanager
     def _seeded_with(self, seed: int) -> Iterator[None]:
@@ -51,6 +47,21 @@ class ComputeMixin:
         ):
             torch.manual_seed(seed)
             yield
+
+
+def _is_present(device: torch.device) -> bool:
+    """Whether this machine, and this build of torch, has a device."""
+    if device.type == "cpu":
+        return True
+    if device.type == "cuda":
+        # Asking for memory would fail, for another reason, in a forked process.
+        return (device.index or 0) < torch.cuda.device_count()
+    try:
+        torch.empty(1, device=device)
+    # What torch raises depends on the kind of the device.
+    except (AssertionError, ImportError, RuntimeError):
+        return False
+    return True
 
 
 @contextmanager

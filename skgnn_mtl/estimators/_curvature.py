@@ -19,18 +19,13 @@ from torch.nn import functional as F
 
 from skgnn_mtl.curvature import (
     HessianSpectrum,
-    KrylovUnion,
-    TaskGaussNewton,
-    TaskHessian,
-    TaskProblem,
     check_spectrum_options,
     hessian_spectrum,
-    lanczos,
 )
-from skgnn_mtl.graphs import GraphArray, GraphBatch, fill_gaps
-from skgnn_mtl.training import MultiTaskModel, task_losses
+from skgnn_mtl.graphs import GraphBatch, Labels, fill_gaps
+from skgnn_mtl.training import MultiTaskModel, network_problem, shared_by_name
 
-from ._inputs import read_graphs
+from ._inputs import in_task_order, read_graphs
 
 _OPTIONS = {
     name: parameter.default
@@ -70,7 +65,8 @@ def check_options(hessian_spectrum, name: str, loss) -> tuple[dict, tuple[float,
             f"The 'hessian_spectrum' parameter of {name} has unknown keys {unknown}; "
             f"known are 'at' and {sorted(_OPTIONS)}."
         )
-    if options.get("matrix") == "ggn" and loss == "absolute_error":
+    no_curvature = isinstance(loss, str) and loss == "absolute_error"
+    if options.get("matrix") == "ggn" and no_curvature:
         raise InvalidParameterError(
             f"{name}: hessian_spectrum={{'matrix': 'ggn'}} needs a loss with a second "
             "derivative, which loss='absolute_error' has not. Use matrix='hessian'."
@@ -126,91 +122,6 @@ class SpectrumRecorder:
             self.path.append(marked)
         else:
             self.path.append(spectra.with_settings(epoch=epoch))
-
-
-def curvature_problem(
-    estimator,
-    graphs: GraphArray,
-    table: np.ndarray,
-    *,
-    choose: Callable[[np.ndarray], np.ndarray],
-    batch_size: int,
-    dtype: str | None,
-) -> TaskProblem:
-    """Hand out functions, parameters and batches of a fitted estimator.
-
-    They belong to a copy of the network, in evaluation mode: nothing that happens to
-    them can touch the estimator.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    graphs : GraphArray of shape (n,)
-        Graphs of the schema of fit.
-    table : ndarray of shape (n, t)
-        Labels, NaN where missing.
-    choose : callable
-        Maps (n, t) bool, where there is a label, to the rows to use.
-    batch_size : int
-        Graphs in a batch.
-    dtype : str or None
-        Precision of the copy.
-
-    Returns
-    -------
-    problem : TaskProblem
-        The heads' rows are parameters of their own, one for each task.
-
-    Raises
-    ------
-    ValueError
-        If ``dtype`` is no floating type or no row has a label.
-    """
-    dtype = estimator.schema_.dtype if dtype is None else str(dtype)
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
-    labelled = ~np.isnan(table) & graphs.valid[:, None]
-    if not labelled.any():
-        raise ValueError("No valid graph of X has a label.")
-    rows = np.asarray(choose(labelled))
-    model = copy.deepcopy(estimator.module_).eval().to(getattr(torch, dtype))
-    model.requires_grad_(True)
-    model.auxiliary = torch.nn.ModuleList()  # no task of y depends on their heads
-    device = estimator._device()
-    model.to(device)
-    heads, outputs = _split_heads(model, estimator.task_names_)
-    weights = labelled[rows].astype(dtype)
-    weights = estimator._weigh_classes(table[rows], weights).astype(dtype)
-    targets = fill_gaps(estimator._encode_targets(table[rows]), weights)
-    parts = [
-        slice(start, start + batch_size) for start in range(0, len(rows), batch_size)
-    ]
-    batches = [
-        (
-            _cast(graphs.batch(rows[part]), dtype).to(device),
-            torch.from_numpy(targets[part].astype(dtype)).to(device),
-            torch.from_numpy(weights[part]).to(device),
-        )
-        for part in parts
-    ]
-    loss = estimator._elementwise_loss()
-    body = _shared_by_name(model)
-    return TaskProblem(
-        outputs=lambda batch: outputs(batch[0]),
-        losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
-        parameters={**body, **{n: p for head in heads for n, p in head.items()}},
-        batches=batches,
-        masses=torch.stack([batch[2].double().sum(dim=0).cpu() for batch in batches]),
-        task_names=tuple(estimator.task_names_),
-        heads=tuple(tuple(head) for head in heads),
-        info=_info(estimator, labelled[rows], dtype),
-    )
-
-
-def _shared_by_name(model: MultiTaskModel) -> dict[str, Tensor]:
-    shared = set(map(id, model.shared_parameters()))
-    return {name: p for name, p in model.named_parameters() if id(p) in shared}
 
 
 def _split_heads(model: MultiTaskModel, names) -> tuple[list[dict[str, Tensor]], Any]:
@@ -272,90 +183,35 @@ def _loss_name(estimator) -> str:
     return loss if isinstance(loss, str) else "callable"
 
 
-# Products with a task's matrix in one look of a weighting at its largest eigenvalue:
-# the first, and later ones, which begin at a vector that is nearly the one sought.
-_FIRST_STEPS, _LATER_STEPS = 4, 2
-
-
-def largest_eigenvalues(
-    statistic: str, model: MultiTaskModel, loss, batches, vectors: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Find the largest eigenvalue of each task's matrix, for ``Curvature``.
-
-    A few Lanczos steps from the eigenvector of the time before: of all vectors that as
-    many products reach, theirs has the largest quotient, whatever shift power steps
-    would take.
-
-    Parameters
-    ----------
-    statistic : {"ggn_max", "hessian_max"}
-        Of which matrix.
-    model : MultiTaskModel
-        The network in evaluation mode.
-    loss : callable
-        Elementwise loss.
-    batches : list of tuple
-        Graphs on the model's device, and labels: targets and weights (n_graphs, t).
-    vectors : Tensor of shape (t, P) or None
-        Where to begin; at the tasks' gradients if not given.
-
-    Returns
-    -------
-    values : Tensor of float64 of shape (t,)
-        NaN for a task without a label.
-    vectors : Tensor of shape (t, P)
-        Approximate eigenvectors.
-    """
-    batches = [
-        (graphs, *(part.to(graphs.device) for part in labels))
-        for graphs, labels in batches
-    ]
-    shared = _shared_by_name(model)
-    n_tasks = batches[0][1].shape[1]
-    if not shared:  # everything in front of the heads is frozen
-        return torch.zeros(n_tasks, dtype=torch.float64), torch.zeros(n_tasks, 0)
-    problem = TaskProblem(
-        outputs=lambda batch: model(batch[0]),
-        losses=lambda values, batch: task_losses(values, batch[1], batch[2], loss)[0],
-        parameters=shared,
-        batches=batches,
-        masses=torch.stack([batch[2].double().sum(dim=0).cpu() for batch in batches]),
-        task_names=tuple(map(str, range(n_tasks))),
-    )
-    n_steps = _FIRST_STEPS if vectors is None else _LATER_STEPS
-    vectors = problem.gradients()[1] if vectors is None else vectors.clone()
-    values = vectors.new_full((problem.n_tasks,), torch.nan, dtype=torch.float64)
-    # Few batches: their graphs fit, and tasks share those of the Gauss-Newton matrix.
-    ggn = TaskGaussNewton(problem, 0, keep_graph=True)
-    for task in (problem.masses.sum(dim=0) > 0).nonzero()[:, 0].tolist():
-        start = vectors[task]
-        if not bool(start.any()):  # no gradient, or no label the time before
-            start = torch.ones_like(start)
-        operator = (
-            ggn.for_task(task)
-            if statistic == "ggn_max"
-            else TaskHessian(problem, task, keep_graph=True)
-        )
-        runs = lanczos(operator.matmat, start[:, None], n_steps)
-        pairs = KrylovUnion(runs).largest(1)
-        values[task], vectors[task] = float(pairs.values[0]), pairs.vectors[0]
-    return values, vectors
-
-
 class CurvatureMixin:
     """``hessian_spectrum_`` and what it is computed from."""
+
+    # Whether the network is one with linear heads, which the curvature tools need.
+    _has_curvature = True
 
     def __getattr__(self, name: str):
         # Only asked for what is not there.
         if name in ("hessian_spectrum_", "hessian_spectrum_path_"):
-            wanted = "True" if name == "hessian_spectrum_" else "{'at': (0, 0.5, 1)}"
-            raise AttributeError(
-                f"{type(self).__name__} has no {name}: fit it with hessian_spectrum="
-                f"{wanted}, or call skgnn_mtl.curvature.hessian_spectrum(estimator, X, "
-                "y) on a fitted one."
-            )
+            raise AttributeError(self._advice_on_spectra(name))
         raise AttributeError(
             f"{type(self).__name__!r} object has no attribute {name!r}"
+        )
+
+    def _advice_on_spectra(self, name: str) -> str:
+        """Say how to get a spectrum that is not there, for this estimator."""
+        cls = type(self).__name__
+        wanted = "True" if name == "hessian_spectrum_" else "{'at': (0, 0.5, 1)}"
+        call = "call skgnn_mtl.curvature.hessian_spectrum(estimator, X, y)"
+        if "hessian_spectrum" in self._get_param_names():
+            return (
+                f"{cls} does not have {name}: fit it with hessian_spectrum={wanted}, "
+                f"or {call} on a fitted one."
+            )
+        if self._has_curvature:
+            return f"{cls} does not have {name}: {call} on one that was fitted with y."
+        return (
+            f"{cls} does not have {name}: curvature needs linear heads on one network. "
+            "Use a MultiTaskGNNRegressor."
         )
 
     def _forget_spectra(self) -> None:
@@ -382,18 +238,88 @@ class CurvatureMixin:
 
         return SpectrumRecorder(compute, at, self.max_epochs)
 
-    def _curvature_problem(self, X, y, *, choose, batch_size, dtype) -> TaskProblem:
-        """Hand out functions, parameters, batches and names of the fitted network."""
+    def task_problem(self, X, y, *, rows=None, batch_size=128, dtype=None):
+        """State the losses of the tasks as functions of the network's parameters.
+
+        The parameters, the functions and the batches belong to a copy of the network in
+        evaluation mode: nothing that happens to them can touch the estimator.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels in the units of fit, NaN where missing; columns of a DataFrame may
+            have another order.
+        rows : array-like of int, callable or None, default=None
+            Rows to use; a callable maps the labelled entries, bool
+            (n_samples, n_tasks), to them. None takes all rows with a label.
+        batch_size : int, default=128
+            Graphs in a batch.
+        dtype : {"float32", "float64"}, optional
+            Precision of the copy; that of the network if not given.
+
+        Returns
+        -------
+        problem : TaskProblem
+            Rows of the linear heads are parameters of their own, one pair per task.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If y has other tasks than in fit, ``dtype`` is no floating type or no row
+            has a label.
+
+        See Also
+        --------
+        skgnn_mtl.curvature.task_spectra : Spectra of such a problem.
+        """
         check_is_fitted(self)
+        dtype = self.schema_.dtype if dtype is None else str(dtype)
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
         graphs = read_graphs(self, X, reset=False)
+        y = in_task_order(y, self.task_names_)
         values, names = self._read_labels(graphs, y, None, True, None)
         table = values.reshape(len(values), -1)
-        unnamed = [f"task_{t}" for t in range(self.n_tasks_)]
-        if names not in (self.task_names_, unnamed):
+        if len(names) != self.n_tasks_:
             raise ValueError(
-                f"y has the tasks {names}, but the estimator was fitted with "
-                f"{self.task_names_}; use the same columns."
+                f"y has {len(names)} columns, but the estimator was fitted with the "
+                f"{self.n_tasks_} tasks {self.task_names_}."
             )
-        return curvature_problem(
-            self, graphs, table, choose=choose, batch_size=batch_size, dtype=dtype
+        labelled = ~np.isnan(table) & graphs.valid[:, None]
+        if not labelled.any():
+            raise ValueError("No valid graph of X has a label.")
+        if rows is None:
+            rows = np.flatnonzero(labelled.any(axis=1))
+        rows = np.asarray(rows(labelled) if callable(rows) else rows)
+        model = copy.deepcopy(self.module_).eval().to(getattr(torch, dtype))
+        model.requires_grad_(True)
+        model.auxiliary = torch.nn.ModuleList()  # no task of y depends on their heads
+        device = self._device()
+        model.to(device)
+        heads, outputs = _split_heads(model, self.task_names_)
+        weights = labelled[rows].astype(dtype)
+        weights = self._weigh_classes(table[rows], weights).astype(dtype)
+        targets = fill_gaps(self._encode_targets(table[rows]), weights).astype(dtype)
+        batches = []
+        for start in range(0, len(rows), batch_size):
+            part = slice(start, start + batch_size)
+            graph_batch = _cast(graphs.batch(rows[part]), dtype).to(device)
+            labels = Labels(
+                torch.from_numpy(targets[part]), torch.from_numpy(weights[part])
+            )
+            batches.append((graph_batch, labels.to(device)))
+        own = {name: p for head in heads for name, p in head.items()}
+        return network_problem(
+            model,
+            batches,
+            self._elementwise_loss(),
+            task_names=self.task_names_,
+            parameters={**shared_by_name(model), **own},
+            outputs=outputs,
+            heads=[tuple(head) for head in heads],
+            info=_info(self, labelled[rows], dtype),
         )

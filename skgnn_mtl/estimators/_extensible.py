@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from itertools import count
 from math import ceil
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,32 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.training import GATEModel, GATETerms, TaskLayout
+from skgnn_mtl._component import is_count
+from skgnn_mtl._seeds import MAX_SEED, stream_seed
+from skgnn_mtl._warn import warn, warnings_once
+from skgnn_mtl.gate import (
+    GATEModel,
+    GATETerms,
+    NewTask,
+    TaskLayout,
+    fit_addition,
+    fit_frames,
+    rank_correlations,
+    with_added,
+)
+from skgnn_mtl.graphs import GraphArray, GraphBatch
 
-from ._addition import NewTask, fit_addition, fit_frames, rank_correlations
-from ._base import _MAX_SEED, BaseMultiTaskGNN
+from ._base import BaseMultiTaskGNN
 from ._inputs import (
     check_labels,
     column_names,
+    name_of,
     read_graphs,
     read_targets,
-    split_validation,
 )
 from ._numeric_targets import NumericTargetsMixin
 from ._regressor import MultiTaskGNNRegressor
+from ._splits import split_validation
 
 WIDTHS = ("encoder_hidden_dims", "transfer_hidden_dims", "head_hidden_dims")
 
@@ -145,24 +155,20 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         self._check_parameters()
         if name is None:
             name = next(iter(column_names(y)), None) or self._free_name()
-        if not str(name):
+        name = name_of(name)
+        if not name:
             raise ValueError("name is empty; pass a name for the new task, or none.")
-        before = dict(self.__dict__)
-        try:
+        # Pretrained sources may have been aligned before the error.
+        with self._unchanged_by_errors(), warnings_once():
             self._add(
                 X,
                 y,
-                str(name),
+                name,
                 sources=sources,
                 train_encoder=train_encoder,
                 sample_weight=sample_weight,
                 groups=groups,
             )
-        except BaseException:
-            # Pretrained sources may have been aligned on the way.
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _free_name(self) -> str:
@@ -191,9 +197,8 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
                 "Pretrained(..., freeze=False), or leave train_encoder out."
             )
         graphs = read_graphs(self, X, reset=False)
-        spelled = np.random.SeedSequence([self.seed_, *name.encode()])
-        # Of the name, not of the order: A then B is B then A.
-        seed = int(spelled.generate_state(1)[0] % _MAX_SEED)
+        # By the name, not by the order: A then B is B then A.
+        seed = stream_seed(self.seed_, name)
         task, mean, scale = self._read_task(
             graphs, y, name, sample_weight, groups, seed
         )
@@ -243,7 +248,15 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         rows, valid_rows = np.flatnonzero(row_weights > 0), None
         if self._needs_validation():
             rows, valid_rows = split_validation(
-                self.validation, graphs, table, weights, groups, row_weights > 0, seed
+                self.validation,
+                graphs,
+                table,
+                weights,
+                groups,
+                row_weights > 0,
+                seed,
+                names=[name],
+                watched=[0],
             )
             check_labels(weights[rows], [name], "inner training")
             check_labels(weights[valid_rows], [name], "validation")
@@ -254,7 +267,7 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
 
     def _embed_tensor(self, graphs: GraphArray) -> torch.Tensor:
         dtype = getattr(torch, self.schema_.dtype)
-        vectors = self._forward(graphs, self.module_.embed)
+        vectors = self._forward(graphs, lambda module, batch: module.embed(batch))
         return torch.from_numpy(vectors).to(self._device(), dtype)
 
     def _choose_sources(
@@ -267,12 +280,13 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         order = np.argsort(
             -rank_correlations(predictions, task.targets[rows, 0]), kind="stable"
         )
-        if isinstance(sources, Integral) and int(sources) >= 1:
+        if is_count(sources):
             return sorted(order[: int(sources)].tolist()), int(order[0])
         names = [sources] if isinstance(sources, str) else sources
-        if sources == "all":
+        if isinstance(sources, str) and sources == "all":
             names = self.source_names_
         is_listed = isinstance(names, Collection)
+        names = list(map(name_of, names)) if is_listed else names
         if not is_listed or not 0 < len(set(names)) == len(names):
             raise ValueError(
                 f"sources must name at least one source, and each once; got "
@@ -296,11 +310,9 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         self.addition_history_ = {**self.addition_history_, name: history}
         if train_encoder:
             self.sources_frozen_ = False
-            warnings.warn(
+            warn(
                 "train_encoder=True changed the predictions of "
                 f"{self.task_names_[:-1]}.",
-                UserWarning,
-                stacklevel=4,
             )
 
     def remove_task(self, name):
@@ -324,24 +336,26 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
             If no added task has this name.
         """
         check_is_fitted(self)
-        name = str(name)
+        name = name_of(name)
         if name not in self.added_names_:
             raise ValueError(
                 f"Only added tasks can be removed; these are {self.added_names_}, not "
                 f"{name!r}."
             )
-        column = self.task_names_.index(name)
-        del self.module_.added[self.added_names_.index(name)]
-        self.added_names_ = [task for task in self.added_names_ if task != name]
-        self.task_names_ = [task for task in self.task_names_ if task != name]
-        self.n_tasks_ = len(self.task_names_)
-        self.target_mean_ = np.delete(self.target_mean_, column)
-        self.target_scale_ = np.delete(self.target_scale_, column)
-        self.addition_history_ = {
-            task: records
-            for task, records in self.addition_history_.items()
-            if task != name
-        }
+        column, place = self.task_names_.index(name), self.added_names_.index(name)
+        added = list(self.module_.added)
+        with self._unchanged_by_errors():
+            self.module_ = with_added(self.module_, added[:place] + added[place + 1 :])
+            self.added_names_ = [task for task in self.added_names_ if task != name]
+            self.task_names_ = [task for task in self.task_names_ if task != name]
+            self.n_tasks_ = len(self.task_names_)
+            self.target_mean_ = np.delete(self.target_mean_, column)
+            self.target_scale_ = np.delete(self.target_scale_, column)
+            self.addition_history_ = {
+                task: records
+                for task, records in self.addition_history_.items()
+                if task != name
+            }
         return self
 
     # -- sources from elsewhere --------------------------------------------------
@@ -398,12 +412,13 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         shared = regressor.get_params(deep=False)
         shared = {name: value for name, value in shared.items() if name in own}
         estimator = cls(**{**shared, **parameters})
-        estimator._take_over(regressor)
-        if X is not None:
-            graphs = read_graphs(estimator, X, reset=False)
-            vectors = estimator._embed_tensor(graphs[np.flatnonzero(graphs.valid)])
-            with estimator._seeded_with(estimator.seed_):
-                estimator._align(vectors, estimator.seed_)
+        with warnings_once():
+            estimator._take_over(regressor)
+            if X is not None:
+                graphs = read_graphs(estimator, X, reset=False)
+                vectors = estimator._embed_tensor(graphs[np.flatnonzero(graphs.valid)])
+                with estimator._seeded_with(estimator.seed_):
+                    estimator._align(vectors, estimator.seed_)
         return estimator
 
     def _take_over(self, regressor: MultiTaskGNNRegressor) -> None:
@@ -416,7 +431,7 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
             if name in regressor.__dict__:
                 setattr(self, name, copy.deepcopy(getattr(regressor, name)))
         old = regressor.module_
-        seed = check_random_state(self.random_state).randint(_MAX_SEED)
+        seed = check_random_state(self.random_state).randint(MAX_SEED)
         self.seed_ = int(seed)
         with self._seeded_with(self.seed_):
             self._assemble(
@@ -440,7 +455,7 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
     def _align(self, vectors: torch.Tensor, seed: int) -> None:
         """Fit the frames of pretrained sources; their predictions do not change."""
         options = self._options(partial=False)
-        if options.lr_schedule == "plateau":
+        if options.watches_plateau:
             options = replace(options, lr_schedule="cosine")
         module = copy.deepcopy(self.module_)
         result = fit_frames(
@@ -455,8 +470,7 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         )
         if result.interrupted:
             raise KeyboardInterrupt(
-                "The alignment of the sources was interrupted; the estimator is as "
-                "before."
+                "The alignment of the sources was interrupted; nothing of it is kept."
             )
         self.module_, self.aligned_ = module.eval(), True
         self.history_, self.best_epoch_ = result.history, result.best_epoch
@@ -484,7 +498,7 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
         ValueError
             If the graphs have other columns than in fit.
         """
-        outputs = self._forward(X, lambda batch: self.module_(batch))
+        outputs = self._forward(X, lambda module, batch: module(batch))
         order = [self._module_order().index(name) for name in self.task_names_]
         predictions = outputs[:, order] * self.target_scale_ + self.target_mean_
         flat = self._one_dimensional and not self.added_names_
@@ -518,14 +532,18 @@ class ExtensibleGNN(NumericTargetsMixin, BaseMultiTaskGNN):
             If the space or the task is unknown.
         """
         check_is_fitted(self)
-        module = self.module_
         if space == "shared":
-            return self._forward(X, module.embed)
+            return self._forward(X, lambda module, batch: module.embed(batch))
         if space not in ("latent", "frame") or task not in self.task_names_:
             raise ValueError(
                 "embed needs space='shared', or 'latent' or 'frame' and a task of "
                 f"{self.task_names_}; got space={space!r}, task={task!r}."
             )
-        group, row = module.modules_of(self._module_order().index(task))
-        function = group.encode if space == "latent" else group.frame
-        return self._forward(X, lambda batch: function(module.embed(batch))[row])
+        position = self._module_order().index(task)
+
+        def point(module: GATEModel, batch: GraphBatch) -> torch.Tensor:
+            group, row = module.modules_of(position)
+            function = group.encode if space == "latent" else group.frame
+            return function(module.embed(batch))[row]
+
+        return self._forward(X, point)

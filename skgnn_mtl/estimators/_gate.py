@@ -9,20 +9,27 @@ import numpy as np
 import pandas as pd
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import (
-    Interval,
     InvalidParameterError,
     StrOptions,
 )
 
+from skgnn_mtl._component import Numbers, is_count
+from skgnn_mtl._warn import warnings_once
+from skgnn_mtl.gate import GATEStep
 from skgnn_mtl.graphs import GraphDataset
 from skgnn_mtl.metrics import nan_r2_score
-from skgnn_mtl.training import GATEStep
 
 from ._base import BaseMultiTaskGNN
 from ._extensible import WIDTHS, ExtensibleGNN
-from ._inputs import column_names, in_task_order, read_targets
+from ._inputs import (
+    column_names,
+    in_task_order,
+    is_frame,
+    read_targets,
+    task_positions,
+)
 
-_WEIGHT = [Interval(Real, 0, None, closed="left")]
+_WEIGHT = [Numbers(Real, 0, None, closed="left")]
 
 
 class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):
@@ -114,7 +121,8 @@ default=(128,), (64,), (64,)
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU.
+        "auto" is CUDA where there is one, else the CPU, which also replaces, with a
+        warning, a device that is absent.
     n_threads : int or None, default=None
         Threads of torch in fit and predict.
     warm_start : bool, default=False
@@ -192,26 +200,26 @@ default=(128,), (64,), (64,)
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultiTaskGNN._parameter_constraints,
-        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "latent_dim": [Numbers(Integral, 1, None, closed="left")],
         "encoder_hidden_dims": [tuple, list],
         "transfer_hidden_dims": [tuple, list],
         "auto_weight": _WEIGHT,
         "consistency_weight": _WEIGHT,
         "mapping_weight": _WEIGHT,
         "distance_weight": _WEIGHT,
-        "warmup": [Interval(Real, 0, 1, closed="both")],
-        "n_perturbations": [Interval(Integral, 1, None, closed="left")],
+        "warmup": [Numbers(Real, 0, 1, closed="both")],
+        "n_perturbations": [Numbers(Integral, 1, None, closed="left")],
         "perturbation": [StrOptions({"gaussian", "sphere"})],
-        "perturbation_scale": [Interval(Real, 0, None, closed="neither")],
+        "perturbation_scale": [Numbers(Real, 0, None, closed="neither")],
         "routes": [
             StrOptions({"all", "mean"}),
-            Interval(Integral, 1, None, closed="left"),
+            Numbers(Integral, 1, None, closed="left"),
         ],
         "mapping_target": [StrOptions({"labels", "predictions"})],
-        "task_sampling": [None, Interval(Real, 0, 1, closed="both")],
-        "sources": [str, Interval(Integral, 1, None, closed="left"), list, tuple],
+        "task_sampling": [None, Numbers(Real, 0, 1, closed="both")],
+        "sources": [str, Numbers(Integral, 1, None, closed="left"), list, tuple],
         "target_init": [StrOptions({"random", "nearest"})],
-        "add_task_steps": [Interval(Integral, 1, None, closed="left")],
+        "add_task_steps": [Numbers(Integral, 1, None, closed="left")],
         "normalize_targets": ["boolean"],
     }
 
@@ -219,6 +227,7 @@ default=(128,), (64,), (64,)
     task_weighting = "equal"
     loss = "squared_error"
     hessian_spectrum = False
+    _has_curvature = False
     scoring = "loss"
     auxiliary_tasks = ()
     _learns_from_unlabelled = True
@@ -331,7 +340,9 @@ default=(128,), (64,), (64,)
         FloatingPointError
             If the training diverges.
         KeyboardInterrupt
-            If the user interrupts; the estimator then keeps the best state so far.
+            If the user interrupts the training: its best state so far is kept. After
+            any other error the estimator is as it was before the call. Target
+            tasks that were not added by then are left out.
         """
         resume = self.warm_start and self.__sklearn_is_fitted__()
         if resume:
@@ -339,13 +350,14 @@ default=(128,), (64,), (64,)
         if self.target_tasks is None:
             self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
             return self
-        before = dict(self.__dict__)
-        try:
-            self._fit_stages(X, y, sample_weight, groups)
-        except Exception:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        with self._unchanged_by_errors(), warnings_once():
+            missing = self._fit_stages(X, y, sample_weight, groups)
+        if missing is not None:
+            raise KeyboardInterrupt(
+                f"fit was interrupted; the estimator keeps {self.task_names_} "
+                f"in the state reached so far, and lacks {missing}: add these with "
+                "add_task, or fit again."
+            )
         return self
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -370,6 +382,8 @@ default=(128,), (64,), (64,)
         ValueError
             If X or y have other columns than in the first call, or if this would move
             frozen sources.
+        KeyboardInterrupt
+            If the user interrupts; see :meth:`fit`, also for other errors.
         """
         if self.target_tasks is not None:
             raise ValueError(
@@ -396,39 +410,41 @@ default=(128,), (64,), (64,)
                 "with warm_start=False."
             )
 
-    def _fit_stages(self, X, y, sample_weight, groups) -> None:
-        """Train some columns of y, then add the others."""
+    def _fit_stages(self, X, y, sample_weight, groups) -> list[str] | None:
+        """Train some columns of y, then add the others; what an interruption left."""
         self._check_parameters()
         # A numeric table has no length before it is checked.
         values, names = read_targets(self, y if X is None else X, y)
         targets = self._target_names(names)
         table = pd.DataFrame(values.reshape(len(values), -1), columns=names)
         rest = table.drop(columns=targets)
-        self._fit(X, rest, sample_weight, groups, resume=False, partial=False)
-        for name in targets:
-            self._add(X, table[name], name, sample_weight=sample_weight, groups=groups)
-        order = [self.task_names_.index(name) for name in names]
-        self.task_names_ = names
+        first, interrupted = self.__dict__.get("module_"), False
+        try:
+            self._fit(X, rest, sample_weight, groups, resume=False, partial=False)
+            for name in targets:
+                with self._unchanged_by_errors():
+                    self._add(
+                        X, table[name], name, sample_weight=sample_weight, groups=groups
+                    )
+        except KeyboardInterrupt:
+            if self.__dict__.get("module_") is first:  # nothing is trained yet
+                raise
+            interrupted = True
+        found = [name for name in names if name in self.task_names_]
+        order = [self.task_names_.index(name) for name in found]
+        self.task_names_ = found
         self.target_mean_ = self.target_mean_[order]
         self.target_scale_ = self.target_scale_[order]
+        return [name for name in names if name not in found] if interrupted else None
 
     def _target_names(self, names: list[str]) -> list[str]:
-        chosen = self.target_tasks
-        chosen = [chosen] if isinstance(chosen, (str, Integral)) else list(chosen)
-        n = len(names)
-        found = [
-            names[int(task)]
-            if isinstance(task, Integral) and -n <= int(task) < n
-            else task
-            for task in chosen
-        ]
-        unknown = [task for task in found if task not in names]
-        if unknown or len(set(found)) < len(found) or not 0 < len(found) < n:
+        found = task_positions(self.target_tasks, names, "target_tasks")
+        if len(set(found)) < len(found) or len(found) == len(names):
             raise ValueError(
                 f"target_tasks={self.target_tasks!r} must name some columns of y, each "
                 f"once, and leave others as sources; the columns are {names}."
             )
-        return found
+        return [names[position] for position in found]
 
     def score(self, X, y, sample_weight=None) -> float:
         """Mean over tasks of the coefficient of determination on labelled entries.
@@ -453,7 +469,7 @@ default=(128,), (64,), (64,)
             If y names other tasks.
         """
         predictions = self.predict(X)
-        names = column_names(y) if getattr(y, "ndim", 1) == 2 else []
+        names = column_names(y) if is_frame(y) else []
         if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
             predictions = predictions[:, [self.task_names_.index(n) for n in names]]
         else:
@@ -466,7 +482,7 @@ default=(128,), (64,), (64,)
         super()._check_parameters()
         for parameter in WIDTHS:
             widths = getattr(self, parameter)
-            if not all(isinstance(w, Integral) and int(w) >= 1 for w in widths):
+            if not all(map(is_count, widths)):
                 raise InvalidParameterError(
                     f"The {parameter!r} parameter of GATERegressor must hold integers "
                     f">= 1. Got {widths!r} instead."
@@ -492,8 +508,9 @@ default=(128,), (64,), (64,)
         self.seed_ = seed
         return GATEStep(self._terms(), self.task_names_, self._n_warmup(n_rows))
 
-    def _curvature_problem(self, X, y, **options):
+    def task_problem(self, X, y, **options):
+        """Refuse: curvature needs linear heads."""
         raise TypeError(
-            "Curvature and gradient tools split linear heads off a network, which "
-            "GATERegressor has not: use a MultiTaskGNNRegressor."
+            "Curvature and gradient tools need a network with linear heads, which "
+            "GATERegressor does not have: use a MultiTaskGNNRegressor."
         )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from math import ceil
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit
-from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.metrics._tables import column_names
-from skgnn_mtl.weighting import HeldOut
+from skgnn_mtl.metrics._tables import (
+    as_cells,
+    as_numbers,
+    column_names,
+    find_task,
+    is_frame,
+    made_up_names,
+    name_of,
+    refuse_masked,
+)
 
 
 def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
@@ -39,7 +44,8 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
     TypeError
         If X holds strings.
     ValueError
-        If X does not fit the schema of ``fit``.
+        If X does not fit the schema of ``fit``, has graph features, which no network
+        reads, or masked entries.
     """
     if isinstance(X, GraphArray):
         graphs = X
@@ -52,9 +58,11 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
                 "required."
             )
     else:
+        refuse_masked(X, "X", "fill or drop them")
         _refuse_strings(estimator, X)
         table = validate_data(estimator, X, dtype=np.float64, reset=reset)
         graphs = GraphArray.from_features(table)
+    _refuse_graph_features(graphs)
     if reset:
         estimator.schema_ = graphs.schema
     elif graphs.schema != estimator.schema_:
@@ -64,6 +72,15 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
             "Featurize both with the same transformer."
         )
     return graphs
+
+
+def _refuse_graph_features(graphs: GraphArray) -> None:
+    if graphs.schema.graph_features:
+        raise ValueError(
+            f"X has the graph features {list(graphs.schema.graph_features)}, but the "
+            "networks read features of nodes and edges only. Make X without "
+            "graph_features."
+        )
 
 
 def _refuse_strings(estimator, X) -> None:
@@ -102,7 +119,7 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     X : sized
         Must be as long as y.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels, NaN, None or ``pandas.NA`` where missing.
+        Labels, NaN, None, ``pandas.NA`` or masked where missing.
 
     Returns
     -------
@@ -114,27 +131,49 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     Raises
     ------
     ValueError
-        If y is None, has infinite entries, other dimensions or another length.
+        If y is None, has other dimensions or another length, or an entry that is
+        infinite or not a number, whose task and row are named.
     """
     require_labels(estimator, y)
-    values = check_array(
-        _without_objects(y),
-        ensure_2d=False,
-        ensure_all_finite=False,
-        dtype=np.float64,
-        input_name="y",
-    )
-    if values.ndim > 2:
-        raise ValueError(f"y must have one or two dimensions, but has {values.ndim}.")
-    check_consistent_length(X, values)
-    names = task_names(y, 1 if values.ndim == 1 else values.shape[1])
-    infinite = np.argwhere(np.isinf(values.reshape(len(values), -1)))
+    cells = read_cells(X, y)
+    names = task_names(y, 1 if cells.ndim == 1 else cells.shape[1])
+    values = as_numbers(cells.reshape(len(cells), -1), names, "y")
+    infinite = np.argwhere(np.isinf(values))
     for row, task in infinite[:1].tolist():
         raise ValueError(
             f"Input y contains infinity: task {names[task]!r}, row {row}. Use NaN for "
             "a missing label."
         )
-    return values, names
+    return values.reshape(cells.shape), names
+
+
+def read_cells(X, y) -> np.ndarray:
+    """Read y as an array of one or two dimensions, with a row for each row of X.
+
+    Parameters
+    ----------
+    X : sized
+        Must be as long as y.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels of any kind.
+
+    Returns
+    -------
+    cells : ndarray of the shape of y
+        Labels; NaN, None or ``pandas.NA`` where missing or masked.
+
+    Raises
+    ------
+    ValueError
+        If y has other dimensions, another length or no column.
+    """
+    cells = as_cells(y, "y")
+    if cells.ndim not in (1, 2):
+        raise ValueError(f"y must have one or two dimensions, but has {cells.ndim}.")
+    check_consistent_length(X, cells)
+    if not cells.size:
+        raise ValueError(f"y must have a column, but has shape {cells.shape}.")
+    return cells
 
 
 def require_labels(estimator, y) -> None:
@@ -179,10 +218,48 @@ def task_names(y, n_tasks: int) -> list[str]:
     ValueError
         If two columns have one name.
     """
-    names = column_names(y) or [f"task_{t}" for t in range(n_tasks)]
+    names = column_names(y) or made_up_names(n_tasks)
     if len(set(names)) != n_tasks:
         raise ValueError(f"Task names must differ, but the columns of y are {names}.")
     return names
+
+
+def task_positions(tasks, names: Sequence[str], parameter: str) -> list[int]:
+    """Positions of the tasks that a parameter names.
+
+    Parameters
+    ----------
+    tasks : label of a column, int, or sequence of these
+        A position, or the label of a column of any type; a tuple may be one label.
+    names : sequence of str
+        Task names of the fit.
+    parameter : str
+        Its name, for the message.
+
+    Returns
+    -------
+    positions : list of int
+        One for each entry, in order.
+
+    Raises
+    ------
+    ValueError
+        If there is no entry, or one is no task or may be two.
+    """
+    is_list = isinstance(tasks, (list, tuple, np.ndarray, pd.Index))
+    if not is_list or (isinstance(tasks, tuple) and name_of(tasks) in names):
+        tasks = [tasks]
+    if not len(tasks):
+        raise ValueError(f"{parameter} is empty; None stands for all tasks.")
+    positions = []
+    for task in tasks:
+        position = find_task(task, names)
+        if position is None:
+            raise ValueError(
+                f"{parameter} names {task!r}, but the tasks are {list(names)}."
+            )
+        positions.append(position)
+    return positions
 
 
 def in_task_order(y, names: Sequence[str]):
@@ -205,32 +282,18 @@ def in_task_order(y, names: Sequence[str]):
     ValueError
         If both have names, and these differ.
     """
-    given = list(getattr(y, "columns", ()))
-    is_named = all(isinstance(name, str) for name in given)
-    made_up = list(names) == [f"task_{t}" for t in range(len(names))]
-    if not given or not is_named or given == list(names):
+    given = column_names(y) if is_frame(y) else []
+    if not given or given == list(names):
         return y
     if sorted(given) == sorted(names):
-        return y[list(names)]
-    if made_up and len(given) == len(names):
+        order = [given.index(name) for name in names]
+        return y.iloc[:, order] if hasattr(y, "iloc") else y.select(list(names))
+    if list(names) == made_up_names(len(names)) and len(given) == len(names):
         return y
     raise ValueError(
         f"y has the columns {given}, but the estimator was fitted with "
         f"{list(names)}; use the same columns."
     )
-
-
-def _without_objects(y):
-    """Turn frames and object arrays into float arrays, whatever marks a gap."""
-    if isinstance(y, (pd.DataFrame, pd.Series)):
-        y = y.to_numpy(dtype=object)
-    elif hasattr(y, "to_numpy"):
-        y = y.to_numpy()
-    elif isinstance(y, (list, tuple)):
-        y = np.asarray(y)
-    if isinstance(y, np.ndarray) and y.dtype == object:
-        return np.where(pd.isna(y), np.nan, y)
-    return y
 
 
 def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
@@ -279,155 +342,3 @@ def mean_and_scale(table: np.ndarray, weights: np.ndarray):
     shown = np.where(weights > 0, table, np.nan)
     constant = np.nanmax(shown, axis=0) == np.nanmin(shown, axis=0)
     return mean, np.where(constant, 1.0, np.sqrt(variance))
-
-
-def split_validation(validation, X, y, weights, groups, labelled, seed: int):
-    """Choose the rows that watch the training.
-
-    Parameters
-    ----------
-    validation : float or cross-validation splitter
-        Share of the labelled rows, or a splitter whose first split is used.
-    X : GraphArray of shape (n_samples,)
-        All rows; a splitter sees them all, as the user passed them.
-    y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-        Labels with their gaps, in the dimensions of the user's.
-    weights : ndarray of shape (n_samples, n_tasks)
-        Weights of the labels; a random share is spread evenly over the patterns of
-        missing labels.
-    groups : array-like of shape (n_samples,) or None
-        Rows of one group stay together.
-    labelled : ndarray of bool of shape (n_samples,)
-        Rows to choose from.
-    seed : int
-        Seed of a random split.
-
-    Returns
-    -------
-    train_rows, valid_rows : ndarray of int
-        Positions of labelled rows.
-
-    Raises
-    ------
-    ValueError
-        If a side is left without rows, or a splitter gives rows that there are not.
-    """
-    rows = np.flatnonzero(labelled)
-    if hasattr(validation, "split"):
-        return _first_split(validation, X, y, groups, labelled)
-    if groups is not None:
-        if len(np.unique(np.asarray(groups)[rows])) < 2:
-            raise ValueError(
-                f"groups has one value for all {len(rows)} rows with labels, which "
-                "leaves none for validation: pass smaller groups, or none."
-            )
-        splitter = GroupShuffleSplit(1, test_size=validation, random_state=seed)
-        return tuple(
-            rows[part] for part in next(splitter.split(rows, groups=groups[rows]))
-        )
-    n, n_valid = len(rows), ceil(validation * len(rows))
-    if n_valid >= n:
-        raise ValueError(
-            f"validation={validation} leaves none of {n} rows to train on."
-        )
-    # Systematic sampling along rows sorted by the pattern of their labels.
-    rng = np.random.default_rng(seed)
-    order = np.lexsort([rng.random(n), *(weights[rows] > 0).T])
-    picked = order[((np.arange(n_valid) + rng.random()) * n / n_valid).astype(int)]
-    is_valid = np.zeros(n, dtype=bool)
-    is_valid[picked] = True
-    # No side goes without a label of a task that has two.
-    for labelled_rows in map(np.flatnonzero, (weights[rows] > 0).T):
-        if len(labelled_rows) > 1 and len(set(is_valid[labelled_rows])) == 1:
-            mover = rng.choice(labelled_rows)
-            is_valid[mover] = not is_valid[mover]
-    return rows[~is_valid], rows[is_valid]
-
-
-def _first_split(splitter, X, y, groups, labelled: np.ndarray):
-    """Labelled rows of the first split."""
-    n = len(labelled)
-    with warnings.catch_warnings():
-        # They may be meant for what a weighting holds out.
-        warnings.filterwarnings("ignore", "The groups parameter is ignored")
-        parts = next(iter(splitter.split(X, y, groups)), None)
-    if parts is None:
-        raise ValueError(f"validation={splitter} gives no split.")
-    # A PredefinedSplit of other rows would silently leave some out.
-    n_folds = len(getattr(splitter, "test_fold", range(n)))
-    if n_folds != n:
-        raise ValueError(f"validation={splitter} knows {n_folds} rows, but X has {n}.")
-    chosen = []
-    for part, purpose in zip(parts, ("train on", "watch by"), strict=True):
-        part = np.asarray(part)
-        if part.size and part.max() >= n:
-            raise ValueError(
-                f"validation={splitter} names row {part.max()}, but X has {n} rows."
-            )
-        chosen.append(part[labelled[part]])
-        if not len(chosen[-1]):
-            raise ValueError(
-                f"validation={splitter} leaves no labelled row to {purpose}."
-            )
-    return tuple(chosen)
-
-
-def hold_out(part: HeldOut, weights, groups, rows, seed: int):
-    """Choose training rows that judge a task weighting.
-
-    Parameters
-    ----------
-    part : HeldOut
-        How many, and which.
-    weights : ndarray of shape (n_samples, n_targets)
-        Weights of the targets' labels, 0 where one is missing.
-    groups : array-like of shape (n_samples,) or None
-        Rows of one group stay together.
-    rows : ndarray of int
-        Training rows.
-    seed : int
-        Seed of a random choice.
-
-    Returns
-    -------
-    train_rows, held_out_rows : ndarray of int
-        Positions in increasing order; those held out have a label of a target.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left on one side.
-    """
-    labelled = rows[(weights[rows] > 0).any(axis=1)]
-    if len(labelled) < 2:
-        raise ValueError(
-            f"{len(labelled)} training rows have a label of a target, but at least 2 "
-            "are needed to hold some out."
-        )
-    if groups is None:
-        chosen = np.isin(np.arange(len(weights)), labelled)
-        fraction = min(part.fraction, 1 - 1 / len(labelled))
-        _, held = split_validation(fraction, None, None, weights, None, chosen, seed)
-        return np.setdiff1d(rows, held), np.sort(held)
-    groups = np.asarray(groups)
-    order = _tail_last(groups[labelled])
-    if part.split == "random":
-        order = np.random.default_rng(seed).permutation(order)
-    sizes = np.array([(groups[labelled] == group).sum() for group in order])
-    if len(order) < 2:
-        raise ValueError(
-            f"All {len(labelled)} labelled training rows are of one group, "
-            f"{order[0]!r}, which leaves none to hold out: pass smaller groups, or "
-            "none."
-        )
-    # The cut moves to the border of a group, and leaves one on either side.
-    fits = sizes.cumsum() <= (1 - part.fraction) * len(labelled) + 1e-9
-    n_kept = int(np.clip(fits.sum(), 1, len(order) - 1))
-    is_held = np.isin(groups, order[n_kept:])
-    return rows[~is_held[rows]], labelled[is_held[labelled]]
-
-
-def _tail_last(groups: np.ndarray) -> np.ndarray:
-    """Distinct groups, large ones first, among equals those that begin late."""
-    names, first, sizes = np.unique(groups, return_index=True, return_counts=True)
-    return names[np.lexsort([-first, -sizes])]

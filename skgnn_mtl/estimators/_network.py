@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl import auxiliary, encoders, readouts, weighting
 from skgnn_mtl._component import resolve_part
+from skgnn_mtl._warn import warn
 from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
 from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
@@ -19,7 +19,8 @@ from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import MultiTaskModel
 from skgnn_mtl.weighting import TaskWeighting, as_task_weighting
 
-from ._compute import ComputeMixin, limited_threads
+from ._compute import ComputeMixin
+from ._fitted import FittedNetwork
 from ._inputs import read_graphs
 
 
@@ -76,7 +77,7 @@ class NetworkMixin(ComputeMixin):
                 f"A column of y has the name of an auxiliary task: {names} beside "
                 f"{self.task_names_}. Rename the column."
             )
-        task_weighting.check_settings()
+        task_weighting.check_options()
         if names and getattr(task_weighting, "gradients", None) == "representation":
             raise ValueError(
                 "gradients='representation' cannot see auxiliary tasks, which read "
@@ -102,26 +103,17 @@ class NetworkMixin(ComputeMixin):
             architecture["auxiliary_tasks"],
         )
 
-    def _forward(self, X, function: Callable[[GraphBatch], torch.Tensor]) -> np.ndarray:
-        """Apply a function of batches to all valid graphs; NaN rows for the others."""
+    def _forward(
+        self, X, function: Callable[[Any, GraphBatch], torch.Tensor]
+    ) -> np.ndarray:
+        """Apply a function of network and batch to all valid graphs; else NaN rows."""
         check_is_fitted(self)
         graphs = read_graphs(self, X, reset=False)
         device = self._device()
         if device != self._requested_device():
             self._warn_of_absent_device()
-        self.module_.to(device).eval()
-        rows = np.flatnonzero(graphs.valid)
-        step = max(self.batch_size, 256)
-        with limited_threads(self.n_threads), torch.inference_mode():
-            parts = [
-                function(graphs.batch(rows[k : k + step]).to(device)).double().cpu()
-                # An empty selection still tells the width of the result.
-                for k in range(0, max(len(rows), 1), step)
-            ]
-        values = torch.cat(parts).numpy()
-        result = np.full((len(graphs), values.shape[1]), np.nan)
-        result[rows] = values
-        return result
+        network = FittedNetwork(self.module_, device, self.batch_size, self.n_threads)
+        return network.apply(graphs, function)
 
     def embed(self, X) -> np.ndarray:
         """Embed graphs in the space behind the readout, which all tasks share.
@@ -142,14 +134,12 @@ class NetworkMixin(ComputeMixin):
             If the estimator is not fitted.
         """
         check_is_fitted(self)
-        return self._forward(X, self.module_.embed)
+        return self._forward(X, lambda module, batch: module.embed(batch))
 
 
 def _warn_of_weights(encoder: GraphEncoder) -> None:
     if encoder.schema is not None:
-        warnings.warn(
+        warn(
             f"encoder={encoder!r} has weights, which this fit does not use: pass "
             "Pretrained(encoder) to start from them, clone(encoder) to start anew.",
-            UserWarning,
-            stacklevel=6,
         )

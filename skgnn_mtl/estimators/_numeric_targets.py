@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from skgnn_mtl._warn import warn
 from skgnn_mtl.training import LOSSES, Loss
 
 from ._inputs import mean_and_scale, read_targets
@@ -37,7 +37,8 @@ class NumericTargetsMixin:
         return table
 
     def _elementwise_loss(self) -> Loss:
-        return LOSSES.get(self.loss) or self.loss
+        # A callable need not be hashable.
+        return LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
 
     def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return weights
@@ -62,12 +63,10 @@ class NumericTargetsMixin:
         odd = [t for t in self._watched_tasks().tolist() if not 0.1 <= scale[t] <= 10]
         if odd:
             named = ", ".join(f"{self.task_names_[t]!r} ({scale[t]:.3g})" for t in odd)
-            warnings.warn(
+            warn(
                 f"task_weighting={self.task_weighting!r} compares auxiliary gradients "
                 "with those of the targets, whose standard deviations are far from 1: "
                 f"{named}. Set normalize_targets=True.",
-                UserWarning,
-                stacklevel=5,
             )
 
     def _encode_targets(self, table: np.ndarray) -> np.ndarray:

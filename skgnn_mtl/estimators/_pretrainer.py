@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import InvalidParameterError, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.training import LOSSES, Loss, logistic
-from skgnn_mtl.weighting import Curvature
+from skgnn_mtl.weighting import CurvatureWeighting
 
 from ._base import BaseMultiTaskGNN
 from ._inputs import mean_and_scale, read_targets
@@ -89,7 +92,8 @@ callable, default="cosine"
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU.
+        "auto" is CUDA where there is one, else the CPU, which also replaces, with a
+        warning, a device that is absent.
     n_threads : int or None, default=None
         Threads of torch in fit and transform; None leaves torch's setting.
     warm_start : bool, default=False
@@ -274,7 +278,8 @@ callable, default="cosine"
         FloatingPointError
             If the training diverges.
         KeyboardInterrupt
-            If the user interrupts; the estimator then keeps the best state so far.
+            If the user interrupts the training: its best state so far is kept. After
+            any other error the estimator is as it was before the call.
         """
         resume = self.warm_start and self.__sklearn_is_fitted__()
         self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
@@ -306,6 +311,8 @@ callable, default="cosine"
         ValueError
             If X or y have other columns than in the first call, or a column with the
             logistic loss another value.
+        KeyboardInterrupt
+            If the user interrupts; see :meth:`fit`, also for other errors.
         """
         resume = self.__sklearn_is_fitted__()
         self._fit(X, y, sample_weight, None, resume=resume, partial=True)
@@ -323,7 +330,7 @@ callable, default="cosine"
         -------
         embedding : ndarray of float64 of shape (n_samples, width)
             What the readout gives, NaN for an invalid graph; a table under
-            ``set_output``.
+            ``set_output``, with the index of the frame that the graphs come from.
 
         Raises
         ------
@@ -332,7 +339,12 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        return self.embed(X)
+        vectors = self.embed(X)
+        index = X.index if isinstance(X, GraphArray) else None
+        if index is None or _get_output_config("transform", self)["dense"] != "pandas":
+            return vectors
+        # scikit-learn takes the index of frames only, and joins tables by it.
+        return pd.DataFrame(vectors, index=index)
 
     @property
     def encoder_(self) -> GraphEncoder:
@@ -372,7 +384,7 @@ callable, default="cosine"
             )
         weighting = self._resolve_weighting()
         pools = getattr(weighting, "pool", None) is not None
-        if pools or isinstance(weighting, Curvature):
+        if pools or isinstance(weighting, CurvatureWeighting):
             raise ValueError(
                 f"task_weighting={weighting!r} looks at the columns of y, but there is "
                 "no y: use another weighting, such as 'equal'."
@@ -433,11 +445,11 @@ def _read_numbers(estimator, graphs, y) -> tuple[np.ndarray, list[str]]:
     try:
         return read_targets(estimator, graphs, y)
     except ValueError as error:
-        if "could not convert string" not in str(error):
+        if "must hold numbers" not in str(error):
             raise
         raise ValueError(
-            f"GNNPretrainer reads numbers as y, but {error}. Encode two classes as 0 "
-            "and 1, or set target_loss=None to learn from the graphs alone."
+            f"{error} GNNPretrainer reads numbers as y: encode two classes as 0 and 1, "
+            "or set target_loss=None to learn from the graphs alone."
         ) from error
 
 

@@ -101,7 +101,8 @@ callable, default="cosine"
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU.
+        "auto" is CUDA where there is one, else the CPU, which also replaces, with a
+        warning, a device that is absent.
     n_threads : int or None, default=None
         Threads of torch in fit and predict; None leaves torch's setting.
     warm_start : bool, default=False
@@ -282,7 +283,8 @@ callable, default="cosine"
         FloatingPointError
             If the training diverges.
         KeyboardInterrupt
-            If the user interrupts; the estimator then keeps the best state so far.
+            If the user interrupts the training: its best state so far is kept. After
+            any other error the estimator is as it was before the call.
         """
         resume = self.warm_start and self.__sklearn_is_fitted__()
         self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
@@ -312,6 +314,8 @@ callable, default="cosine"
         ------
         ValueError
             If X or y have other columns than in the first call.
+        KeyboardInterrupt
+            If the user interrupts; see :meth:`fit`, also for other errors.
         """
         resume = self.__sklearn_is_fitted__()
         self._fit(X, y, sample_weight, None, resume=resume, partial=True)
@@ -338,7 +342,7 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        outputs = self._forward(X, lambda batch: self.module_(batch))
+        outputs = self._forward(X, lambda module, batch: module(batch))
         predictions = outputs * self.target_scale_ + self.target_mean_
         return predictions[:, 0] if self._one_dimensional else predictions
 

@@ -292,7 +292,7 @@ def test_a_published_model_refuses_other_graphs(weights, elastic):
 def test_files_of_something_else_are_refused(weights, tmp_path):
     path, table = tmp_path / "model.pth.tar", weights / "atom_init.json"
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(ValueError, match="is no checkpoint of CGCNN"):
+    with pytest.raises(ValueError, match="is not a checkpoint of CGCNN"):
         MultiTaskGNNRegressor.from_cgcnn(path, table)
     with pytest.raises(FileNotFoundError):
         MultiTaskGNNRegressor.from_cgcnn(tmp_path / "absent", table)
@@ -301,7 +301,7 @@ def test_files_of_something_else_are_refused(weights, tmp_path):
     )
     content["args"]["task"] = "classification"
     torch.save(content, path)
-    with pytest.raises(ValueError, match="holds a classifier"):
+    with pytest.raises(ValueError, match="but holds a classifier"):
         MultiTaskGNNRegressor.from_cgcnn(path, table)
     narrow = tmp_path / "narrow.json"
     narrow.write_text(json.dumps({"1": [0, 1]}))
@@ -316,5 +316,5 @@ def test_loading_executes_no_code(weights, tmp_path):
 
     path = tmp_path / "trap.pth.tar"
     torch.save({"args": Trap()}, path)
-    with pytest.raises(ValueError, match="is no checkpoint of CGCNN"):
+    with pytest.raises(ValueError, match="is not a checkpoint of CGCNN"):
         MultiTaskGNNRegressor.from_cgcnn(path, weights / "atom_init.json")

@@ -76,6 +76,7 @@ def test_a_fresh_process_predicts_the_same(
     (tmp_path / "smiles.txt").write_text("\n".join(smiles))
     subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore:`torch.jit:DeprecationWarning",
+         "-W", "ignore:`torch.jit:FutureWarning",
          "-c", FRESH_PROCESS, str(tmp_path)],
         check=True,
     )  # fmt: skip

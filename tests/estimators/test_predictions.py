@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from sklearn.metrics import r2_score
 
 from skgnn_mtl import GraphArray
 from skgnn_mtl.encoders import DMPNN, GAT, GCN, GIN
+from skgnn_mtl.estimators._fitted import FittedNetwork
 from skgnn_mtl.readouts import Attention, Mean, Sum
 from skgnn_mtl.training import LOSSES, task_losses
 
@@ -166,3 +169,35 @@ def test_the_network_trains_and_predicts_on_the_meta_device(
     )
     losses.sum().backward()
     assert {p.grad.device.type for p in module.parameters()} == {"meta"}
+
+
+def test_predictions_only_read_the_network(fitted, graphs):
+    """Neither mode nor place changes, and nothing is trained or drawn."""
+    expected, module = fitted.predict(graphs), fitted.module_
+    module.train()  # as a user's callback may leave it
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.get_rng_state()
+    np.testing.assert_array_equal(fitted.predict(graphs), expected)
+    assert fitted.module_ is module
+    assert module.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_threads_predict_with_one_network(fitted, graphs):
+    expected = fitted.predict(graphs)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(fitted.predict, [graphs] * 16))
+    for values in found:
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_a_network_elsewhere_is_copied_and_not_moved():
+    """The model side runs on meta, where a network is that was not asked for."""
+    module = torch.nn.Linear(3, 2).eval()
+    graphs = GraphArray.from_features(np.ones((5, 3)))
+    network = FittedNetwork(module, torch.device("meta"), 8, None)
+    with pytest.raises(NotImplementedError):  # meta tensors have no values
+        network.apply(graphs, lambda model, batch: model(batch.node_features))
+    assert module.weight.device.type == "cpu"

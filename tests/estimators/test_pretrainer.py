@@ -187,7 +187,7 @@ def test_nothing_to_learn_is_said(pretrainer, graphs):
     with pytest.raises(ValueError, match="had anything to learn from"):
         pretrainer(["infomax"]).fit(graphs[:1])
     X = np.random.default_rng(0).normal(size=(20, 3))
-    with pytest.raises(ValueError, match="guesses a categorical column"):
+    with pytest.raises(ValueError, match="predicts a categorical column"):
         pretrainer().fit(X)
     # Rows of a table are graphs all the same.
     assert pretrainer(["infomax"]).fit(X).transform(X).dtype == np.float64

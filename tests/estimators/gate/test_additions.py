@@ -21,8 +21,7 @@ from skgnn_mtl import (
     MultiTaskGNNRegressor,
 )
 from skgnn_mtl.encoders import GIN, Pretrained
-from skgnn_mtl.estimators import _addition
-from skgnn_mtl.training import AdditionModel
+from skgnn_mtl.gate import AdditionModel, _fit
 
 
 def test_added_tasks_leave_the_sources_bit_identical(model, graphs, scarce, tmp_path):
@@ -78,13 +77,13 @@ def test_few_labels_are_a_quarter_of_what_is_drawn(
     train_encoder, model, graphs, monkeypatch
 ):
     drawn = []
-    train = _addition.train
+    train = _fit.train
 
     def spy(network, step, data, *rest, **options):
         drawn.append(data.sampling)
         return train(network, step, data, *rest, **options)
 
-    monkeypatch.setattr(_addition, "train", spy)
+    monkeypatch.setattr(_fit, "train", spy)
     for n_labels in (3, 10):
         y = np.where(np.arange(30) < n_labels, np.arange(30.0), np.nan)
         model.add_task(graphs, y, name=f"{n_labels}", train_encoder=train_encoder)
@@ -210,7 +209,7 @@ def test_an_error_half_way_leaves_the_model_as_it_was(
     error, train_encoder, model, graphs, scarce, monkeypatch
 ):
     before, calls = model.predict(graphs), []
-    look = AdditionModel.view
+    look = AdditionModel.cached
 
     def fail(self, batch):
         calls.append(1)
@@ -218,7 +217,7 @@ def test_an_error_half_way_leaves_the_model_as_it_was(
             raise error
         return look(self, batch)
 
-    monkeypatch.setattr(AdditionModel, "view", fail)
+    monkeypatch.setattr(AdditionModel, "cached", fail)
     with pytest.raises(error):
         model.add_task(graphs, scarce, name="x", train_encoder=train_encoder)
     assert model.task_names_ == ["a", "b", "c"]

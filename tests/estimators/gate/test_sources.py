@@ -67,7 +67,7 @@ def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
         data, 10, shuffle=True, generator=torch.Generator().manual_seed(0)
     )
     scarce = np.mean(
-        [(w[:, 1] > 0).sum() for _ in range(300) for _, (_, w, _) in loader]
+        [(x.weights[:, 1] > 0).sum() for _ in range(300) for _, x in loader]
     )
     assert scarce == pytest.approx(10 * shares[14:18].sum() / shares.sum(), rel=0.05)
     everything = make(task_sampling=None)

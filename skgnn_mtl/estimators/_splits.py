@@ -1,0 +1,440 @@
+"""Rows that train, rows that watch the training, and rows held out from it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import lil_array
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from skgnn_mtl.weighting import HeldOut
+
+# How many moves of rows a wish is worth, and a row more or less on a side.
+_WISH, _SIZE = 10.0, 1.5
+# Up to so many rows or groups all are moved at once, which keeps sides' sizes best.
+_SMALL = 200
+
+
+def split_validation(
+    validation,
+    X,
+    y,
+    weights: np.ndarray,
+    groups,
+    labelled: np.ndarray,
+    seed: int,
+    *,
+    names: Sequence[str],
+    watched: Sequence[int] | np.ndarray,
+    held_out: HeldOut | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the rows that watch the training.
+
+    A random choice must leave every task a label to train on, and every watched task
+    one to validate with. Where it does not, as few rows as possible change sides.
+
+    Parameters
+    ----------
+    validation : float or cross-validation splitter
+        Share of the labelled rows, or a splitter whose first split is used.
+    X : GraphArray of shape (n_samples,)
+        All rows; a splitter sees them all, as the user passed them.
+    y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        Labels with their gaps, in the dimensions of the user's.
+    weights : ndarray of shape (n_samples, n_tasks)
+        Weights of the labels; a random share is spread evenly over the patterns of
+        missing labels.
+    groups : array-like of shape (n_samples,) or None
+        Rows of one group stay together.
+    labelled : ndarray of bool of shape (n_samples,)
+        Rows to choose from.
+    seed : int
+        Seed of a random split.
+    names : sequence of str
+        Task names, for the message.
+    watched : sequence of int
+        Tasks that need a label in the validation rows. Other tasks get one if they
+        can.
+    held_out : HeldOut, optional
+        What :func:`hold_out` takes from the training rows later: if there is a split
+        that leaves this possible, it is found.
+
+    Returns
+    -------
+    train_rows, valid_rows : ndarray of int
+        Positions of labelled rows.
+
+    Raises
+    ------
+    ValueError
+        If no split gives the tasks what they need, or a splitter gives rows that there
+        are not.
+    """
+    if hasattr(validation, "split"):
+        return _first_split(validation, X, y, groups, labelled)
+    rows = np.flatnonzero(labelled)
+    if len(rows) < 2:
+        raise ValueError(
+            f"validation={validation} leaves none of {len(rows)} rows to train on."
+        )
+    units, present = _units(rows, weights, groups)
+    if len(present) < 2:
+        raise ValueError(
+            f"groups has one value for all {len(rows)} rows with labels, which "
+            "leaves none for validation: pass smaller groups, or none."
+        )
+    n_valid = min(ceil(validation * len(present)), len(present) - 1)
+    if groups is None:
+        picked = _systematic(present, n_valid, seed)
+    else:
+        splitter = GroupShuffleSplit(1, test_size=n_valid, random_state=seed)
+        picked = units[next(splitter.split(rows, groups=units))[1]]
+    drawn = np.zeros(len(present), dtype=int)
+    drawn[picked] = 1
+    kind = "row" if groups is None else "group"
+    needs = [np.ones(len(names), dtype=bool), np.isin(np.arange(len(names)), watched)]
+    sides = assign_sides(present, drawn, needs, seed)
+    if sides is None:
+        raise ValueError(_refusal(present, needs, names, kind, "validate with"))
+    found = rows[sides[units] == 0], rows[sides[units] == 1]
+    if held_out is None:
+        return found
+    try:
+        hold_out(held_out, weights, groups, found[0], seed, targets=watched)
+    except ValueError:
+        judges = np.asarray(present[:, watched].any(axis=1))
+        three = [*needs, np.zeros(len(names), dtype=bool)]
+        sides = assign_sides(present, sides, three, seed, judges, wishes=needs[1])
+        if sides is not None:
+            found = rows[sides[units] != 1], rows[sides[units] == 1]
+    return found
+
+
+def _units(rows, weights, groups) -> tuple[np.ndarray, np.ndarray]:
+    """Find what moves as a whole: each row's unit, and where units have labels."""
+    present = weights[rows] > 0
+    if groups is None:
+        return np.arange(len(rows)), present
+    groups = column_or_1d(groups)
+    check_consistent_length(weights, groups)
+    _, units = np.unique(groups[rows], return_inverse=True)
+    order = np.argsort(units, kind="stable")
+    first = np.flatnonzero(np.diff(units[order], prepend=-1))
+    return units, np.logical_or.reduceat(present[order], first, axis=0)
+
+
+def _systematic(present: np.ndarray, n_picked: int, seed: int) -> np.ndarray:
+    """Draw rows evenly over the patterns of labels (n, t): systematic sampling."""
+    n, rng = len(present), np.random.default_rng(seed)
+    order = np.lexsort([rng.random(n), *present.T])
+    return order[((np.arange(n_picked) + rng.random()) * n / n_picked).astype(int)]
+
+
+def _first_split(splitter, X, y, groups, labelled: np.ndarray):
+    """Labelled rows of the first split."""
+    n = len(labelled)
+    with warnings.catch_warnings():
+        # They may be meant for what a weighting holds out.
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        parts = next(iter(splitter.split(X, y, groups)), None)
+    if parts is None:
+        raise ValueError(f"validation={splitter} gives no split.")
+    # A PredefinedSplit of other rows would silently leave some out.
+    n_folds = len(getattr(splitter, "test_fold", range(n)))
+    if n_folds != n:
+        raise ValueError(f"validation={splitter} knows {n_folds} rows, but X has {n}.")
+    chosen = []
+    for part, purpose in zip(parts, ("train on", "watch by"), strict=True):
+        part = np.asarray(part)
+        if part.size and part.max() >= n:
+            raise ValueError(
+                f"validation={splitter} names row {part.max()}, but X has {n} rows."
+            )
+        chosen.append(part[labelled[part]])
+        if not len(chosen[-1]):
+            raise ValueError(
+                f"validation={splitter} leaves no labelled row to {purpose}."
+            )
+    return tuple(chosen)
+
+
+def hold_out(
+    part: HeldOut,
+    weights: np.ndarray,
+    groups,
+    rows: np.ndarray,
+    seed: int,
+    *,
+    names: Sequence[str] | None = None,
+    targets: Sequence[int] | np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose training rows that judge a task weighting.
+
+    Every task that has labels keeps one to train on. Where the choice that ``part``
+    asks for leaves one without, as few rows as possible change sides.
+
+    Parameters
+    ----------
+    part : HeldOut
+        How many, and which.
+    weights : ndarray of shape (n_samples, n_tasks)
+        Weights of the labels, 0 where one is missing.
+    groups : array-like of shape (n_samples,) or None
+        Rows of one group stay together.
+    rows : ndarray of int
+        Training rows.
+    seed : int
+        Seed of a random choice.
+    names : sequence of str, optional
+        Task names, for the message.
+    targets : sequence of int, optional
+        Target tasks; all if not given. Each gets a held-out label if it can.
+
+    Returns
+    -------
+    train_rows, held_out_rows : ndarray of int
+        Positions in increasing order; those held out have a label of a target.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left on one side, or no label of a task to train on.
+    """
+    tasks = np.arange(weights.shape[1])
+    targets = tasks if targets is None else targets
+    names = [f"task_{t}" for t in tasks] if names is None else names
+    judges = (weights[rows][:, targets] > 0).any(axis=1)
+    labelled = rows[judges]
+    if len(labelled) < 2:
+        raise ValueError(
+            f"{len(labelled)} training rows have a label of a target, but at least 2 "
+            "are needed to hold some out."
+        )
+    units, present = _units(rows, weights, groups)
+    if groups is None:
+        n_held = ceil(min(part.fraction, 1 - 1 / len(labelled)) * len(labelled))
+        n_held = min(n_held, len(labelled) - 1)
+        picked = np.flatnonzero(judges)[
+            _systematic(weights[labelled][:, targets] > 0, n_held, seed)
+        ]
+    else:
+        groups = column_or_1d(groups)
+        tail = _tail(part, groups[labelled], seed)
+        picked = units[np.isin(groups[rows], tail)]
+    drawn = np.zeros(len(present), dtype=int)
+    drawn[picked] = 1
+    needs = [np.asarray(present.any(axis=0)), np.zeros(len(tasks), dtype=bool)]
+    wishes = np.isin(tasks, targets)
+    can_judge = np.bincount(units, judges) > 0
+    sides = assign_sides(present, drawn, needs, seed, can_judge, wishes)
+    if sides is None:
+        kind = "row" if groups is None else "group"
+        raise ValueError(_refusal(present, needs, names, kind, "hold out"))
+    held = sides[units] == 1
+    return rows[~held], np.sort(rows[held & judges])
+
+
+def _tail(part: HeldOut, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the groups of the labelled rows that are held out."""
+    order = _tail_last(groups)
+    if part.split == "random":
+        order = np.random.default_rng(seed).permutation(order)
+    sizes = np.array([(groups == group).sum() for group in order])
+    if len(order) < 2:
+        raise ValueError(
+            f"All {len(groups)} labelled training rows are of one group, "
+            f"{order[0]!r}, which leaves none to hold out: pass smaller groups, or "
+            "none."
+        )
+    # The cut moves to the border of a group, and leaves one on either side.
+    fits = sizes.cumsum() <= (1 - part.fraction) * len(groups) + 1e-9
+    return order[int(np.clip(fits.sum(), 1, len(order) - 1)) :]
+
+
+def _tail_last(groups: np.ndarray) -> np.ndarray:
+    """Distinct groups, large ones first, among equals those that begin late."""
+    names, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    return names[np.lexsort([-first, -sizes])]
+
+
+# -- sides that give every task what it needs ------------------------------------------
+
+
+def assign_sides(
+    present: np.ndarray,
+    drawn: np.ndarray,
+    needs: Sequence[np.ndarray],
+    seed: int,
+    last: np.ndarray | None = None,
+    wishes: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """Change a draw in as few units as possible, so that tasks get what they need.
+
+    Parameters
+    ----------
+    present : ndarray of bool of shape (n_units, n_tasks)
+        Where units have labels.
+    drawn : ndarray of int of shape (n_units,)
+        Side of each unit in a random draw.
+    needs : list of ndarray of bool of shape (n_tasks,)
+        For each side: tasks that must have a label there. A side is never empty.
+    seed : int
+        Decides between equally good changes.
+    last : ndarray of bool of shape (n_units,), optional
+        Units that may be on the last side; all if not given.
+    wishes : ndarray of bool of shape (n_tasks,), optional
+        Tasks that should have a label on the last side if they can; all if not given.
+
+    Returns
+    -------
+    sides : ndarray of int of shape (n_units,), or None
+        The draw itself if nothing is wrong with it; None if it cannot be mended.
+    """
+    n_units, n_tasks = present.shape
+    columns = np.column_stack([present, np.ones(n_units, dtype=bool)])
+    must = np.column_stack([needs, np.ones(len(needs), dtype=bool)])
+    spare = columns.sum(axis=0) - must.sum(axis=0)
+    if (spare < 0).any():
+        return None
+    allowed = np.ones((len(needs), n_units), dtype=bool)
+    if last is not None:
+        allowed[-1] = last
+    wish = np.zeros_like(must)
+    wish[-1, :n_tasks] = True if wishes is None else wishes
+    # One label cannot be on two sides.
+    wish &= ~must & (spare > 0)
+    lacking = (must | wish) & (_counts(columns, drawn, len(must)) == 0)
+    if not lacking.any():
+        return drawn
+    rng = np.random.default_rng([seed, 1])
+    costs = 1.0 + 0.1 * rng.random(n_units)
+    few = columns[:, lacking.any(axis=0)].any(axis=1)
+    every = np.ones_like(few)
+    for free in (few, every) if n_units > _SMALL else (every,):
+        sides = _repair(columns, drawn, must, wish, allowed, costs, free)
+        if sides is not None:
+            _restore_sizes(sides, drawn, columns, must | wish, allowed, rng)
+            return sides
+    return None
+
+
+def _counts(columns: np.ndarray, sides: np.ndarray, n_sides: int) -> np.ndarray:
+    """Labelled units of each task (n_sides, n_columns)."""
+    return np.stack([columns[sides == side].sum(axis=0) for side in range(n_sides)])
+
+
+def _repair(columns, drawn, must, wish, allowed, costs, free) -> np.ndarray | None:
+    """Solve for the sides of the free units, as an integer program.
+
+    The variables are x[s, i] for the sides s behind the first, 1 if the free unit i is
+    there; one for each wish, 1 if it is refused; and how many units more, and how many
+    fewer than in the draw each of these sides has.
+    """
+    units, sides = np.flatnonzero(free), np.arange(len(must))
+    needed = (must | wish) & (_counts(columns[~free], drawn[~free], len(sides)) == 0)
+    n_refusals, n_sizes = int((needed & wish).sum()), 2 * (len(sides) - 1)
+    x = np.arange((len(sides) - 1) * len(units)).reshape(len(sides) - 1, -1)
+    shape = (x.size + n_refusals + n_sizes,)
+    stays = drawn[units] == sides[:, None]
+    # A move costs, and staying does not.
+    price = costs[units] * (stays[0] - 1.0 * stays[1:])
+    result = milp(
+        np.r_[price.ravel(), np.full(n_refusals, _WISH), np.full(n_sizes, _SIZE)],
+        integrality=np.arange(*shape) < x.size + n_refusals,
+        bounds=Bounds(
+            0,
+            np.r_[allowed[1:, units].ravel(), np.ones(n_refusals), [np.inf] * n_sizes],
+        ),
+        constraints=[
+            _labels_on_sides(columns[units], needed, wish, x, shape),
+            *_one_side_each(x, stays[1:].sum(axis=1), shape),
+        ],
+        options={"mip_rel_gap": 0.05},
+    )
+    if result.x is None:
+        return None
+    found = drawn.copy()
+    found[units] = sides[1:] @ np.round(result.x[x])
+    return found
+
+
+def _labels_on_sides(columns, needed, wish, x, shape) -> LinearConstraint:
+    """Demand a label on each side that needs one, unless a wish is refused."""
+    demands = np.argwhere(needed).tolist()
+    table, low = lil_array((len(demands), *shape)), np.ones(len(demands))
+    refusals = iter(range(x.size, *shape))
+    for row, (side, column) in enumerate(demands):
+        here = columns[:, column]
+        if side:
+            table[row, x[side - 1, here]] = 1.0
+        else:  # not all of them are on other sides
+            table[row, x[:, here].ravel()] = -1.0
+            low[row] = 1 - here.sum()
+        if wish[side, column]:
+            table[row, next(refusals)] = 1.0
+    return LinearConstraint(table.tocsr(), low, np.inf)
+
+
+def _one_side_each(x, sizes, shape) -> tuple[LinearConstraint, LinearConstraint]:
+    """Give each unit one side, and measure how far sizes are from those of the draw."""
+    once = lil_array((x.shape[1], *shape))
+    table = lil_array((len(x), *shape))
+    for k, row in enumerate(x):
+        once[np.arange(len(row)), row] = 1.0
+        table[k, row] = 1.0
+        more = shape[0] - 2 * (len(x) - k)
+        table[k, more : more + 2] = -1.0, 1.0
+    return (
+        LinearConstraint(once.tocsr(), 0, 1),
+        LinearConstraint(table.tocsr(), sizes, sizes),
+    )
+
+
+def _restore_sizes(sides, drawn, columns, wanted, allowed, rng) -> None:
+    """Move units back and forth, in place, until sides are as large as in the draw."""
+    counts = _counts(columns, sides, len(wanted))
+    for side in range(1, len(wanted)):
+        surplus = int((sides == side).sum() - (drawn == side).sum())
+        source, target = (side, 0) if surplus > 0 else (0, side)
+        movable = (sides == source) & allowed[target]
+        for unit in rng.permutation(np.flatnonzero(movable)):
+            if not surplus:
+                break
+            # A task may not lose its last label on a side that should have one.
+            if (wanted[source] & columns[unit] & (counts[source] == 1)).any():
+                continue
+            sides[unit] = target
+            counts[source] -= columns[unit]
+            counts[target] += columns[unit]
+            surplus -= 1 if source else -1
+
+
+def _refusal(present, needs, names, kind: str, use: str) -> str:
+    """Say why no sides give every task what it needs, and what to do."""
+    counts, needed = present.sum(axis=0), np.sum(needs, axis=0)
+    advice = {
+        "validate with": "fit without early_stopping and lr_schedule='plateau'",
+        "hold out": "take another task_weighting",
+    }[use]
+    if kind == "group":
+        advice = f"pass smaller groups, or {advice}"
+    scarce = np.flatnonzero(counts < needed)
+    if len(scarce):
+        task = scarce[0]
+        return (
+            f"Task {names[task]!r} has labels in {counts[task]} {kind}(s), but needs "
+            f"{needed[task]}: one to train on and one to {use}. Drop the task, or "
+            f"{advice}."
+        )
+    order = np.argsort(counts, kind="stable")[:3]
+    shown = ", ".join(f"{names[t]!r} ({counts[t]} {kind}s)" for t in order)
+    return (
+        f"No choice of {kind}s leaves every task a label to train on and to {use}: "
+        f"tasks with few labels share their {kind}s, such as {shown}. Drop one, or "
+        f"{advice}."
+    )
