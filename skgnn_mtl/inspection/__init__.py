@@ -1,4 +1,4 @@
-"""Looking into fitted estimators: how tasks relate, what training did, how it went."""
+"""Diagnostics of fitted estimators: similarity of tasks, training history, errors."""
 
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _GAIN, _LOSS = "#0072B2", "#D55E00"
 
 
 class SingleTaskComparisonDisplay:
-    """Draw what sharing a network costs or gains each task.
+    """Draw the change of the error of each task against single-task models.
 
     Parameters
     ----------
     comparison : SingleTaskComparison
-        Of :func:`~skgnn_mtl.model_selection.compare_with_single_task`.
+        Result of :func:`~skgnn_mtl.model_selection.compare_with_single_task`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        After :meth:`plot`.
-    axes_ : ndarray of matplotlib Axes
-        After :meth:`plot`.
+        The figure, after :meth:`plot`.
+    axes_ : ndarray of matplotlib Axes of shape (1,)
+        Its axes, after :meth:`plot`. The unit is percent of the single-task error.
+
+    See Also
+    --------
+    skgnn_mtl.model_selection.compare_with_single_task : Computes the comparison.
 
     Examples
     --------
@@ -36,12 +45,15 @@ class SingleTaskComparisonDisplay:
     >>> display = SingleTaskComparisonDisplay.from_comparison(comparison)
     """
 
-    def __init__(self, comparison) -> None:
+    figure_: Figure
+    axes_: np.ndarray
+
+    def __init__(self, comparison: Any) -> None:
         self.comparison = comparison
 
     @classmethod
-    def from_comparison(cls, comparison):
-        """Draw a comparison that is there already.
+    def from_comparison(cls, comparison: Any) -> Self:
+        """Draw a comparison.
 
         Parameters
         ----------
@@ -51,17 +63,17 @@ class SingleTaskComparisonDisplay:
         Returns
         -------
         display : SingleTaskComparisonDisplay
-            Drawn.
+            The drawn display.
         """
         return cls(comparison).plot()
 
-    def plot(self):
-        """Draw into a new figure: one row a task, pairs as dots, means with errors.
+    def plot(self) -> Self:
+        """Draw into a new figure: one row per task, pairs as dots, means with errors.
 
         Returns
         -------
         display : SingleTaskComparisonDisplay
-            Itself.
+            The display itself.
         """
         import matplotlib.pyplot as plt
 

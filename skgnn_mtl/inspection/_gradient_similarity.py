@@ -1,34 +1,49 @@
-"""How similar the gradients of the tasks are, and how far that can be trusted."""
+"""Similarity of the gradients of tasks, and its reliability."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.curvature import label_overlap
-from skgnn_mtl.estimators._inputs import in_task_order, read_graphs
-from skgnn_mtl.graphs import GraphDataset
-from skgnn_mtl.training import MultiTaskModel, dataset_jacobian
+from skgnn_mtl.training import MultiTaskModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 
-def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
-    r"""Compare the tasks' gradients at a fitted network.
+def gradient_similarity(
+    estimator: Any,
+    X: Any,
+    y: ArrayLike,
+    *,
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
+    r"""Compare the gradients of the tasks at a fitted network.
 
-    The gradient :math:`g_t` of a task is that of its mean loss over its labelled rows,
-    with respect to all parameters in front of the heads, in evaluation mode.
+    The gradient :math:`g_t` of a task is that of its mean loss over its labelled rows.
+    It is taken with respect to all shared parameters (those before the heads), in
+    evaluation mode.
 
     Parameters
     ----------
     estimator : fitted estimator
         A multi-task graph network of this package.
     X : GraphArray or array-like of shape (n_samples, n_features)
-        Graphs with the columns of fit; invalid ones are left out.
+        Graphs with the columns of fit; invalid graphs are left out.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels in the units of fit, NaN where missing; columns of a DataFrame may have
+        Labels in the units of fit, NaN where missing. Columns of a DataFrame may have
         another order.
     random_state : int, RandomState or None, default=None
-        Chooses the two halves of the rows.
+        Seed of the two random halves of the rows.
 
     Returns
     -------
@@ -36,29 +51,29 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
         With the attributes
 
         cosines : ndarray of shape (n_tasks, n_tasks)
-            :math:`g_s^\top g_t / (d_s d_t)`; below zero the tasks conflict.
+            :math:`g_s^\top g_t / (d_s d_t)`; tasks conflict below zero.
         norms : ndarray of shape (n_tasks,)
-            :math:`d_t = \|g_t\|`, of losses of standardised targets.
+            :math:`d_t = \|g_t\|`, for losses of standardised targets.
         magnitudes : ndarray of shape (n_tasks, n_tasks)
             :math:`2 d_s d_t / (d_s^2 + d_t^2)`, 1 for gradients of equal length.
         overlap : ndarray of shape (n_tasks, n_tasks)
-            Share of the rows with both labels among those with either.
+            Share of the rows with both labels among the rows with at least one.
         reliability : ndarray of shape (n_tasks,)
             Cosine between the gradients of a task on two random halves of the rows.
-            A cosine with another task means little where this is far below 1.
+            Cosines of a task with a reliability far below 1 are uncertain.
         task_names : list of str
             Names of the tasks.
 
-        Entries that cannot be known, of a task without labels, are NaN.
+        Entries of a task without labels are NaN.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If its network has no linear heads.
+        If its network does not have linear heads.
     ValueError
-        If X or y do not fit the estimator, or all shared parameters are frozen.
+        If X or y do not fit the estimator, or if all shared parameters are frozen.
 
     References
     ----------
@@ -79,29 +94,28 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
     check_is_fitted(estimator)
     if not isinstance(estimator.module_, MultiTaskModel):
         raise TypeError(
-            "gradient_similarity compares gradients in front of linear heads, which "
-            f"{type(estimator).__name__} has not: use a MultiTaskGNNRegressor."
+            "gradient_similarity needs a network with linear heads, which "
+            f"{type(estimator).__name__} does not have; use a MultiTaskGNNRegressor."
         )
-    graphs = read_graphs(estimator, X, reset=False)
-    y = in_task_order(y, estimator.task_names_)
-    values, _ = estimator._read_labels(graphs, y, None, True, None)
-    table = values.reshape(len(values), -1)
-    if table.shape[1] != estimator.n_tasks_:
-        raise ValueError(
-            f"y has {table.shape[1]} columns, but the estimator was fitted with the "
-            f"{estimator.n_tasks_} tasks {estimator.task_names_}."
-        )
-    labelled = np.isfinite(table) & graphs.valid[:, None]
-    rows = np.flatnonzero(labelled.any(axis=1))
-    order = check_random_state(random_state).permutation(rows)
-    targets = estimator._encode_targets(table)
-    weights = estimator._weigh_classes(table, labelled.astype(float))
-    parts = [
-        GraphDataset(graphs[half], targets[half], weights[half])
-        for half in np.array_split(order, 2)
-    ]
-    (J_a, mass_a), (J_b, mass_b) = _jacobians(estimator, parts)
+    seed = check_random_state(random_state).randint(MAX_SEED)
+
+    def half(k: int, labelled: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(labelled.any(axis=1))
+        return np.array_split(np.random.RandomState(seed).permutation(rows), 2)[k]
+
+    trained = {n for n, p in estimator.module_.named_parameters() if p.requires_grad}
+    if not estimator.module_.shared_parameters():
+        raise ValueError("All shared parameters are frozen: tasks have no gradients.")
+    gradients, masses, labelled = [], [], []
+    for k in range(2):
+        problem = estimator.task_problem(X, y, rows=partial(half, k))
+        shared = problem.block("shared").block(lambda name: name in trained)
+        gradients.append(shared.gradients()[1].double().cpu().numpy())
+        masses.append(shared.masses.sum(dim=0).numpy())
+        labelled.append(problem.info["labelled"])
+    (J_a, J_b), (mass_a, mass_b) = gradients, masses
     mass = mass_a + mass_b
+    # Silent, because entries of tasks without labels are NaN on purpose.
     with np.errstate(all="ignore"):
         J = (mass_a[:, None] * J_a + mass_b[:, None] * J_b) / mass[:, None]
         norms = np.linalg.norm(J, axis=1)
@@ -111,55 +125,44 @@ def gradient_similarity(estimator, X, y, *, random_state=None) -> Bunch:
             cosines=np.clip(J @ J.T / np.outer(norms, norms), -1.0, 1.0),
             norms=norms,
             magnitudes=2.0 * np.outer(norms, norms) / squares,
-            overlap=label_overlap(labelled),
+            overlap=label_overlap(np.concatenate(labelled)),
             reliability=np.clip((J_a * J_b).sum(axis=1) / lengths, -1.0, 1.0),
             task_names=list(estimator.task_names_),
         )
 
 
-def _jacobians(estimator, parts: list[GraphDataset]) -> list:
-    model = estimator.module_
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if len(parameters) == len(list(model.heads.parameters())):
-        raise ValueError("All shared parameters are frozen: tasks have no gradients.")
-    device = next(model.parameters()).device
-    loss = estimator._elementwise_loss()
-    model.eval()
-    results = []
-    for part in parts:
-        J, mass = dataset_jacobian(model, part, loss, device=device)
-        results.append((J.numpy(), mass.numpy()))
-    return results
-
-
 class GradientSimilarityDisplay:
-    """Cosines between the tasks' gradients, beside what they rest on.
+    """Draw cosines between the gradients of tasks, with overlap and reliability.
 
-    Cosines stand above the diagonal, the overlap of the labels below it, and on it the
-    reliability: the cosine between a task's gradients on two halves of the rows.
-    Cosines of pairs with little overlap are greyed out.
+    The upper triangle has the cosines, and the lower triangle has the overlap of the
+    labels. The diagonal has the reliability: the cosine between the gradients of a task
+    on two halves of the rows. Cosines of pairs with little overlap are grey.
 
     Parameters
     ----------
     cosines : ndarray of shape (n_tasks, n_tasks)
         Cosines between gradients.
     overlap : ndarray of shape (n_tasks, n_tasks)
-        Share of the rows with both labels among those with either.
+        Share of the rows with both labels among the rows with at least one.
     reliability : ndarray of shape (n_tasks,)
-        Cosine between the gradients of two halves of the rows.
+        Cosine between the gradients on two halves of the rows.
     task_names : sequence of str, optional
         Names of the tasks.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes with the picture.
+        Axes with the picture, after :meth:`plot`.
     figure_ : matplotlib Figure
-        Figure that contains them.
+        Figure of the axes, after :meth:`plot`.
 
     See Also
     --------
-    gradient_similarity : The numbers.
+    gradient_similarity : Computes the numbers.
+
+    References
+    ----------
+    .. [1] T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.
 
     Examples
     --------
@@ -177,7 +180,17 @@ class GradientSimilarityDisplay:
     'Similarity of gradients'
     """
 
-    def __init__(self, cosines, overlap, reliability, *, task_names=None) -> None:
+    ax_: Axes
+    figure_: Figure | SubFigure
+
+    def __init__(
+        self,
+        cosines: np.ndarray,
+        overlap: np.ndarray,
+        reliability: np.ndarray,
+        *,
+        task_names: Sequence[str] | None = None,
+    ) -> None:
         self.cosines = cosines
         self.overlap = overlap
         self.reliability = reliability
@@ -185,8 +198,15 @@ class GradientSimilarityDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, *, random_state=None, ax=None, min_overlap=0.3
-    ):
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        ax: Axes | None = None,
+        min_overlap: float = 0.3,
+    ) -> Self:
         """Compute the similarities and draw them.
 
         Parameters
@@ -198,11 +218,11 @@ class GradientSimilarityDisplay:
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, NaN where missing.
         random_state : int, RandomState or None, default=None
-            Chooses the two halves of the rows.
+            Seed of the two random halves of the rows.
         ax : matplotlib Axes, optional
-            Where to draw; a new figure if not given.
+            Axes to draw into; by default those of a new figure.
         min_overlap : float, default=0.3
-            Cosines of pairs with less overlap are greyed out.
+            Cosines of pairs with less overlap are grey.
 
         Returns
         -------
@@ -218,15 +238,15 @@ class GradientSimilarityDisplay:
         )
         return display.plot(ax=ax, min_overlap=min_overlap)
 
-    def plot(self, ax=None, *, min_overlap=0.3):
-        """Draw both triangles.
+    def plot(self, ax: Axes | None = None, *, min_overlap: float = 0.3) -> Self:
+        """Draw both triangles and the diagonal.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; a new figure if not given.
+            Axes to draw into; by default those of a new figure.
         min_overlap : float, default=0.3
-            Cosines of pairs with less overlap are greyed out.
+            Cosines of pairs with less overlap are grey.
 
         Returns
         -------
@@ -234,6 +254,7 @@ class GradientSimilarityDisplay:
             The display itself.
         """
         import matplotlib.pyplot as plt
+        from matplotlib.patches import Rectangle
 
         n = len(self.cosines)
         if ax is None:
@@ -249,13 +270,11 @@ class GradientSimilarityDisplay:
         colours = ax.imshow(shown, cmap="RdBu", vmin=-1.0, vmax=1.0)
         shares = ax.imshow(overlap, cmap="Greens", vmin=0.0, vmax=1.0)
         for i, j in np.argwhere(weak):
-            ax.add_patch(
-                plt.Rectangle((j - 0.5, i - 0.5), 1, 1, color="0.9", linewidth=0)
-            )
+            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color="0.9", linewidth=0))
         self._annotate(ax, np.where(above.T, overlap, cosines), weak)
         for k in range(n):
             ax.add_patch(
-                plt.Rectangle(
+                Rectangle(
                     (k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="0.3", linewidth=1.2
                 )
             )
@@ -272,7 +291,7 @@ class GradientSimilarityDisplay:
         return self
 
     @staticmethod
-    def _annotate(ax, values: np.ndarray, weak: np.ndarray) -> None:
+    def _annotate(ax: Axes, values: np.ndarray, weak: np.ndarray) -> None:
         for (i, j), value in np.ndenumerate(values):
             if np.isnan(value):
                 text = "?"

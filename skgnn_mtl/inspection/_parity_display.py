@@ -1,26 +1,32 @@
-"""Predictions of numbers beside the labels."""
+"""Predicted numbers against the labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 
-from skgnn_mtl.estimators._inputs import in_task_order
+from skgnn_mtl.estimators._inputs import in_task_order, task_positions
 from skgnn_mtl.metrics._scorers import fitted_task_names
 from skgnn_mtl.metrics._scores import METRICS
-from skgnn_mtl.metrics._tables import column_names, read_scored
+from skgnn_mtl.metrics._tables import column_names, name_of, read_scored
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BLUE = "#0072B2"
 
 
 class ParityDisplay:
-    """Predictions against labels, one panel a task, in the units of the labels.
+    """Draw predictions against labels, one panel per task, in the units of the labels.
 
-    Points on the diagonal are predicted without error. The title counts the labels and
-    gives :math:`R^2` and the mean absolute error on them.
+    Points on the diagonal have no error. The title of a panel is the number of labels,
+    with :math:`R^2` and the mean absolute error on them.
 
     Parameters
     ----------
@@ -36,14 +42,19 @@ class ParityDisplay:
     Attributes
     ----------
     figure_ : matplotlib Figure
-        After :meth:`plot`.
-    axes_ : ndarray of matplotlib Axes
-        After :meth:`plot`: one a drawn task.
+        The figure, after :meth:`plot`.
+    axes_ : ndarray of matplotlib Axes of shape (n_drawn_tasks,)
+        Its axes, after :meth:`plot`.
+
+    Raises
+    ------
+    ValueError
+        In ``plot``, if labels and predictions differ in shape, or if a task is unknown.
 
     See Also
     --------
-    skgnn_mtl.metrics.nan_r2_score : The first number of a title.
-    skgnn_mtl.metrics.nan_mean_absolute_error : The second.
+    skgnn_mtl.metrics.nan_r2_score : The first score of a title.
+    skgnn_mtl.metrics.nan_mean_absolute_error : The second score.
     sklearn.metrics.PredictionErrorDisplay : One task without gaps, also residuals.
 
     Examples
@@ -62,28 +73,45 @@ class ParityDisplay:
     2 labels, R² 0.750, MAE 0.5
     """
 
-    def __init__(self, y_true, y_pred, *, task_names=None) -> None:
+    figure_: Figure
+    axes_: np.ndarray
+
+    def __init__(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        task_names: Sequence[str] | None = None,
+    ) -> None:
         self.y_true = y_true
         self.y_pred = y_pred
         self.task_names = task_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, tasks=None, axes=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        tasks: Sequence[str] | None = None,
+        axes: Axes | Sequence[Axes] | None = None,
+    ) -> Self:
         """Predict and draw.
 
         Parameters
         ----------
         estimator : fitted regressor or Pipeline
             Its tasks are the columns of `y`.
-        X : GraphArray or array-like
-            What it predicts from, best graphs that it was not trained on.
+        X : GraphArray or array-like of shape (n_samples, ...)
+            Inputs of the estimator, preferably not from its training.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels, NaN where missing; columns of a DataFrame may have another order
+            Labels, NaN where missing. Columns of a DataFrame may have another order
             than in fit.
-        tasks : sequence of str, optional
-            Tasks to show; all if not given.
+        tasks : sequence of str, int or other label, optional
+            Tasks to show; by default all.
         axes : matplotlib Axes or sequence of them, optional
-            Where to draw, one a task; a new figure if not given.
+            Axes to draw into, one per task; by default those of a new figure.
 
         Returns
         -------
@@ -100,7 +128,7 @@ class ParityDisplay:
         if is_classifier(estimator):
             raise TypeError(
                 "ParityDisplay draws predicted numbers, but "
-                f"{type(estimator).__name__} predicts classes: use a regressor."
+                f"{type(estimator).__name__} predicts classes; use a regressor."
             )
         names = fitted_task_names(estimator)
         if names:
@@ -108,7 +136,7 @@ class ParityDisplay:
         return cls.from_predictions(
             y,
             estimator.predict(X),
-            # Labels without names have those of fit.
+            # The names of fit, because the labels may be an array.
             task_names=column_names(y) or names or None,
             tasks=tasks,
             axes=axes,
@@ -116,9 +144,15 @@ class ParityDisplay:
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_pred, *, task_names=None, tasks=None, axes=None
-    ):
-        """Draw predictions that are there already, for instance out of fold.
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        task_names: Sequence[str] | None = None,
+        tasks: Sequence[str] | None = None,
+        axes: Axes | Sequence[Axes] | None = None,
+    ) -> Self:
+        """Draw given predictions, for instance those of a cross-validation.
 
         Parameters
         ----------
@@ -128,10 +162,10 @@ class ParityDisplay:
             Predictions.
         task_names : sequence of str, optional
             Names of the tasks; by default the columns of `y_true`.
-        tasks : sequence of str, optional
-            Tasks to show; all if not given.
+        tasks : sequence of str, int or other label, optional
+            Tasks to show; by default all.
         axes : matplotlib Axes or sequence of them, optional
-            Where to draw, one a task; a new figure if not given.
+            Axes to draw into, one per task; by default those of a new figure.
 
         Returns
         -------
@@ -140,15 +174,20 @@ class ParityDisplay:
         """
         return cls(y_true, y_pred, task_names=task_names).plot(tasks=tasks, axes=axes)
 
-    def plot(self, *, tasks: Sequence[str] | None = None, axes=None):
-        """Draw the tasks.
+    def plot(
+        self,
+        *,
+        tasks: Sequence[str] | None = None,
+        axes: Axes | Sequence[Axes] | None = None,
+    ) -> Self:
+        """Draw one panel per task.
 
         Parameters
         ----------
-        tasks : sequence of str, optional
-            Tasks to show; all if not given.
+        tasks : sequence of str, int or other label, optional
+            Tasks to show; by default all.
         axes : matplotlib Axes or sequence of them, optional
-            Where to draw, one a task; a new figure if not given.
+            Axes to draw into, one per task; by default those of a new figure.
 
         Returns
         -------
@@ -158,39 +197,40 @@ class ParityDisplay:
         Raises
         ------
         ValueError
-            If labels and predictions do not fit each other, a task is unknown, or there
-            are not as many names as columns, or `axes` as tasks.
+            If labels and predictions differ in shape, if a task is unknown, or if the
+            number of names or `axes` is wrong.
         """
         scored = read_scored(self.y_true, self.y_pred, None)
-        names = scored.names if self.task_names is None else list(self.task_names)
+        given = scored.names if self.task_names is None else self.task_names
+        names = list(map(name_of, given))
         if len(names) != len(scored.names):
             raise ValueError(
                 f"y_true has {len(scored.names)} column(s), but task_names are {names}."
             )
-        chosen = names if tasks is None else list(tasks)
-        unknown = [name for name in chosen if name not in names]
-        if unknown:
-            raise ValueError(f"The tasks are {names}, not {unknown}.")
-        axes = _grid(len(chosen)) if axes is None else axes
-        axes = np.ravel(np.asarray(axes, dtype=object))
-        if len(axes) != len(chosen):
-            raise ValueError(f"{len(axes)} axes were given for {len(chosen)} tasks.")
+        chosen = list(range(len(names)))
+        if tasks is not None:
+            chosen = task_positions(list(tasks), names, "tasks")
+        panels = np.ravel(
+            np.asarray(_grid(len(chosen)) if axes is None else axes, dtype=object)
+        )
+        if len(panels) != len(chosen):
+            raise ValueError(f"{len(panels)} axes were given for {len(chosen)} tasks.")
         labelled = scored.weight > 0
         r2, mae = (
             METRICS[name].per_task(scored.true, scored.pred, scored.weight)
             for name in ("r2", "mae")
         )
-        for ax, name in zip(axes, chosen, strict=True):
-            k = names.index(name)
+        for ax, k in zip(panels, chosen, strict=True):
             rows = labelled[:, k]
             _draw(ax, scored.true[rows, k], scored.pred[rows, k])
-            ax.set_title(f"{name}\n{_summary(rows.sum(), r2[k], mae[k])}", fontsize=10)
-        self.axes_, self.figure_ = axes, axes[0].figure
+            summary = _summary(rows.sum(), r2[k], mae[k])
+            ax.set_title(f"{names[k]}\n{summary}", fontsize=10)
+        self.axes_, self.figure_ = panels, panels[0].figure
         return self
 
 
-def _grid(n_tasks: int) -> list:
-    """Axes of a new figure, up to four in a row."""
+def _grid(n_tasks: int) -> list[Axes]:
+    """Make the axes of a new figure, up to four per row."""
     import matplotlib.pyplot as plt
 
     n_columns = min(4, n_tasks)
@@ -207,8 +247,8 @@ def _grid(n_tasks: int) -> list:
     return list(axes.flat[:n_tasks])
 
 
-def _draw(ax, labels: np.ndarray, predictions: np.ndarray) -> None:
-    """Draw points and the diagonal between limits that both axes have."""
+def _draw(ax: Axes, labels: np.ndarray, predictions: np.ndarray) -> None:
+    """Draw points and the diagonal, with equal limits of both axes."""
     ax.axline((0, 0), slope=1, color="0.35", linewidth=1, zorder=1)
     ax.scatter(labels, predictions, s=8, alpha=0.4, color=_BLUE, linewidths=0)
     if len(labels):
@@ -217,7 +257,7 @@ def _draw(ax, labels: np.ndarray, predictions: np.ndarray) -> None:
         margin = 0.04 * (high - low) or abs(high) or 1.0
         ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
     ax.set(aspect="equal", xlabel="label", ylabel="prediction")
-    ax.locator_params(nbins=4)  # long numbers need room
+    ax.locator_params(nbins=4)  # because long numbers need space
 
 
 def _summary(n_labels: int, r2: float, mae: float) -> str:

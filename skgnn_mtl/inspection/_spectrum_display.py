@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skgnn_mtl.curvature import HessianSpectrum, hessian_spectrum
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.55"
 _MATRIX = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix"}
-# Below this share of the highest density a curve is rounding and smoothing.
+_MATRICES = {"hessian": "Hessians", "ggn": "Gauss-Newton matrices"}
+# Densities below this share of the largest are results of rounding and smoothing.
 _FLOOR = 1e-6
+
+# Ends of a logarithmic axis.
+_Limits = tuple[float, float] | None
 
 
 class HessianSpectrumDisplay:
-    """Draw the spectra of the tasks of one network.
+    """Draw the Hessian spectra of the tasks of one network.
 
-    Make it with :meth:`from_spectrum` or :meth:`from_estimator`.
+    Use :meth:`from_spectrum` or :meth:`from_estimator`.
 
     Parameters
     ----------
     spectra : list of HessianSpectrum
-        One, or several along a training (for ``kind="history"``); the last one is
-        drawn otherwise.
+        One spectrum, or several of one training. ``kind="history"`` draws all of them;
+        the other kinds draw the last one.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        After :meth:`plot`.
+        The figure, after :meth:`plot`.
     axes_ : ndarray of matplotlib Axes
-        After :meth:`plot`.
+        Its axes, after :meth:`plot`. Curvatures have the unit of the task's loss, which
+        is dimensionless for standardised targets.
 
     See Also
     --------
-    skgnn_mtl.curvature.hessian_spectrum : Computes what is drawn.
+    skgnn_mtl.curvature.hessian_spectrum : Computes the spectra.
 
     Examples
     --------
@@ -55,12 +67,20 @@ class HessianSpectrumDisplay:
     3
     """
 
+    figure_: Figure
+    axes_: np.ndarray
+
     def __init__(self, spectra: Sequence[HessianSpectrum]) -> None:
         self.spectra = list(spectra)
 
     @classmethod
-    def from_spectrum(cls, spectrum, *, kind: str = "density"):
-        """Draw a spectrum that is there already.
+    def from_spectrum(
+        cls,
+        spectrum: HessianSpectrum | Sequence[HessianSpectrum],
+        *,
+        kind: str = "density",
+    ) -> Self:
+        """Draw a given spectrum.
 
         Parameters
         ----------
@@ -73,21 +93,29 @@ class HessianSpectrumDisplay:
         Returns
         -------
         display : HessianSpectrumDisplay
-            Drawn.
+            The drawn display.
         """
-        one = isinstance(spectrum, HessianSpectrum)
-        return cls([spectrum] if one else spectrum).plot(kind)
+        spectra = [spectrum] if isinstance(spectrum, HessianSpectrum) else spectrum
+        return cls(spectra).plot(kind)
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, kind: str = "density", **options):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        kind: str = "density",
+        **options: Any,
+    ) -> Self:
         """Compute the spectrum of a fitted estimator and draw it.
 
         Parameters
         ----------
         estimator : estimator or Pipeline
-            Fitted.
-        X : GraphArray or array-like
-            What it predicts from.
+            A fitted estimator.
+        X : GraphArray or array-like of shape (n, ...)
+            Inputs of the estimator.
         y : array-like of shape (n,) or (n, t)
             Labels, NaN where missing.
         kind : str, default="density"
@@ -98,37 +126,43 @@ class HessianSpectrumDisplay:
         Returns
         -------
         display : HessianSpectrumDisplay
-            Drawn.
+            The drawn display.
         """
         return cls.from_spectrum(
             hessian_spectrum(estimator, X, y, **options), kind=kind
         )
 
-    def plot(self, kind: str = "density"):
+    def plot(self, kind: str = "density") -> Self:
         """Draw into a new figure.
 
         Parameters
         ----------
         kind : {"density", "eigenvalues", "trace", "pairs", "history"}, \
 default="density"
-            Spectral density of each task, logarithmic, with its error band; largest
-            eigenvalues with their residuals, hollow where not converged; largest
-            eigenvalue, trace, and trace over squared head norm with error bars; how
-            gradients and curvatures of two tasks lie to each other; largest eigenvalue
-            and trace of each task along the training, beside the medians of all tasks.
-            Axes of "trace" and "history" are logarithmic: a bar that reaches further
-            down, to zero or below, is cut at the edge and ends in an arrow; a trace
-            that is smaller than two standard errors is hollow.
+            * "density": spectral density of each task on a logarithmic axis, with its
+              error band;
+            * "eigenvalues": largest eigenvalues with their residuals, hollow where not
+              converged;
+            * "trace": largest eigenvalue, trace, and trace divided by the squared head
+              norm, with error bars;
+            * "pairs": similarity of the gradients and curvatures of two tasks, with
+              Hessian cosines within two standard errors of zero in grey;
+            * "history": largest eigenvalue and trace of each task along the training,
+              with the medians of all tasks.
+
+            Axes of "trace" and "history" are logarithmic. A bar that reaches below the
+            axis is cut at its edge and ends in an arrow. A trace smaller than two
+            standard errors is hollow.
 
         Returns
         -------
         display : HessianSpectrumDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
-            If there is no such kind, or the spectrum lacks what it shows.
+            If the kind is unknown, or if the spectrum does not have its quantities.
         """
         import matplotlib.pyplot as plt
 
@@ -146,12 +180,12 @@ default="density"
 
     # -- kinds --------------------------------------------------------------------
 
-    def _density(self, plt) -> None:
+    def _density(self, plt: Any) -> None:
         s = self.spectra[-1]
         if not s.ritz_weights.size or s.ritz_weights.shape[-1] == 0:
             raise ValueError(
-                "This spectrum has no density (method='nystrom'?); compute it with "
-                "method='lanczos'."
+                "This spectrum does not have a density, as with method='nystrom'. "
+                "Compute it with method='lanczos'."
             )
         grid, values, band = s.density()
         t = len(s.task_names)
@@ -196,13 +230,13 @@ default="density"
         )
         self.axes_ = axes.ravel()[:t]
 
-    def _eigenvalues(self, plt) -> None:
+    def _eigenvalues(self, plt: Any) -> None:
         s = self.spectra[-1]
         t = len(s.task_names)
         self.figure_, ax = plt.subplots(
             figsize=(8, 0.38 * t + 1.6), layout="constrained"
         )
-        seen = {True: False, False: False}
+        labelled = {True: False, False: False}
         for task in range(t):
             for value, error, good in zip(
                 s.eigenvalues[task], s.residuals[task], s.converged[task], strict=True
@@ -220,9 +254,9 @@ default="density"
                     markerfacecolor=_BLUE if good else "white",
                     elinewidth=1,
                     alpha=0.8,
-                    label=None if seen[bool(good)] else label,
+                    label=None if labelled[bool(good)] else label,
                 )
-                seen[bool(good)] = True
+                labelled[bool(good)] = True
         ax.set_xscale("log")
         _task_axis(ax, s)
         ax.set_xlabel(f"largest eigenvalues of the {_MATRIX[s.matrix]} (log)")
@@ -232,11 +266,11 @@ default="density"
             fontsize=10,
         )
         ax.grid(axis="x", color="0.9")
-        if any(seen.values()):
+        if any(labelled.values()):
             ax.legend(fontsize=8, frameon=False, loc="best")
         self.axes_ = np.array([ax])
 
-    def _trace(self, plt) -> None:
+    def _trace(self, plt: Any) -> None:
         s = self.spectra[-1]
         head = s.head_norm**2
         panels = {
@@ -268,17 +302,27 @@ default="density"
         self.figure_.supxlabel(_marks_key(s.matrix, "left"), fontsize=9)
         self.axes_ = axes
 
-    def _pairs(self, plt) -> None:
+    def _pairs(self, plt: Any) -> None:
         s = self.spectra[-1]
         if np.isnan(s.gradient_cosine).all():
             raise ValueError(
-                "This spectrum has no pairs; compute it with pairwise=True and "
+                "This spectrum does not have pairs. Compute it with pairwise=True and "
                 "parameters other than 'task'."
             )
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = s.cross_curvature / np.diag(s.cross_curvature)
+        t = len(s.task_names)
+        above = np.triu(np.ones((t, t), dtype=bool), k=1)
+        # Two errors tell the sign; without an error it is not known either.
+        weak = above & ~(np.abs(s.hessian_cosine) > 2 * s.hessian_cosine_error)
         panels = [
-            ("cosine of the gradients", s.gradient_cosine, "RdBu_r", (-1, 1)),
+            (
+                f"cosine of the gradients (below), of the {_MATRICES[s.matrix]}\n"
+                "(above; grey: within two errors of 0)",
+                np.where(above, s.hessian_cosine, s.gradient_cosine),
+                "RdBu_r",
+                (-1, 1),
+            ),
             ("both labels among those with either", s.label_overlap, "Blues", (0, 1)),
             (
                 f"overlap of the top-{s.eigenvalues.shape[1]} eigenspaces",
@@ -293,13 +337,17 @@ default="density"
                 (0, 2),
             ),
         ]
-        t = len(s.task_names)
         size = 0.36 * t + 1.6
         self.figure_, axes = plt.subplots(
             2, 2, figsize=(2 * size + 1.0, 2 * size), layout="constrained"
         )
         for ax, (title, values, colours, limits) in zip(axes.flat, panels, strict=True):
-            image = ax.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
+            grey = weak & (ax is axes[0, 0])
+            shown = np.where(grey, np.nan, values)
+            image = ax.imshow(shown, cmap=colours, vmin=limits[0], vmax=limits[1])
+            for i, j in np.argwhere(grey):
+                cell = (j - 0.5, i - 0.5)
+                ax.add_patch(plt.Rectangle(cell, 1, 1, color="0.9", linewidth=0))
             ax.set_title(title, fontsize=10)
             names = [_short(name, 18) for name in s.task_names]
             below, left = ax in axes[1], ax in axes[:, 0]
@@ -310,7 +358,7 @@ default="density"
             if left:
                 ax.set_yticklabels(names, fontsize=8)
             if t <= 14:
-                _write_values(ax, values, image)
+                _write_values(ax, values, image, grey)
             self.figure_.colorbar(image, ax=ax, shrink=0.75)
         self.figure_.suptitle(
             f"Pairs of tasks: gradients and the {_MATRIX[s.matrix]} on "
@@ -319,7 +367,7 @@ default="density"
         )
         self.axes_ = axes.ravel()
 
-    def _history(self, plt) -> None:
+    def _history(self, plt: Any) -> None:
         if len(self.spectra) < 2:
             raise ValueError(
                 "A history needs several spectra, such as hessian_spectrum_path_ of an "
@@ -345,7 +393,7 @@ default="density"
             layout="constrained",
         )
         limits = _common([marks.limits() for marks, *_ in statistics.values()])
-        # Beside each other, so that no bar hides the other one.
+        # Shifted to both sides, because one bar would hide the other.
         step = 0.008 * (epochs.max() - epochs.min())
         for task, ax in zip(range(t), axes.flat, strict=False):
             for name, (marks, colour, marker, side) in statistics.items():
@@ -382,22 +430,23 @@ default="density"
 
 @dataclass(frozen=True)
 class _Marks:
-    """Values with the half length of their bars, and whether they are known well."""
+    """Values with the half lengths of their bars, and whether they are certain."""
 
     values: np.ndarray
     errors: np.ndarray
-    known: np.ndarray
+    certain: np.ndarray
 
     def of(self, task: int) -> _Marks:
-        """Take one column, the course of a task."""
-        return _Marks(self.values[:, task], self.errors[:, task], self.known[:, task])
+        """Take one column, the history of a task."""
+        return _Marks(self.values[:, task], self.errors[:, task], self.certain[:, task])
 
-    def limits(self) -> tuple[float, float] | None:
-        """Give the ends of a logarithmic axis; None if no value is positive."""
+    def limits(self) -> _Limits:
+        """Compute the ends of a logarithmic axis; None if no value is positive."""
         positive = self.values[self.values > 0]
         if not len(positive):
             return None
-        # A value smaller than its bar is a bound: it gets a decade, not ten.
+        # One decade below clear values, because a value smaller than its bar is only a
+        # bound and would stretch the axis.
         clear = self.values[self.values > self.errors]
         lowest = positive.min()
         if len(clear):
@@ -407,60 +456,71 @@ class _Marks:
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         return self.values - self.errors, self.values + self.errors
 
-    def within(self, limits) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Values and ends of bars on an axis, and which bars go on below it."""
+    def within(
+        self, limits: _Limits
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Clip values and ends of bars to an axis, and mark the bars that are cut."""
         low, high = self._ends()
         if limits is None:
             return self.values, low, high, np.zeros(len(low), dtype=bool)
-        inside = (np.maximum(x, limits[0]) for x in (self.values, low, high))
-        return *inside, low < limits[0]
+        edge = limits[0]
+        values = np.maximum(self.values, edge)
+        return values, np.maximum(low, edge), np.maximum(high, edge), low < edge
 
 
 def _largest(s: HessianSpectrum) -> _Marks:
-    """Largest eigenvalues and their residuals; known where converged."""
+    """Take the largest eigenvalues and their residuals; certain where converged."""
     residuals = np.nan_to_num(s.residuals[:, 0])
     return _Marks(s.eigenvalues[:, 0], residuals, s.converged[:, 0].astype(bool))
 
 
 def _traces(s: HessianSpectrum, unit: np.ndarray | float = 1.0) -> _Marks:
-    """Traces and two standard errors; known where their sign is."""
+    """Take traces and two standard errors; certain where their sign is."""
     errors = 2 * np.nan_to_num(s.trace_sem)
     return _Marks(s.trace / unit, errors / unit, np.abs(s.trace) > errors)
 
 
-def _join(marks) -> _Marks:
+def _join(marks: Iterable[_Marks]) -> _Marks:
     """Stack the marks of several spectra, (n_spectra, t)."""
-    parts = [(m.values, m.errors, m.known) for m in marks]
+    parts = [(m.values, m.errors, m.certain) for m in marks]
     return _Marks(*(np.stack(part) for part in zip(*parts, strict=True)))
 
 
-def _common(limits) -> tuple[float, float] | None:
-    """Give the limits of an axis for several marks."""
-    known = [pair for pair in limits if pair is not None]
-    if not known:
+def _common(limits: Iterable[_Limits]) -> _Limits:
+    """Join the limits of several marks to those of one axis."""
+    finite = [pair for pair in limits if pair is not None]
+    if not finite:
         return None
-    return min(low for low, _ in known), max(high for _, high in known)
+    return min(low for low, _ in finite), max(high for _, high in finite)
 
 
 def _draw_marks(
-    ax, places, marks: _Marks, limits, colour, marker, label=None, *, vertical=True
+    ax: Axes,
+    places: np.ndarray,
+    marks: _Marks,
+    limits: _Limits,
+    colour: str,
+    marker: str,
+    label: str | None = None,
+    *,
+    vertical: bool = True,
 ) -> None:
-    """Draw values with bars; on a logarithmic axis nothing falls below its edge."""
+    """Draw values with bars, clipped to the edge of a logarithmic axis."""
     values, low, high, cut = marks.within(limits)
 
-    def points(where) -> tuple[np.ndarray, np.ndarray]:
-        pair = places[where], values[where]
-        return pair if vertical else pair[::-1]
+    def points(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = places[where], values[where]
+        return (x, y) if vertical else (y, x)
 
-    style = {"color": colour, "clip_on": False, "zorder": 3}
+    style: dict[str, Any] = {"color": colour, "clip_on": False, "zorder": 3}
     if vertical:
-        line = {"color": colour, "linewidth": 1.3, "markersize": 5.5, "label": label}
-        ax.plot(places, values, marker=marker, zorder=2, **line)
+        line: dict[str, Any] = {"linewidth": 1.3, "markersize": 5.5, "label": label}
+        ax.plot(places, values, marker=marker, color=colour, zorder=2, **line)
     bars = ax.vlines if vertical else ax.hlines
     bars(places, low, high, color=colour, linewidth=1.8, alpha=0.5, zorder=2)
-    for known, face in ((marks.known, colour), (~marks.known, "white")):
-        if known.any():
-            x, y = points(known)
+    for shown, face in ((marks.certain, colour), (~marks.certain, "white")):
+        if shown.any():
+            x, y = points(shown)
             ax.plot(x, y, marker, markersize=5.5, markerfacecolor=face, **style)
     if limits is not None:
         if cut.any():
@@ -470,8 +530,8 @@ def _draw_marks(
         _make_logarithmic(ax, limits, vertical=vertical)
 
 
-def _make_logarithmic(ax, limits, *, vertical: bool) -> None:
-    """Set the axis, with a tick at 1, 2 and 5 of each decade: decades may be few."""
+def _make_logarithmic(ax: Axes, limits: tuple[float, float], *, vertical: bool) -> None:
+    """Make an axis logarithmic, with ticks at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     (ax.set_yscale if vertical else ax.set_xscale)("log")
@@ -482,11 +542,11 @@ def _make_logarithmic(ax, limits, *, vertical: bool) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _write_numbers(ax, rows, marks: _Marks) -> None:
+def _write_numbers(ax: Axes, rows: np.ndarray, marks: _Marks) -> None:
     """Write value and bar at the right end of each row."""
     texts = []
     for value, error in zip(marks.values, marks.errors, strict=True):
-        # Rounded to digits that count, but not written with a power of ten.
+        # Formatted twice, because "g" alone would write powers of ten.
         text = f"{float(f'{value:.3g}'):g}"
         if error > 5e-3 * abs(value):
             text += f" ± {float(f'{error:.2g}'):g}"
@@ -497,7 +557,7 @@ def _write_numbers(ax, rows, marks: _Marks) -> None:
 
 
 def _marks_key(matrix: str, edge: str) -> str:
-    """Say what bars, hollow marks and arrows are."""
+    """Explain bars, hollow marks and arrows."""
     return (
         "log axis; bars: residual of the eigenvalue, two standard errors of the trace "
         "(none: shorter than the mark)\nhollow: eigenvalue not converged, or trace not "
@@ -506,23 +566,25 @@ def _marks_key(matrix: str, edge: str) -> str:
 
 
 def _short(name: str, most: int = 24) -> str:
-    """Give a task's name without its unit, and not too long."""
+    """Shorten the name of a task, without its unit."""
     name = re.sub(r" \([^()]*\)$", "", name)
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _task_axis(ax, s: HessianSpectrum) -> None:
+def _task_axis(ax: Axes, s: HessianSpectrum) -> None:
     ax.set_yticks(range(len(s.task_names)), [_short(n) for n in s.task_names])
     ax.tick_params(axis="y", labelsize=9)
     ax.invert_yaxis()
 
 
-def _remove(axes, used: int) -> None:
+def _remove(axes: np.ndarray, used: int) -> None:
     for ax in axes.ravel()[used:]:
         ax.remove()
 
 
-def _write_values(ax, values: np.ndarray, image) -> None:
+def _write_values(
+    ax: Axes, values: np.ndarray, image: AxesImage, grey: np.ndarray
+) -> None:
     """Write the numbers into the cells, dark on light and light on dark."""
     for (i, j), value in np.ndenumerate(values):
         if not np.isfinite(value):
@@ -537,5 +599,5 @@ def _write_values(ax, values: np.ndarray, image) -> None:
             ha="center",
             va="center",
             fontsize=6.5,
-            color="white" if dark else "0.1",
+            color=_GREY if grey[i, j] else "white" if dark else "0.1",
         )

@@ -1,28 +1,34 @@
-"""Losses and weights of every task over the epochs."""
+"""Losses and weights of each task over the epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 class TaskHistoryDisplay:
-    """Losses and weights of every task over the epochs of a fit.
+    """Draw the losses and the weights of each task over the epochs of a fit.
 
     Parameters
     ----------
     history : list of dict
-        Records of a fitted estimator, its ``history_``.
+        The ``history_`` of a fitted estimator, one record per epoch.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes of shape (2,)
-        Losses, on a logarithmic axis (of validation rows dashed), and weights divided
-        by their mean, with a band of one standard deviation over the batches.
+        After :meth:`plot`. The first has the losses on a logarithmic axis; dashed lines
+        are those of validation rows. The second has the weights divided by their mean,
+        with a band of one standard deviation over the batches.
     figure_ : matplotlib Figure
-        Figure that contains them.
+        Figure of the axes, after :meth:`plot`.
 
     Examples
     --------
@@ -38,11 +44,20 @@ class TaskHistoryDisplay:
     ['Losses', 'Weights']
     """
 
-    def __init__(self, history) -> None:
+    axes_: np.ndarray
+    figure_: Figure
+
+    def __init__(self, history: Sequence[dict[str, Any]]) -> None:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, estimator, *, tasks=None, axes=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        tasks: Sequence[str] | None = None,
+        axes: Sequence[Axes] | None = None,
+    ) -> Self:
         """Draw the history of a fitted estimator.
 
         Parameters
@@ -50,9 +65,9 @@ class TaskHistoryDisplay:
         estimator : fitted estimator
             A multi-task graph network of this package.
         tasks : sequence of str, optional
-            Tasks to show; all if not given.
+            Tasks to show; by default all.
         axes : sequence of two matplotlib Axes, optional
-            Where to draw; a new figure if not given.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
@@ -70,15 +85,20 @@ class TaskHistoryDisplay:
             display.axes_[0].set_ylabel("loss (standardised targets)")
         return display
 
-    def plot(self, *, tasks: Sequence[str] | None = None, axes=None):
+    def plot(
+        self,
+        *,
+        tasks: Sequence[str] | None = None,
+        axes: Sequence[Axes] | None = None,
+    ) -> Self:
         """Draw losses and weights.
 
         Parameters
         ----------
         tasks : sequence of str, optional
-            Tasks to show; all if not given.
+            Tasks to show; by default all.
         axes : sequence of two matplotlib Axes, optional
-            Where to draw; a new figure if not given.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
@@ -88,46 +108,47 @@ class TaskHistoryDisplay:
         Raises
         ------
         ValueError
-            If there is no record, a task is not in the history, or `axes` are not two.
+            If the history is empty, if it does not have a task, or if `axes` are not
+            two.
         """
         import matplotlib.pyplot as plt
 
         if not self.history:
-            raise ValueError("The history is empty: no epoch was finished.")
+            raise ValueError("The history must have an epoch, but is empty.")
         names = list(self.history[0]["train_losses"])
         chosen = names if tasks is None else list(tasks)
         unknown = [name for name in chosen if name not in names]
         if unknown:
-            raise ValueError(f"The history knows the tasks {names}, not {unknown}.")
+            raise ValueError(f"tasks must be some of {names}, got {unknown}.")
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-        axes = np.ravel(np.asarray(axes, dtype=object))
-        if len(axes) != 2:
+        panels = np.ravel(np.asarray(axes, dtype=object))
+        if len(panels) != 2:
             raise ValueError(
                 "axes must be two matplotlib Axes, of the losses and of the weights, "
-                f"got {len(axes)}."
+                f"got {len(panels)}."
             )
         n_colours = 10 if len(chosen) <= 10 else 20
         colours = plt.get_cmap(f"tab{n_colours}")(np.arange(n_colours))
         for k, name in enumerate(chosen):
-            self._draw(axes, name, colours[k % n_colours])
-        losses, weights = axes
+            self._draw(panels, name, colours[k % n_colours])
+        losses, weights = panels
         losses.set(title="Losses", yscale="log", xlabel="epoch", ylabel="loss")
         if any("valid_losses" in record for record in self.history):
             for label, style in (("training", "-"), ("validation", "--")):
                 losses.plot([], [], color="0.3", ls=style, label=label)
             losses.legend(frameon=False, fontsize=8)
         weights.set(title="Weights", xlabel="epoch", ylabel="weight / mean weight")
-        for ax in axes:
+        for ax in panels:
             ax.spines[["top", "right"]].set_visible(False)
             ax.xaxis.get_major_locator().set_params(integer=True)
         weights.legend(
             loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8
         )
-        self.axes_, self.figure_ = axes, losses.figure
+        self.axes_, self.figure_ = panels, losses.figure
         return self
 
-    def _draw(self, axes, name: str, colour) -> None:
+    def _draw(self, axes: np.ndarray, name: str, colour: Any) -> None:
         """Draw the curves of one task."""
         epochs = [record["epoch"] for record in self.history]
         losses, weights = axes

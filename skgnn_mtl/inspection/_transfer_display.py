@@ -1,32 +1,41 @@
-"""Pictures of a comparison of ways to learn scarce targets."""
+"""Pictures of a comparison of methods that learn scarce targets."""
 
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-# Colours and marks that colour-blind readers tell apart.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours and marks that colour-blind readers can distinguish.
 _COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#882255", "#0072B2", "#D55E00"]
 _COLOURS += ["#CC79A7", "#999999"]
 _MARKS = "osD^v<>PX"
 
 
 class TransferComparisonDisplay:
-    """Draw how well scarce targets are learned in several ways.
+    """Draw the errors of several methods on scarce targets.
 
     Parameters
     ----------
     comparison : TransferComparison
-        Of :func:`~skgnn_mtl.model_selection.compare_transfer`.
+        Result of :func:`~skgnn_mtl.model_selection.compare_transfer`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        After :meth:`plot`.
-    axes_ : ndarray of matplotlib Axes
-        After :meth:`plot`: one a target, or one radar plot.
+        The figure, after :meth:`plot`.
+    axes_ : ndarray of matplotlib Axes of shape (n_targets,) or (1,)
+        Its axes, after :meth:`plot`: one per target, or one radar plot. Errors are in
+        standard deviations of the target.
+
+    See Also
+    --------
+    skgnn_mtl.model_selection.compare_transfer : Computes the comparison.
 
     Examples
     --------
@@ -44,14 +53,22 @@ class TransferComparisonDisplay:
     >>> display = TransferComparisonDisplay.from_comparison(comparison)
     """
 
-    def __init__(self, comparison) -> None:
+    figure_: Figure
+    axes_: Any
+
+    def __init__(self, comparison: Any) -> None:
         self.comparison = comparison
 
     @classmethod
     def from_comparison(
-        cls, comparison, *, kind="learning_curves", to="single-task", size=None
-    ):
-        """Draw a comparison that is there already.
+        cls,
+        comparison: Any,
+        *,
+        kind: str = "learning_curves",
+        to: str = "single-task",
+        size: int | str | None = None,
+    ) -> Self:
+        """Draw a comparison.
 
         Parameters
         ----------
@@ -67,34 +84,40 @@ class TransferComparisonDisplay:
         Returns
         -------
         display : TransferComparisonDisplay
-            Drawn.
+            The drawn display.
         """
         return cls(comparison).plot(kind=kind, to=to, size=size)
 
-    def plot(self, *, kind="learning_curves", to="single-task", size=None):
+    def plot(
+        self,
+        *,
+        kind: str = "learning_curves",
+        to: str = "single-task",
+        size: int | str | None = None,
+    ) -> Self:
         """Draw into a new figure.
 
         Parameters
         ----------
         kind : {"learning_curves", "radar"}, default="learning_curves"
-            Either one panel a target, its error against the number of labels, with
-            standard deviations over folds and seeds; or one axis a target, the error of
-            each method over that of one of them.
+            "learning_curves" has one panel per target: its error against the number of
+            labels, with standard deviations over folds and seeds. "radar" has one axis
+            per target: the error of each method relative to that of one method.
         to : str, default="single-task"
-            The method that a radar plot compares with.
+            Reference method of a radar plot.
         size : int or "all", optional
-            Labels of each target in a radar plot, by default the fewest.
+            Labels of each target in a radar plot, by default the smallest size.
 
         Returns
         -------
         display : TransferComparisonDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ValueError
             If the kind, the method or the size is unknown, or if a radar plot would
-            have less than three axes.
+            have fewer than three axes.
         """
         if kind == "learning_curves":
             self._draw_curves()
@@ -129,7 +152,7 @@ class TransferComparisonDisplay:
                 here = (curves["target"] == target) & (curves["method"] == method)
                 curve = curves[here]
                 ax.errorbar(
-                    # A little apart, or bars hide each other.
+                    # Shifted a little, because bars would hide each other.
                     curve["n_train"] * 1.02 ** (k - len(methods) / 2),
                     curve["error"],
                     yerr=curve["sd"].fillna(0.0),
@@ -149,19 +172,19 @@ class TransferComparisonDisplay:
         self.figure_.supylabel("RMSE / standard deviation of the target", fontsize=10)
         self._legend(self.axes_[0], len(methods), "outside upper center")
 
-    def _draw_radar(self, to: str, size) -> None:
+    def _draw_radar(self, to: str, size: int | str | None) -> None:
         import matplotlib.pyplot as plt
 
         pairs = self.comparison.paired(to)
-        known = list(self.comparison.errors["size"].astype(str).unique())
-        size = known[0] if size is None else str(size)
-        if size not in known:
-            raise ValueError(f"size={size!r} is none of {known}.")
+        sizes = list(self.comparison.errors["size"].astype(str).unique())
+        size = sizes[0] if size is None else str(size)
+        if size not in sizes:
+            raise ValueError(f"size must be one of {sizes}, got {size!r}.")
         pairs = pairs[pairs["size"] == size]
         targets = list(pairs["target"].unique())
         if len(targets) < 3:
             raise ValueError(
-                f"A radar plot needs three targets, but size {size} has {targets}; use "
+                f"A radar plot needs three targets, but size {size} has {targets}. Use "
                 "kind='learning_curves'."
             )
         ratio = (1 + pairs["change"] / 100).groupby(
@@ -170,7 +193,7 @@ class TransferComparisonDisplay:
         table = ratio.mean().unstack("target")[targets]
         angles = np.linspace(0, 2 * np.pi, len(targets), endpoint=False)
         around = np.append(angles, 0.0)
-        ax: Any  # a polar one has methods of its own
+        ax: Any  # because polar axes have further methods
         self.figure_, ax = plt.subplots(
             figsize=(8, 6.6), layout="constrained", subplot_kw={"projection": "polar"}
         )
@@ -184,7 +207,7 @@ class TransferComparisonDisplay:
         ax.set_xticks(angles, [str(target) for target in targets])
         ax.tick_params(axis="x", pad=4)
         for label, side in zip(ax.get_xticklabels(), np.cos(angles), strict=True):
-            # Away from the circle, or long names lie on it.
+            # Aligned away from the circle, because long names would lie on it.
             label.set_horizontalalignment(
                 "center" if abs(side) < 0.01 else "left" if side > 0 else "right"
             )
@@ -197,7 +220,7 @@ class TransferComparisonDisplay:
         self.axes_ = np.array([ax])
         self._legend(ax, len(table) + 1, "outside lower center")
 
-    def _legend(self, ax, n_methods: int, place: Any) -> None:
+    def _legend(self, ax: Axes, n_methods: int, place: Any) -> None:
         handles, labels = ax.get_legend_handles_labels()
         self.figure_.legend(
             handles,
@@ -209,7 +232,7 @@ class TransferComparisonDisplay:
         )
 
 
-def _style(k: int) -> dict:
+def _style(k: int) -> dict[str, Any]:
     return {
         "color": _COLOURS[k % len(_COLOURS)],
         "marker": _MARKS[k % len(_MARKS)],

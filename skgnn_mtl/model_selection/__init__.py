@@ -1,11 +1,13 @@
-"""Splits of molecules, crystals and sparse tables of labels, usable as ``cv=``.
+"""Splitters for ``cv=``, and comparisons of estimators over many tasks.
 
-Beside them comparisons: of a multi-task estimator with single-task ones, and of ways to
-learn scarce properties with the help of others.
+The splitters separate molecules, crystals and sparse tables of labels. The comparisons
+are those of a multi-task estimator with single-task ones, and of methods that transfer
+knowledge from properties with many labels to scarce ones.
 """
 
 from ._compare import SingleTaskComparison, compare_with_single_task
 from ._composition import CompositionKFold, composition_groups
+from ._cross_val_predict import cross_val_predict_with_gaps
 from ._label_presence import LabelPresenceKFold
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
@@ -24,6 +26,7 @@ __all__ = [
     "compare_transfer",
     "compare_with_single_task",
     "composition_groups",
+    "cross_val_predict_with_gaps",
     "scaffold_groups",
     "scaffold_train_test_split",
 ]

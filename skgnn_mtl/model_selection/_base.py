@@ -1,8 +1,7 @@
-"""What the splitters have in common."""
+"""The abstract splitter, and functions that the splitters share."""
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from heapq import heapify, heapreplace
@@ -12,12 +11,14 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._warn import warn
+
 # Number of the group of a row that cannot be read.
 UNREADABLE = -1
 
 
-class KFoldSplitter(BaseCrossValidator):
-    """Abstract base of splitters that test every row once, in one of K folds.
+class KFoldSplitter(BaseCrossValidator):  # type: ignore[misc]
+    """Split rows into K folds; each row is tested once.
 
     A subclass has the parameters ``n_splits``, ``shuffle`` and ``random_state`` and
     implements :meth:`_fold_of_row`.
@@ -33,10 +34,10 @@ class KFoldSplitter(BaseCrossValidator):
     ) -> np.ndarray:
         """Return the fold of each row, shape (n,).
 
-        ``ordered(m)`` gives the numbers 0..m-1, shuffled if that was asked for.
+        ``ordered(m)`` returns the numbers 0..m-1, shuffled if ``shuffle`` is set.
         """
 
-    def get_n_splits(self, X=None, y=None, groups=None) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds.
 
         Parameters
@@ -51,7 +52,9 @@ class KFoldSplitter(BaseCrossValidator):
         """
         return self.n_splits
 
-    def _iter_test_indices(self, X=None, y=None, groups=None) -> Iterator[np.ndarray]:
+    def _iter_test_indices(
+        self, X: Any = None, y: Any = None, groups: Any = None
+    ) -> Iterator[np.ndarray]:
         check_n_splits(self.n_splits, minimum=2)
         warn_of_groups(self, groups)
         fold_of_row = self._fold_of_row(X, y, self._ordered())
@@ -60,23 +63,24 @@ class KFoldSplitter(BaseCrossValidator):
 
     def _ordered(self) -> Callable[[int], np.ndarray]:
         if self.shuffle:
-            return check_random_state(self.random_state).permutation
+            generator: np.random.RandomState = check_random_state(self.random_state)
+            return generator.permutation
         if self.random_state is not None:
             raise ValueError(
                 f"random_state={self.random_state!r} has no effect without "
-                "shuffle=True; leave it out or shuffle."
+                "shuffle=True; remove it or shuffle."
             )
         return np.arange
 
 
 def check_option(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Refuse anything but one of some words."""
+    """Check that an option is one of some words."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {allowed}, but is {value!r}.")
 
 
 def check_n_splits(n_splits: Any, minimum: int) -> None:
-    """Refuse anything but an integer that is large enough."""
+    """Check that the number of splits is an integer of at least ``minimum``."""
     if not isinstance(n_splits, (int, np.integer)) or n_splits < minimum:
         raise ValueError(
             f"n_splits must be an integer of at least {minimum}, but is {n_splits!r}."
@@ -84,17 +88,15 @@ def check_n_splits(n_splits: Any, minimum: int) -> None:
 
 
 def warn_of_groups(splitter: Any, groups: Any) -> None:
-    """Say that a splitter has no use for groups."""
+    """Warn that a splitter ignores groups."""
     if groups is not None:
-        warnings.warn(
+        warn(
             f"The groups parameter is ignored by {type(splitter).__name__}.",
-            UserWarning,
-            stacklevel=3,
         )
 
 
 def group_numbers(keys: Sequence[Hashable | None]) -> np.ndarray:
-    """Give each key its number by first appearance; UNREADABLE where there is none."""
+    """Assign numbers to keys by first appearance; None becomes UNREADABLE."""
     number: dict[Hashable, int] = {}
     return np.array(
         [
@@ -111,10 +113,10 @@ def fold_of_row(
     ordered: Callable[[int], np.ndarray],
     kind: str,
 ) -> np.ndarray:
-    """Deal groups out to folds of about equal size, the largest first.
+    """Assign groups to folds of about equal size, the largest group first.
 
-    Each joins the fold that is the smallest so far. An unreadable row is a group of
-    its own; ``kind`` says in a message what the groups are.
+    Each group joins the smallest fold so far. An unreadable row is a group of its own.
+    ``kind`` names the groups in a message.
     """
     groups = groups.copy()
     unreadable = groups == UNREADABLE
@@ -122,8 +124,8 @@ def fold_of_row(
     sizes = np.bincount(groups)
     if len(sizes) < n_splits:
         raise ValueError(
-            f"n_splits={n_splits} folds were asked for, but the {len(groups)} rows "
-            f"have only {len(sizes)} different {kind}."
+            f"n_splits={n_splits} is too large: the {len(groups)} rows have only "
+            f"{len(sizes)} different {kind}."
         )
     order = ordered(len(sizes))
     fold_of_group = np.empty(len(sizes), dtype=np.intp)
@@ -133,4 +135,5 @@ def fold_of_row(
         n_rows, fold = folds[0]
         fold_of_group[group] = fold
         heapreplace(folds, (n_rows + int(sizes[group]), fold))
-    return fold_of_group[groups]
+    folds_of_rows: np.ndarray = fold_of_group[groups]
+    return folds_of_rows

@@ -1,9 +1,9 @@
-"""What sharing a network costs or gains each task."""
+"""Errors of a multi-task model, compared with those of single-task models."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
+from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import read_targets
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics import nan_mean_absolute_error, nan_root_mean_squared_error
 
-_METRICS = {
+_METRICS: dict[str, Callable[..., float | np.ndarray]] = {
     "mae": nan_mean_absolute_error,
     "rmse": nan_root_mean_squared_error,
 }
@@ -32,17 +33,22 @@ class SingleTaskComparison:
     Parameters
     ----------
     errors : DataFrame
-        Tidy: one row a task, fold, seed and model, with the columns ``task``, ``fold``,
+        One row per task, fold, seed and model, with the columns ``task``, ``fold``,
         ``seed``, ``model`` ("multi-task" or "single-task"), ``error`` in the unit of
-        the task, ``n_train`` and ``n_test`` (labels of valid graphs), ``seconds`` of
-        the fit.
+        the task, ``n_train`` and ``n_test`` (labels of valid graphs), and ``seconds``
+        of the fit.
     metric : {"mae", "rmse"}
-        What ``error`` is.
+        Kind of ``error``.
 
     See Also
     --------
     compare_with_single_task : Makes this object.
     skgnn_mtl.inspection.SingleTaskComparisonDisplay : Draws it.
+
+    References
+    ----------
+    .. [1] C. Nadeau, Y. Bengio, "Inference for the Generalization Error", Machine
+       Learning 52, 239 (2003).
 
     Examples
     --------
@@ -61,14 +67,14 @@ class SingleTaskComparison:
     metric: str
 
     def paired(self) -> pd.DataFrame:
-        """Put the two models of each task, fold and seed side by side.
+        """Pair the errors of the two models of each task, fold and seed.
 
         Returns
         -------
         pairs : DataFrame
             Columns ``task``, ``fold``, ``seed``, ``multi-task``, ``single-task`` and
-            ``change``, the relative change of the error in percent; below 0 the
-            multi-task model is better. Pairs with a missing error are left out.
+            ``change``, the relative change of the error in percent. The multi-task
+            model is better below 0. Pairs with a missing error are left out.
         """
         keys = ["task", "fold", "seed"]
         wide = self.errors.pivot_table(
@@ -80,16 +86,16 @@ class SingleTaskComparison:
         return wide
 
     def summary(self) -> pd.DataFrame:
-        """Average over folds and seeds, task by task.
+        """Average the errors of each task over folds and seeds.
 
         Returns
         -------
         table : DataFrame
-            One row a task: mean ``multi-task`` and ``single-task`` errors, mean
+            One row per task: mean ``multi-task`` and ``single-task`` errors, mean
             relative ``change`` in percent, its ``standard_error``, the share of pairs
-            in which the multi-task model wins (``wins``) and their number (``pairs``).
-            The standard error is corrected for the training rows that folds share
-            (Nadeau and Bengio 2003).
+            in which the multi-task model has the smaller error (``wins``), and the
+            number of pairs (``pairs``). The standard error is corrected for the
+            training rows that folds share (Nadeau and Bengio 2003).
         """
         pairs = self.paired()
         groups = pairs.groupby("task", sort=False)
@@ -103,29 +109,29 @@ class SingleTaskComparison:
         return table
 
     def _overlap(self) -> pd.Series:
-        """Test rows over training rows of each task, which folds have in common."""
+        """Divide the test rows of each task by its training rows, which folds share."""
         rows = self.errors[self.errors["model"] == _MULTI].groupby("task", sort=False)
-        # One split has nothing in common with another.
+        # Zero for a single split, because it does not share rows with another.
         repeats = rows["fold"].nunique() > 1
         return (rows["n_test"].mean() / rows["n_train"].mean()).where(repeats, 0.0)
 
     @property
     def delta_m(self) -> float:
-        """Mean over tasks of their mean relative ``change``, percent.
+        """Mean over tasks of their mean relative ``change``, in percent.
 
-        Below 0 sharing gains. Where all pairs are there it is the mean of
+        The multi-task model is better below 0. Without missing errors it is the mean of
         :func:`~skgnn_mtl.metrics.delta_m` over folds and seeds.
         """
         return float(self.summary()["change"].mean())
 
 
 def compare_with_single_task(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: Any,
+    y: Any,
     *,
-    cv=None,
-    groups=None,
+    cv: Any = None,
+    groups: Any = None,
     random_states: Sequence[int] = (0,),
     metric: str = "mae",
     n_jobs: int | None = None,
@@ -133,43 +139,43 @@ def compare_with_single_task(
 ) -> SingleTaskComparison:
     """Compare a multi-task model with one single-task model for each task.
 
-    Both sides have the same architecture, hyper-parameters, epochs, folds and seeds;
-    they differ in nothing but the tasks they are trained on. A single-task model sees
-    the rows that have its label. Its ``task_weighting`` is "equal" and ``target_tasks``
-    None, since both say nothing about a single task.
+    The models have the same architecture, hyper-parameters, epochs, folds and seeds.
+    They differ only in the tasks of their training. A single-task model is trained on
+    the rows that have its label. Its ``task_weighting`` is "equal" and its
+    ``target_tasks`` is None, because both are meaningless for a single task.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
-        Multi-task; it is cloned.
+        Multi-task estimator; it is cloned.
     X : array-like of shape (n,)
-        What it is fitted on. Invalid graphs are left out.
+        Inputs of the estimator. Invalid graphs are left out.
     y : DataFrame or array-like of shape (n, t)
         Labels, NaN where missing. Columns of an array are ``task_0``, ``task_1``, ...
     cv : int, splitter or iterable, default=None
-        Folds; None stands for five.
+        Folds; None means five folds.
     groups : array-like of shape (n,), optional
-        For the splitter.
+        Groups of the rows, for the splitter.
     random_states : sequence of int, default=(0,)
-        Seeds; each trains all models of all folds anew.
+        Seeds; each one trains all models of all folds.
     metric : {"mae", "rmse"}, default="mae"
         Error of a task on the labelled test rows. For a classifier of labels 0 and 1
-        "mae" is the share of mistakes.
+        "mae" is the share of wrong predictions.
     n_jobs : int, optional
-        Fits at a time.
+        Number of fits in parallel.
     verbose : int, default=0
-        Of joblib.
+        Verbosity of joblib.
 
     Returns
     -------
     comparison : SingleTaskComparison
-        With a tidy table of all errors, their summary and ``delta_m``.
+        A table of all errors, with its summary and ``delta_m``.
 
     Raises
     ------
     ValueError
-        If y has a single task or two of one name, the metric is unknown, or a seed is
-        given twice.
+        If y has a single task or two tasks of one name, if the metric is unknown, or if
+        a seed is repeated.
 
     References
     ----------
@@ -201,46 +207,55 @@ def compare_with_single_task(
         for fold, rows in enumerate(folds)
         for tasks in [list(table.columns), *([task] for task in table.columns)]
     ]
-    parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
+    with warnings_once():
+        parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
     return SingleTaskComparison(pd.concat(parts, ignore_index=True), metric)
 
 
-def _as_frame(X, y) -> pd.DataFrame:
-    """Read labels as a table with names, without those of invalid graphs."""
-    if np.prod(np.shape(y)[1:]) < 2:
-        raise ValueError(
-            f"y has shape {np.shape(y)}: with a single task there is nothing to "
-            "compare."
-        )
+def _as_frame(X: Any, y: Any) -> pd.DataFrame:
+    """Read labels as a table with names, without the labels of invalid graphs."""
     values, names = read_targets(None, X, y)
-    if isinstance(X, GraphArray):  # nothing is learned from what could not be read
+    if len(names) < 2:
+        raise ValueError(
+            f"y must have at least two tasks to compare, but has shape {values.shape}."
+        )
+    if isinstance(X, GraphArray):  # because models do not learn from invalid graphs
         values = np.where(X.valid[:, None], values, np.nan)
     index = y.index if isinstance(y, pd.DataFrame) else None
     return pd.DataFrame(values, index, names)
 
 
-def _check_seeds(random_states) -> None:
+def _check_seeds(random_states: Sequence[int]) -> None:
     if len(set(random_states)) < len(random_states):
         raise ValueError(
-            f"random_states must differ, got {random_states!r}: equal ones would count "
-            "one result twice."
+            f"random_states must differ, because equal ones would count one result "
+            f"twice; got {random_states!r}."
         )
 
 
-def _errors(estimator, X, table, tasks, fold, rows, seed, metric) -> pd.DataFrame:
-    """Fit one model on some tasks; its test error on each of them."""
+def _errors(
+    estimator: Any,
+    X: Any,
+    table: pd.DataFrame,
+    tasks: list[str],
+    fold: int,
+    rows: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    metric: str,
+) -> pd.DataFrame:
+    """Fit one model on some tasks, and compute its test error on each of them."""
     train, test = rows
     y = table[tasks]
     if len(tasks) == 1:
         train = train[y[tasks[0]].notna().to_numpy()[train]]
-    model = _twin(estimator, seed, single=len(tasks) == 1)
+    model = _configured(estimator, seed, single=len(tasks) == 1)
     start = time.perf_counter()
     model.fit(_safe_indexing(X, train), y.iloc[train])
     seconds = time.perf_counter() - start
     truth = y.to_numpy()[test]
     predictions = np.asarray(model.predict(_safe_indexing(X, test)), dtype=np.float64)
     predictions = predictions.reshape(truth.shape)
-    # A graph may turn out invalid inside a pipeline; its prediction is NaN.
+    # Predictions may be NaN, because a pipeline finds invalid graphs only now.
     scored = ~np.isnan(truth) & ~np.isnan(predictions)
     return pd.DataFrame(
         {
@@ -249,9 +264,9 @@ def _errors(estimator, X, table, tasks, fold, rows, seed, metric) -> pd.DataFram
             "seed": seed,
             "model": _SINGLE if len(tasks) == 1 else _MULTI,
             "error": [
-                # A fold without a label of a task has no error of it.
-                _METRICS[metric](true[rows], predicted[rows]) if rows.any() else np.nan
-                for true, predicted, rows in zip(
+                # NaN, because a fold may be without labels of a task.
+                _METRICS[metric](true[kept], predicted[kept]) if kept.any() else np.nan
+                for true, predicted, kept in zip(
                     truth.T, predictions.T, scored.T, strict=True
                 )
             ],
@@ -262,12 +277,13 @@ def _errors(estimator, X, table, tasks, fold, rows, seed, metric) -> pd.DataFram
     )
 
 
-def _twin(estimator, seed: int, *, single: bool):
+def _configured(estimator: Any, seed: int, *, single: bool) -> Any:
+    """Clone the estimator with a seed, for one task or for all."""
     model = clone(estimator)
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     changes: dict[str, Any] = {"random_state": seed}
     if single:
         changes |= {"task_weighting": "equal", "target_tasks": None}
-    known = last.get_params(deep=False)
-    last.set_params(**{name: v for name, v in changes.items() if name in known})
+    names = last.get_params(deep=False)
+    last.set_params(**{name: v for name, v in changes.items() if name in names})
     return model

@@ -1,52 +1,53 @@
-"""Crystals in groups: composition, chemical system, space group."""
+"""Groups of crystals: composition, chemical system, space group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from fractions import Fraction
 from math import gcd, lcm
 from typing import Any
 
 import numpy as np
 
-from skgnn_mtl.featurizers._cif_reader import (
-    Crystal,
-    read_crystal,
-    space_group_number,
-)
+from skgnn_mtl.featurizers._cif_reader import read_crystal, space_group_number
+from skgnn_mtl.featurizers._crystal import Crystal
 from skgnn_mtl.featurizers._strings import as_strings
 from skgnn_mtl.graphs import GraphArray
 
 from ._base import KFoldSplitter, check_option, fold_of_row, group_numbers
 
 _KINDS = ("formula", "chemical_system", "space_group")
-# A share of 0.333 is a third, whatever the cell: occupancies have three digits or so.
+# 0.333 counts as one third, because files round occupancies to about three digits.
 _MOST_PARTS = 200
 
 
 def composition_groups(
-    X, *, by="formula", symprec=0.01, on_error="raise"
+    X: Any,
+    *,
+    by: str = "formula",
+    symprec: float = 0.01,
+    on_error: str = "raise",
 ) -> np.ndarray:
-    """Give each crystal the number of its composition, chemical system or space group.
+    """Assign each crystal the number of its formula, chemical system or space group.
 
-    Polymorphs and near duplicates share a composition, and chemistry is much the same
-    within a chemical system: a random split lets a network remember instead of predict.
-    Pass the numbers as ``groups`` to a group splitter, or to ``fit(X, y, groups=...)``
-    for the inner validation.
+    Polymorphs and near duplicates share a composition, and crystals of one chemical
+    system are similar. After a random split, a network can therefore remember training
+    rows instead of predicting. Pass the numbers as ``groups`` to a group splitter, or
+    to ``fit(X, y, groups=...)`` for the inner validation.
 
     Parameters
     ----------
     X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
-        What :class:`~skgnn_mtl.CifToGraph` reads, or graphs that it made.
+        Inputs of :class:`~skgnn_mtl.CifToGraph`, or graphs that it made.
     by : {"formula", "chemical_system", "space_group"}, default="formula"
-        The reduced formula (Fe4O6 and Fe2O3 are one; partial occupancies count as the
-        simple fractions that they stand for), the set of elements (all iron oxides are
-        one), or the space group that the atoms have, whatever the file says.
+        "formula" is the reduced formula: Fe4O6 and Fe2O3 are equal, and partial
+        occupancies count as simple fractions. "chemical_system" is the set of elements.
+        "space_group" is computed from the atoms, not read from the file.
     symprec : float, default=0.01
-        How far atoms may lie from the positions of a space group, in Å.
+        Largest distance of atoms from the positions of a space group, in Å.
     on_error : {"raise", "nan"}, default="raise"
-        What to do with rows that are missing or unreadable, and with invalid graphs:
-        raise, or give them the number -1.
+        Whether missing rows, unreadable rows and invalid graphs raise, or get the
+        number -1.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def composition_groups(
     Raises
     ------
     ValueError
-        If a row cannot be read and ``on_error="raise"``, if graphs do not tell their
+        If a row cannot be read and ``on_error="raise"``, if graphs do not contain their
         elements or their space group, or if an option is unknown.
 
     See Also
@@ -92,25 +93,32 @@ def composition_groups(
 
 
 class CompositionKFold(KFoldSplitter):
-    """K folds of about equal size; no composition lies in two of them.
+    """Split crystals into K folds of about equal size that do not share compositions.
 
-    The groups are dealt out from the largest to the smallest, each to the fold that is
-    the smallest so far. A group larger than ``n / n_splits`` makes one larger fold.
+    The groups are assigned from the largest to the smallest, each to the smallest fold
+    so far. A group larger than ``n / n_splits`` makes one larger fold.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     by : {"formula", "chemical_system", "space_group"}, default="chemical_system"
-        What must not lie in two folds, see :func:`composition_groups`.
+        Kind of the groups, see :func:`composition_groups`.
     shuffle : bool, default=False
-        Deal out groups of equal size in random order instead of by first appearance.
+        Whether groups of equal size are assigned in random order instead of by first
+        appearance.
     random_state : int, RandomState instance or None, default=None
         Seed of the order, with ``shuffle=True`` only.
     symprec : float, default=0.01
         Tolerance of the space group, in Å.
     on_error : {"raise", "nan"}, default="raise"
-        Unreadable rows raise, or are spread over the folds one by one.
+        Whether unreadable rows raise, or are assigned to folds one by one.
+
+    Raises
+    ------
+    ValueError
+        In ``split``, if a row cannot be read and ``on_error="raise"``, if there are
+        fewer groups than folds, or if an option is wrong.
 
     See Also
     --------
@@ -127,14 +135,14 @@ class CompositionKFold(KFoldSplitter):
 
     def __init__(
         self,
-        n_splits=5,
+        n_splits: int = 5,
         *,
-        by="chemical_system",
-        shuffle=False,
-        random_state=None,
-        symprec=0.01,
-        on_error="raise",
-    ):
+        by: str = "chemical_system",
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        symprec: float = 0.01,
+        on_error: str = "raise",
+    ) -> None:
         self.n_splits = n_splits
         self.by = by
         self.shuffle = shuffle
@@ -151,8 +159,10 @@ class CompositionKFold(KFoldSplitter):
         return fold_of_row(codes, self.n_splits, ordered, f"group(s) by {self.by!r}")
 
 
-def _keys_of_rows(rows: list, by: str, symprec: float, on_error: str) -> list:
-    keys = []
+def _keys_of_rows(
+    rows: list[Any], by: str, symprec: float, on_error: str
+) -> list[Hashable | None]:
+    keys: list[Hashable | None] = []
     for i, row in enumerate(rows):
         try:
             keys.append(None if row is None else _key_of_row(row, by, symprec))
@@ -166,7 +176,7 @@ def _keys_of_rows(rows: list, by: str, symprec: float, on_error: str) -> list:
     return keys
 
 
-def _key_of_row(row: Any, by: str, symprec: float) -> Any:
+def _key_of_row(row: Any, by: str, symprec: float) -> Hashable:
     if by == "space_group":
         return space_group_number(
             read_crystal(row, disorder="raise", block=None), symprec
@@ -175,7 +185,7 @@ def _key_of_row(row: Any, by: str, symprec: float) -> Any:
 
 
 def _amounts(crystal: Crystal) -> dict[int, float]:
-    """How much of each element a cell has."""
+    """Sum the occupancies of each element in a cell."""
     amounts: dict[int, float] = {}
     for site in crystal.species or [{int(z): 1.0} for z in crystal.numbers]:
         for z, part in site.items():
@@ -183,7 +193,7 @@ def _amounts(crystal: Crystal) -> dict[int, float]:
     return amounts
 
 
-def _key(amounts: dict[int, float], by: str) -> tuple:
+def _key(amounts: Mapping[int, float], by: str) -> Hashable:
     if by == "chemical_system":
         return tuple(sorted(amounts))
     parts = _whole(amounts)
@@ -191,8 +201,8 @@ def _key(amounts: dict[int, float], by: str) -> tuple:
     return tuple(sorted((z, part // divisor) for z, part in parts.items()))
 
 
-def _whole(amounts: dict[int, float]) -> dict[int, int]:
-    """Amounts in whole numbers; in the same ratios, if some are fractions."""
+def _whole(amounts: Mapping[int, float]) -> dict[int, int]:
+    """Turn amounts into integers with the same ratios."""
     rounded = {z: round(part) for z, part in amounts.items()}
     if all(abs(part - rounded[z]) < 1e-6 for z, part in amounts.items()):
         return rounded
@@ -205,16 +215,16 @@ def _whole(amounts: dict[int, float]) -> dict[int, int]:
     return {z: int(share * unit) for z, share in shares.items()}
 
 
-def _keys_of_graphs(X: GraphArray, by: str) -> list:
+def _keys_of_graphs(X: GraphArray, by: str) -> list[Hashable | None]:
     names = [name for name, _ in X.schema.node_columns]
     if by == "space_group" or "element" not in names:
         raise ValueError(
-            f"The graphs of schema {X.schema.name!r} do not tell their {by}; pass what "
-            "they were made from."
+            f"Graphs of schema {X.schema.name!r} do not contain their {by}; pass the "
+            "inputs from which they were made."
         )
     codes = X.node_codes[:, names.index("element")].tolist()
     ends = np.cumsum(X.n_nodes).tolist()
-    keys: list[tuple | None] = []
+    keys: list[Hashable | None] = []
     for start, end, valid in zip([0, *ends], ends, X.valid, strict=False):
         part = codes[start:end]
         amounts = {z: float(part.count(z)) for z in set(part)}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from skgnn_mtl.featurizers import SmilesToGraph
-from skgnn_mtl.featurizers._molecules import map_molecules
+from skgnn_mtl.featurizers._base import unreadable
+from skgnn_mtl.featurizers._rows import (
+    map_molecules,
+    refuse_long,
+    why_unreadable,
+    write_smiles,
+)
 from skgnn_mtl.featurizers._strings import as_strings
 from skgnn_mtl.graphs import GraphArray
 
@@ -17,39 +23,39 @@ N_NAMED = 10
 
 
 def scaffold_groups(
-    X,
+    X: Any,
     *,
-    generic=False,
-    chirality=False,
-    acyclic="own",
-    on_error="raise",
+    generic: bool = False,
+    chirality: bool = False,
+    acyclic: str = "own",
+    on_error: str = "raise",
 ) -> np.ndarray:
-    """Give each molecule the number of its Bemis-Murcko scaffold.
+    """Assign each molecule the number of its Bemis-Murcko scaffold.
 
-    The scaffold [1]_ is what is left of a molecule when side chains are cut off: its
-    rings, the chains between them, and atoms bound to these by a double bond. Rows with
-    the same number have the same scaffold; pass the numbers as ``groups`` to a group
-    splitter, or to ``fit(X, y, groups=...)`` for the inner validation.
+    The scaffold [1]_ is a molecule without its side chains: its rings, the chains
+    between them, and atoms with a double bond to these. Rows with the same number have
+    the same scaffold. Pass the numbers as ``groups`` to a group splitter, or to
+    ``fit(X, y, groups=...)`` for the inner validation.
 
     Parameters
     ----------
     X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
         SMILES or RDKit molecules, or graphs that were made from them.
     generic : bool, default=False
-        Compare bare frameworks: any atom, single bonds, no atoms outside rings and
-        chains between rings. Benzene, cyclohexane, pyridine and piperidone are then one
-        group.
+        Whether to compare frameworks: all atoms equal, all bonds single, only rings and
+        the chains between them. Benzene, cyclohexane, pyridine and piperidone are then
+        one group.
     chirality : bool, default=False
-        Tell stereoisomers of a scaffold apart and, as the published splits do, isotopes
-        of its atoms.
+        Whether stereoisomers of a scaffold and, as in the published splits, isotopes of
+        its atoms are different groups.
     acyclic : {"own", "one"}, default="own"
-        Molecules without ring have no scaffold. Either each distinct one (by canonical
-        SMILES) is a group of its own, or all of them are one group, as in the published
-        splits (:class:`ScaffoldSplit`); that group may be half of a set of small
-        molecules.
+        Molecules without rings do not have a scaffold. "own" makes a group of each
+        distinct molecule (by canonical SMILES). "one" makes one group of all, as in the
+        published splits (:class:`ScaffoldSplit`); that group may be half of a set of
+        small molecules.
     on_error : {"raise", "nan"}, default="raise"
-        What to do with rows that are missing or unreadable, and with invalid graphs:
-        raise, or give them the number -1.
+        Whether missing rows, unreadable rows and invalid graphs raise, or get the
+        number -1.
 
     Returns
     -------
@@ -60,8 +66,10 @@ def scaffold_groups(
     Raises
     ------
     ValueError
-        If a row cannot be read and ``on_error="raise"``, if graphs have no identifiers
-        or are no molecules, or if an option is unknown.
+        If a row cannot be read and ``on_error="raise"``, if graphs do not have
+        identifiers or are not molecules, or if an option is unknown.
+    ImportError
+        If RDKit is not installed.
 
     See Also
     --------
@@ -90,35 +98,36 @@ def scaffold_groups(
     check_option("acyclic", acyclic, ("own", "one"))
     check_option("on_error", on_error, ("raise", "nan"))
     rows = _rows(X)
-    keys = _keys(rows, generic, chirality, acyclic == "one")
+    key = _key_of(generic, chirality, acyclic == "one")
+    keys = map_molecules(rows, key)
     if on_error == "raise":
-        _refuse_unreadable(rows, keys)
+        _refuse_unreadable(rows, keys, key)
     return group_numbers(keys)
 
 
-def _rows(X: Any) -> list:
-    """Strings and molecules; None where a row is missing."""
+def _rows(X: Any) -> list[Any]:
+    """Read strings and molecules; None where a row is missing."""
     if not isinstance(X, GraphArray):
         return as_strings(X)
     if not X.schema.paired_edges:
         raise ValueError(
-            f"Scaffolds are those of molecules, but these are {X.schema.name!r} graphs."
+            "Scaffolds need graphs of molecules, but these graphs have the schema "
+            f"{X.schema.name!r}."
         )
     rows = [identifier or None for identifier in X.ids]
     nameless = X.valid & np.array([row is None for row in rows], dtype=bool)
     if nameless.any():
         raise ValueError(
-            f"Scaffolds are read from SMILES, but {nameless.sum()} of {len(X)} graphs "
-            f"have no identifier, the first is X[{np.argmax(nameless)}]; make the "
-            "GraphArray with SmilesToGraph, or pass the SMILES."
+            f"Scaffolds need the SMILES of the graphs, but {nameless.sum()} of "
+            f"{len(X)} graphs have no identifier; the first is "
+            f"X[{np.argmax(nameless)}]. Make the GraphArray with SmilesToGraph, or "
+            "pass the SMILES."
         )
     return rows
 
 
-def _keys(
-    rows: list, generic: bool, chirality: bool, one_group: bool
-) -> list[str | None]:
-    """One string a group; None where a row cannot be read."""
+def _key_of(generic: bool, chirality: bool, one_group: bool) -> Callable[[Any], str]:
+    """Make the function that gives molecules of one group one string."""
     try:
         from rdkit import Chem
         from rdkit.Chem import rdMolHash
@@ -126,36 +135,41 @@ def _keys(
     except ImportError as error:
         raise ImportError("scaffold_groups needs rdkit: pip install rdkit.") from error
 
-    def smiles(molecule) -> str:
-        return Chem.MolToSmiles(molecule, isomericSmiles=chirality)
+    def smiles(molecule: Chem.Mol) -> str:
+        return write_smiles(molecule, isomericSmiles=chirality)
 
-    def framework(scaffold):
+    def framework(scaffold: Chem.Mol) -> Chem.Mol:
         anonymous = rdMolHash.HashFunction.AnonymousGraph
         bare = Chem.MolFromSmiles(rdMolHash.MolHash(scaffold, anonymous))
-        # Atoms that hung on the scaffold by a double bond are side chains now.
-        return GetScaffoldForMol(bare)
+        # Again, because atoms with a former double bond are side chains now.
+        reduced: Chem.Mol = GetScaffoldForMol(bare)
+        return reduced
 
-    def key(molecule) -> str:
+    def key(molecule: Chem.Mol) -> str:
+        refuse_long(molecule)
         scaffold = GetScaffoldForMol(molecule)
         if scaffold.GetNumAtoms() == 0:
-            # The blank keeps a molecule apart from a scaffold of the same SMILES.
+            # With a blank, because a scaffold may have the same SMILES.
             return "" if one_group else f"acyclic {smiles(molecule)}"
         return smiles(framework(scaffold) if generic else scaffold)
 
-    return map_molecules(rows, key)
+    return key
 
 
-def _refuse_unreadable(rows: list, keys: list[str | None]) -> None:
-    unreadable = [i for i, key in enumerate(keys) if key is None]
-    if not unreadable:
+def _refuse_unreadable(
+    rows: list[Any], keys: list[str | None], key: Callable[[Any], str]
+) -> None:
+    bad = [i for i, found in enumerate(keys) if found is None]
+    if not bad:
         return
-    first, others = unreadable[0], unreadable[1 : 1 + N_NAMED]
+    first, others = bad[0], bad[1 : 1 + N_NAMED]
     complaint = f"X[{first}] is missing."
     if rows[first] is not None:
-        complaint = SmilesToGraph().complaint(first, rows[first])
+        reason = why_unreadable(rows[first], key)
+        complaint = unreadable(first, rows[first], "SMILES", reason)
     if others:
         complaint += (
-            f" {len(unreadable) - 1} more row(s) are missing or unreadable, "
-            f"beginning with {others}."
+            f" {len(bad) - 1} more row(s) are missing or unreadable; the first "
+            f"are {others}."
         )
     raise ValueError(f'{complaint} Drop such rows or use on_error="nan".')

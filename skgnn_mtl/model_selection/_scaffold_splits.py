@@ -1,4 +1,4 @@
-"""Splits of molecules with no scaffold on both sides."""
+"""Splits of molecules whose parts do not share scaffolds."""
 
 from __future__ import annotations
 
@@ -25,27 +25,40 @@ from ._scaffold import scaffold_groups
 
 
 class ScaffoldKFold(KFoldSplitter):
-    """K folds of about equal size; no Bemis-Murcko scaffold lies in two of them.
+    """Split molecules into K folds of about equal size that do not share scaffolds.
 
-    The groups are dealt out from the largest to the smallest, each to the fold that is
-    the smallest so far. A group larger than ``n / n_splits`` makes one larger fold.
+    The scaffolds are those of Bemis and Murcko [1]_. The groups are assigned from the
+    largest to the smallest, each to the smallest fold so far. A group larger than
+    ``n / n_splits`` makes one larger fold.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Deal out groups of equal size in random order instead of by first appearance.
+        Whether groups of equal size are assigned in random order instead of by first
+        appearance.
     random_state : int, RandomState instance or None, default=None
         Seed of the order, with ``shuffle=True`` only.
     generic, chirality, acyclic, on_error : bool, bool, str, str
-        See :func:`scaffold_groups`. Unreadable rows, with ``on_error="nan"``, are
-        spread over the folds one by one.
+        See :func:`scaffold_groups`. With ``on_error="nan"``, unreadable rows are
+        assigned to folds one by one.
+
+    Raises
+    ------
+    ValueError
+        In ``split``, if a row cannot be read and ``on_error="raise"``, if there are
+        fewer scaffolds than folds, or if an option is wrong.
 
     See Also
     --------
     ScaffoldSplit : The published deterministic split into train, validation and test.
-    LabelPresenceKFold : Spreads the labels of sparse tasks.
+    LabelPresenceKFold : Balances the labels of sparse tasks.
+
+    References
+    ----------
+    .. [1] G. W. Bemis, M. A. Murcko, "The properties of known drugs. 1. Molecular
+       frameworks", J. Med. Chem. 39 (1996).
 
     Examples
     --------
@@ -59,15 +72,15 @@ class ScaffoldKFold(KFoldSplitter):
 
     def __init__(
         self,
-        n_splits=5,
+        n_splits: int = 5,
         *,
-        shuffle=False,
-        random_state=None,
-        generic=False,
-        chirality=False,
-        acyclic="own",
-        on_error="raise",
-    ):
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        generic: bool = False,
+        chirality: bool = False,
+        acyclic: str = "own",
+        on_error: str = "raise",
+    ) -> None:
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
@@ -83,23 +96,22 @@ class ScaffoldKFold(KFoldSplitter):
         return fold_of_row(codes, self.n_splits, ordered, "scaffold(s)")
 
 
-class ScaffoldSplit(BaseShuffleSplit):
-    """The scaffold split of the benchmarks, into train, validation and test.
+class ScaffoldSplit(BaseShuffleSplit):  # type: ignore[misc]
+    """Split molecules by scaffold as benchmarks do, into train, validation and test.
 
-    Molecules are grouped by Bemis-Murcko scaffold, the groups are sorted by size and
-    then by first row, both descending, and each joins the first part in which it fits:
-    part :math:`k` takes a group as long as parts 0 to :math:`k` together stay within
-    their share of the readable rows. The frequent scaffolds are in the training part,
-    the rare ones in the last part, as in MoleculeNet [1]_ and the pre-training
-    benchmarks [2]_.
+    Molecules are grouped by Bemis-Murcko scaffold. The groups are sorted by size and
+    then by first row, both descending. Each group joins the first part :math:`k` for
+    which parts 0 to :math:`k` together stay within their share of the readable rows.
+    The training part has the frequent scaffolds and the last part has the rare ones, as
+    in MoleculeNet [1]_ and the pre-training benchmarks [2]_.
 
     Parameters
     ----------
     fractions : sequence of float, default=(0.8, 0.1, 0.1)
-        Share of each part, two parts or more; their sum is 1.
+        Share of each of two or more parts; their sum is 1.
     order : {"size", "random"}, default="size"
-        "size" is the deterministic rule above. "random" permutes the groups; each joins
-        the first of the parts behind the training part in which it fits, else the
+        "size" is the deterministic rule above. "random" permutes the groups. Each group
+        then joins the first part after the training part in which it fits, else the
         training part.
     n_splits : int, default=1
         Number of splits; more than one with ``order="random"`` only.
@@ -107,17 +119,23 @@ class ScaffoldSplit(BaseShuffleSplit):
         Seed of the permutations, with ``order="random"`` only.
     generic, chirality, acyclic, on_error : bool, bool, str, str
         See :func:`scaffold_groups`; the defaults are those of the published splits.
-        Unreadable rows, with ``on_error="nan"``, are in no part.
+        With ``on_error="nan"``, unreadable rows are left out.
+
+    Raises
+    ------
+    ValueError
+        In ``split`` and ``parts``, if a part is empty, if an option is wrong, or if a
+        row cannot be read.
 
     See Also
     --------
-    scaffold_train_test_split : The same, with the parts of the arrays.
-    ScaffoldKFold : Cross-validation, where every row is tested once.
+    scaffold_train_test_split : The same split, applied to arrays.
+    ScaffoldKFold : Cross-validation, where each row is tested once.
 
     Notes
     -----
-    As ``cv=`` it yields the last part for testing and all others for training. For a
-    fixed inner validation set pass a ``PredefinedSplit`` made from :meth:`parts`.
+    As ``cv=`` it tests on the last part and trains on all others. For a fixed inner
+    validation set pass a ``PredefinedSplit`` made from :meth:`parts`.
 
     References
     ----------
@@ -136,16 +154,16 @@ class ScaffoldSplit(BaseShuffleSplit):
 
     def __init__(
         self,
-        fractions=(0.8, 0.1, 0.1),
+        fractions: Sequence[float] = (0.8, 0.1, 0.1),
         *,
-        order="size",
-        n_splits=1,
-        random_state=None,
-        generic=False,
-        chirality=True,
-        acyclic="one",
-        on_error="raise",
-    ):
+        order: str = "size",
+        n_splits: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+        generic: bool = False,
+        chirality: bool = True,
+        acyclic: str = "one",
+        on_error: str = "raise",
+    ) -> None:
         self.fractions = fractions
         self.order = order
         self.n_splits = n_splits
@@ -155,7 +173,7 @@ class ScaffoldSplit(BaseShuffleSplit):
         self.acyclic = acyclic
         self.on_error = on_error
 
-    def parts(self, X) -> tuple[np.ndarray, ...]:
+    def parts(self, X: Any) -> tuple[np.ndarray, ...]:
         """Split the rows once.
 
         Parameters
@@ -166,17 +184,19 @@ class ScaffoldSplit(BaseShuffleSplit):
         Returns
         -------
         parts : tuple of ndarray of int
-            Row numbers of each part, in the order in which the groups joined it;
-            ascending inside a group.
+            Row numbers of each part, in the order in which the groups joined it, and
+            ascending within a group.
 
         Raises
         ------
         ValueError
-            If a part is empty, an option is wrong, or a row cannot be read.
+            If a part is empty, if an option is wrong, or if a row cannot be read.
         """
         return next(self._iter_parts(X))
 
-    def _iter_indices(self, X, y=None, groups=None):
+    def _iter_indices(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         warn_of_groups(self, groups)
         for parts in self._iter_parts(X):
             yield np.sort(np.concatenate(parts[:-1])), np.sort(parts[-1])
@@ -211,7 +231,7 @@ class ScaffoldSplit(BaseShuffleSplit):
                 raise ValueError(
                     f"Part {part} of {n_parts} is empty: {sum(map(len, groups))} rows "
                     f"in {len(groups)} scaffold group(s), the largest of "
-                    f"{max(map(len, groups))}, cannot be split like that; choose "
+                    f"{max(map(len, groups))} rows, do not fit the fractions. Choose "
                     f"{' or '.join(cures)}."
                 )
             parts.append(np.concatenate(members))
@@ -225,14 +245,19 @@ class ScaffoldSplit(BaseShuffleSplit):
         ):
             raise ValueError(
                 f"n_splits={self.n_splits} and random_state={self.random_state!r} need "
-                "order='random': the order by size gives one split only."
+                "order='random', because the order by size gives one split only."
             )
 
 
 def scaffold_train_test_split(
-    X, *arrays, test_size=0.1, valid_size=None, order="size", random_state=None
-) -> list:
-    """Split molecules and further arrays with no scaffold on both sides.
+    X: Any,
+    *arrays: Any,
+    test_size: float = 0.1,
+    valid_size: float | None = None,
+    order: str = "size",
+    random_state: int | np.random.RandomState | None = None,
+) -> list[Any]:
+    """Split molecules and further arrays into parts that do not share scaffolds.
 
     Parameters
     ----------
@@ -243,10 +268,10 @@ def scaffold_train_test_split(
     test_size : float, default=0.1
         Share of the test part.
     valid_size : float, default=None
-        Share of a validation part; None: there is none.
+        Share of a validation part. None means no validation part.
     order : {"size", "random"}, default="size"
-        The deterministic rule of the benchmarks, or random groups; see
-        :class:`ScaffoldSplit`.
+        "size" is the deterministic rule of the benchmarks; "random" takes groups in
+        random order. See :class:`ScaffoldSplit`.
     random_state : int, RandomState instance or None, default=None
         Seed, with ``order="random"`` only.
 
@@ -254,17 +279,18 @@ def scaffold_train_test_split(
     -------
     splitting : list
         ``X_train, X_test`` and then the train and test part of each array, as
-        scikit-learn's ``train_test_split`` gives them; with `valid_size`,
+        scikit-learn's ``train_test_split`` returns them; with `valid_size`,
         ``X_train, X_valid, X_test`` and so on.
 
     Raises
     ------
     ValueError
-        If lengths differ, a part is empty, an option is wrong, or a row cannot be read.
+        If lengths differ, if a part is empty, if an option is wrong, or if a row cannot
+        be read.
 
     See Also
     --------
-    ScaffoldSplit : The same as row numbers, with all options, and as ``cv=``.
+    ScaffoldSplit : The same split as row numbers, with all options, and as ``cv=``.
 
     Examples
     --------
@@ -310,15 +336,15 @@ def _scaffold_codes(splitter: Any, X: Any) -> np.ndarray:
 
 
 def _members(codes: np.ndarray) -> list[np.ndarray]:
-    """Ascending rows of each group, by number; unreadable rows are left out."""
+    """List the ascending rows of each group, by number, without unreadable rows."""
     rows = np.argsort(codes, kind="stable")[np.sum(codes == UNREADABLE) :]
     if len(rows) == 0:
-        raise ValueError("No row can be read as SMILES; there is nothing to split.")
+        raise ValueError("X must have a row that can be read as SMILES, but has none.")
     return np.split(rows, np.flatnonzero(np.diff(codes[rows])) + 1)
 
 
 def _fill_in_turn(sizes: Sequence[int], fractions: np.ndarray) -> list[int]:
-    """Part of each group: the first in which parts 0..k stay within their share."""
+    """Put each group into the first part k for which parts 0..k stay in their share."""
     limits = _limits(np.cumsum(fractions), sum(sizes))
     filled, parts = np.zeros(len(limits), dtype=int), []
     for size in sizes:
@@ -329,7 +355,7 @@ def _fill_in_turn(sizes: Sequence[int], fractions: np.ndarray) -> list[int]:
 
 
 def _fill_small_parts(sizes: Sequence[int], fractions: np.ndarray) -> list[int]:
-    """Part of each group: the first behind part 0 in which it fits, else part 0."""
+    """Put each group into the first part after part 0 in which it fits, else part 0."""
     room, parts = _limits(fractions[1:], sum(sizes)), []
     for size in sizes:
         fits = size <= room
@@ -341,9 +367,10 @@ def _fill_small_parts(sizes: Sequence[int], fractions: np.ndarray) -> list[int]:
 
 
 def _limits(shares: np.ndarray, n: int) -> np.ndarray:
-    """Whole rows within each share of n."""
-    # 0.7 + 0.2 is a little less than 0.9.
-    return np.floor(shares * n + 1e-6).astype(int)
+    """Count the rows within each share of n."""
+    # A margin, because sums are rounded: 0.7 + 0.2 is a little less than 0.9.
+    limits: np.ndarray = np.floor(shares * n + 1e-6).astype(int)
+    return limits
 
 
 def _check_fractions(fractions: Any) -> np.ndarray:

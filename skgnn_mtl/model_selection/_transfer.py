@@ -1,12 +1,14 @@
-"""What molecules with other properties are worth to a scarce one."""
+"""Methods that learn scarce targets with the help of other properties, compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,16 @@ from scipy.stats import wilcoxon
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
+from skgnn_mtl._warn import warnings_once
+from skgnn_mtl.metrics._tables import find_task
+
 from ._compare import _as_frame, _check_seeds
 from ._label_presence import LabelPresenceKFold
 from ._transfer_methods import (
     METHODS,
     SourceModels,
     TransferBudget,
+    TransferMethod,
     TransferProblem,
     fit_method,
     takes_all_targets,
@@ -31,23 +37,24 @@ _CELL = ["target", "size", "fold", "seed"]
 
 @dataclass(frozen=True)
 class TransferComparison:
-    """Errors of scarce targets, learned in several ways.
+    """Errors of several methods on scarce targets.
 
     Parameters
     ----------
     errors : DataFrame
-        Tidy: one row a method, target, size, fold and seed, with the columns
+        One row per method, target, size, fold and seed, with the columns
 
-        * ``method``, ``target``, ``size`` (labels asked for, as text, or "all"),
+        * ``method``, ``target``, ``size`` (requested labels, as text, or "all"),
           ``fold``, ``seed``;
         * ``rmse`` in units of the target, and ``error``, the same in standard
           deviations of all training labels of the fold;
-        * ``n_train`` and ``n_test``, labels;
-        * ``trained_parameters`` for the target, ``parameters`` of a prediction;
-        * ``seconds`` of the training on the target, ``seconds_to_best``, those of them
-          until the weights that are used (the best epoch with ``early_stopping``), and
-          ``source_seconds`` of the source model, which serves all targets and sizes.
-          Methods that take all targets in one fit have its times in each row.
+        * ``n_train`` and ``n_test``, numbers of labels;
+        * ``trained_parameters`` for the target, and ``parameters`` that a prediction
+          needs;
+        * ``seconds`` of the training on the target, ``seconds_to_best`` until its final
+          weights (those of the best epoch with ``early_stopping``), and
+          ``source_seconds`` of the source model, which all targets and sizes share. The
+          times of one fit for all targets are repeated in each row.
 
     See Also
     --------
@@ -71,8 +78,8 @@ class TransferComparison:
 
     errors: pd.DataFrame
 
-    def paired(self, to="single-task") -> pd.DataFrame:
-        """Put each error beside that of one method on the same labels.
+    def paired(self, to: str = "single-task") -> pd.DataFrame:
+        """Pair each error with that of one method on the same labels.
 
         Parameters
         ----------
@@ -83,25 +90,30 @@ class TransferComparison:
         -------
         pairs : DataFrame
             Columns ``method``, ``target``, ``size``, ``fold``, ``seed``, ``error``,
-            ``reference`` and ``change``, the relative change in percent; below 0 the
-            method is better. Pairs with a missing error are left out.
+            ``reference`` and ``change``, the relative change in percent. The method is
+            better than the reference below 0. Pairs with a missing error are left out.
 
         Raises
         ------
         ValueError
-            If there is no such method.
+            If the table does not have the method.
         """
         errors = self.errors.astype({"size": str})
         methods = list(errors["method"].unique())
         if to not in methods:
-            raise ValueError(f"to={to!r} is none of the methods {methods}.")
+            raise ValueError(f"to must be one of the methods {methods}, got {to!r}.")
         reference = errors[errors["method"] == to].set_index(_CELL)["error"]
         pairs = errors.loc[errors["method"] != to, ["method", *_CELL, "error"]]
         pairs = pairs.join(reference.rename("reference"), on=_CELL).dropna()
         pairs["change"] = 100 * (pairs["error"] / pairs["reference"] - 1)
         return pairs.reset_index(drop=True)
 
-    def summary(self, to="single-task", *, by=("method", "target", "size")):
+    def summary(
+        self,
+        to: str = "single-task",
+        *,
+        by: Sequence[str] = ("method", "target", "size"),
+    ) -> pd.DataFrame:
         """Compare each method with one of them, over folds and seeds.
 
         Parameters
@@ -109,26 +121,27 @@ class TransferComparison:
         to : str, default="single-task"
             The method to compare with.
         by : sequence of str, default=("method", "target", "size")
-            Columns that make a row of the table. Pairs are of folds and seeds, and of
-            what else is not named.
+            Columns that define a row of the table. Rows average over folds, seeds and
+            the columns that are not named.
 
         Returns
         -------
         table : DataFrame
             Means of ``error``, ``reference`` and relative ``change`` in percent (below
             0 the method is better), its standard deviation ``sd``, the share of pairs
-            that the method ``wins``, the number of ``pairs``, and ``p_value`` of
-            Wilcoxon's signed-rank test of their differences.
+            in which the method has the smaller error (``wins``), the number of
+            ``pairs``, and ``p_value`` of Wilcoxon's signed-rank test of their
+            differences.
 
         Raises
         ------
         ValueError
-            If there is no such method.
+            If the table does not have the method.
 
         Notes
         -----
-        Folds share training molecules and targets are related, so that the pairs are
-        not independent: a p-value is a help in reading, not a proof.
+        Folds share training molecules and targets are related. The pairs are therefore
+        not independent, and a p-value is an orientation, not a proof.
         """
         groups = self.paired(to).groupby(list(by), sort=False)
         table = groups[["error", "reference", "change"]].mean()
@@ -144,8 +157,8 @@ class TransferComparison:
         Returns
         -------
         curves : DataFrame
-            One row a method, target and size: mean ``n_train``, mean ``error``, its
-            standard deviation ``sd`` over folds and seeds, in order of ``n_train``.
+            One row per method, target and size: mean ``n_train``, mean ``error``, its
+            standard deviation ``sd`` over folds and seeds, in the order of ``n_train``.
         """
         errors = self.errors.astype({"size": str}).dropna(subset="error")
         groups = errors.groupby(["method", "target", "size"], sort=False)
@@ -160,47 +173,47 @@ def _p_value(pairs: pd.DataFrame) -> float:
 
 
 def compare_transfer(
-    X,
-    y,
+    X: Any,
+    y: Any,
     *,
     sources: Sequence[str],
     targets: Sequence[str],
     sizes: Sequence[int | None] = (50, 100, 200, None),
-    cv=None,
-    groups=None,
-    methods: Sequence[str] | Mapping[str, str | Callable] = tuple(METHODS),
-    encoder="dmpnn",
-    parameters: Mapping | None = None,
-    gate_parameters: Mapping | None = None,
+    cv: Any = None,
+    groups: Any = None,
+    methods: Sequence[str] | Mapping[str, str | TransferMethod] = tuple(METHODS),
+    encoder: Any = "dmpnn",
+    parameters: Mapping[str, Any] | None = None,
+    gate_parameters: Mapping[str, Any] | None = None,
     source_steps: int = 2000,
     target_steps: int = 1000,
     random_states: Sequence[int] = (0,),
-    cache=None,
+    cache: str | os.PathLike[str] | None = None,
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> TransferComparison:
-    """Compare ways to learn scarce targets with the help of other properties.
+    """Compare methods that learn scarce targets with the help of other properties.
 
-    Each fold parts molecules, for all properties at once: no label of a test molecule
-    is seen, of sources neither. Of the training molecules, targets keep so many labels
-    as ``sizes`` says, drawn once a seed, so that a smaller set is part of a larger one.
-    All methods see the same labels. The methods by name:
+    Each fold splits molecules for all properties at once, so that the labels of test
+    molecules are hidden, those of sources, too. ``sizes`` limits the training labels of
+    the targets. Labels are drawn once per seed, and a smaller set is part of a larger
+    one. All methods get the same labels. The methods by name:
 
-    * "single-task": the target alone;
+    * "single-task": a network on the target alone;
     * "hard-sharing": one network with a linear head for each source and target;
     * "linear-probe": ridge regression on the embeddings of a network trained on the
-      sources, its penalty chosen by leave-one-out errors of the training rows;
-    * "source-predictions": the same on that network's predictions;
-    * "fine-tuning": that network's encoder, trained further on the target;
+      sources; leave-one-out errors of the training rows choose its penalty;
+    * "source-predictions": the same on the predictions of that network;
+    * "fine-tuning": the encoder of that network, trained further on the target;
     * "gate": :class:`~skgnn_mtl.GATERegressor` on all sources and targets;
     * "addition": the same on the sources, then
       :meth:`~skgnn_mtl.GATERegressor.add_task`;
-    * "addition-unlabelled": the same, beside up to 500 training molecules without a
-      label of the target.
+    * "addition-unlabelled": the same, with up to 500 further training molecules without
+      a label of the target.
 
-    Every network has the same encoder and training parameters. A training on the
-    sources takes ``source_steps`` steps, one on a target ``target_steps``, and one on
-    both together their sum, all rounded up to whole epochs.
+    All networks have the same encoder and training parameters. A training on the
+    sources has ``source_steps`` steps, one on a target has ``target_steps``, and one on
+    both has their sum. All are rounded up to whole epochs.
 
     Parameters
     ----------
@@ -208,49 +221,49 @@ def compare_transfer(
         Molecules, or a numeric table of shape (n, n_features).
     y : DataFrame or array-like of shape (n, t)
         Labels, NaN where missing. Columns of an array are ``task_0``, ``task_1``, ...
-    sources, targets : sequence of str
-        Columns of y to learn from, and to be learned.
+    sources, targets : sequence of str, int or other label
+        Columns of y with the sources, and with the targets.
     sizes : sequence of int or None, default=(50, 100, 200, None)
-        Training labels of each target; None stands for all. A target that has fewer
-        labels in a fold takes no part in this size.
+        Numbers of training labels per target; None means all. A target with fewer
+        labels in a fold is left out at this size.
     cv : int, splitter or iterable, default=None
-        Folds; None stands for ``LabelPresenceKFold(4, random_state=0)``. For scaffolds,
-        give ``GroupKFold`` and ``groups``.
+        Folds; None means ``LabelPresenceKFold(4, random_state=0)``. For scaffolds, pass
+        ``GroupKFold`` and ``groups``.
     groups : array-like of shape (n,), optional
-        For the splitter.
+        Groups of the rows, for the splitter.
     methods : sequence of str or dict, default=all of the above
-        Names, or what each of your own names stands for: one of the above, or a
-        function of a :class:`TransferProblem` with a single target that returns
-        something with ``predict``.
+        Names, or a dict from your own names to methods. A method is one of the names
+        above, or a function of a :class:`TransferProblem` with a single target that
+        returns an object with ``predict``.
     encoder : str or GraphEncoder, default="dmpnn"
-        Of every network.
+        Encoder of all networks.
     parameters : dict, optional
-        Training parameters of every network, by default those of GATE: a learning rate
+        Training parameters of all networks, by default those of GATE: a learning rate
         of 1e-3, batches of 256, and so on.
     gate_parameters : dict, optional
-        Parameters of GATE alone, such as ``latent_dim``.
+        Parameters of GATE only, such as ``latent_dim``.
     source_steps, target_steps : int, default=2000, 1000
-        Lengths of the trainings.
+        Numbers of training steps.
     random_states : sequence of int, default=(0,)
-        Seeds, of the networks and of the labels that are kept.
+        Seeds of the networks and of the training labels.
     cache : path-like, optional
         Folder that keeps source models for the next call with the same data, folds and
         parameters.
     n_jobs : int, optional
-        Folds and seeds at a time.
+        Number of folds and seeds in parallel.
     verbose : int, default=0
-        Of joblib.
+        Verbosity of joblib.
 
     Returns
     -------
     comparison : TransferComparison
-        A tidy table of all errors, and its summaries.
+        A table of all errors, with its summaries.
 
     Raises
     ------
     ValueError
-        If a column or a method is unknown, if a column is a source and a target, or if
-        a source has no label in the training rows of a fold.
+        If a column or a method is unknown, if a column is both source and target, or if
+        a source does not have a label in the training rows of a fold.
 
     References
     ----------
@@ -308,51 +321,64 @@ def compare_transfer(
         )
         for (fold, rows), seed in product(folds, random_states)
     ]
-    parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
+    with warnings_once():
+        parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
     errors = pd.DataFrame([row for part in parts for row in part])
     if errors.empty:
         raise ValueError(
-            f"No target has enough training labels for sizes={sizes!r}: of "
-            f"{table[targets].count().to_dict()} a fold has a part."
+            f"No target has enough training labels for sizes={sizes!r}. The folds "
+            f"share {table[targets].count().to_dict()} labels."
         )
     return TransferComparison(errors)
 
 
-def _check_tasks(table: pd.DataFrame, sources, targets) -> tuple[list[str], list[str]]:
+def _check_tasks(
+    table: pd.DataFrame, sources: Sequence[str], targets: Sequence[str]
+) -> tuple[list[str], list[str]]:
     for name, columns in (("sources", sources), ("targets", targets)):
         if isinstance(columns, str) or not len(columns):
             raise ValueError(f"{name} must be a list of columns of y, got {columns!r}.")
-        unknown = [column for column in columns if column not in table.columns]
+        unknown = [c for c in columns if find_task(c, list(table.columns)) is None]
         if unknown:
             raise ValueError(
                 f"{name} has {unknown}, but the columns of y are {list(table.columns)}."
             )
+    # The table has names only, where y may have labels of any type.
+    names = list(table.columns)
+    sources, targets = (
+        [names[find_task(column, names) or 0] for column in columns]
+        for columns in (sources, targets)
+    )
     both = [*sources, *targets]
     if len(set(both)) < len(both):
         raise ValueError(
-            "Each column may be a source or a target, once; got sources="
-            f"{list(sources)} and targets={list(targets)}."
+            "Each column must occur once, as a source or as a target; got "
+            f"sources={list(sources)} and targets={list(targets)}."
         )
-    return list(sources), list(targets)
+    return sources, targets
 
 
-def _check_methods(methods) -> dict[str, Callable]:
+def _check_methods(
+    methods: str | Sequence[str] | Mapping[str, str | TransferMethod],
+) -> dict[str, TransferMethod]:
     listed = [methods] if isinstance(methods, str) else methods
-    named = listed if isinstance(listed, Mapping) else {m: m for m in listed}
+    named: Mapping[str, Any] = (
+        listed if isinstance(listed, Mapping) else {m: m for m in listed}
+    )
     unknown = [m for m in named.values() if not callable(m) and m not in METHODS]
     if unknown or not named:
         raise ValueError(
-            f"methods must be names of {list(METHODS)}, or a dict of these and of "
-            f"functions; got {unknown or methods!r}."
+            f"methods must be names of {list(METHODS)}, or a dict from your own names "
+            f"to these or to functions; got {unknown or methods!r}."
         )
     return {name: m if callable(m) else METHODS[m] for name, m in named.items()}
 
 
-def _check_sizes(sizes) -> None:
-    known = isinstance(sizes, (list, tuple, np.ndarray))
-    counts = [size for size in sizes if size is not None] if known else []
-    wrong = [n for n in counts if not isinstance(n, Integral) or n < 2]
-    if wrong or not known or not 0 < len(set(sizes)) == len(sizes):
+def _check_sizes(sizes: Any) -> None:
+    is_list = isinstance(sizes, (list, tuple, np.ndarray))
+    counts = [size for size in sizes if size is not None] if is_list else []
+    wrong = [n for n in counts if not isinstance(n, Integral) or int(n) < 2]
+    if wrong or not is_list or not 0 < len(set(sizes)) == len(sizes):
         raise ValueError(
             "sizes must list numbers of labels of at least 2, or None for all, each "
             f"once; got {sizes!r}."
@@ -360,16 +386,26 @@ def _check_sizes(sizes) -> None:
 
 
 def _errors(
-    X, table, sources, targets, sizes, functions, budget, fold, rows, seed, folder
-) -> list[dict]:
-    """Let all methods learn from the training rows of one fold."""
+    X: Any,
+    table: pd.DataFrame,
+    sources: list[str],
+    targets: list[str],
+    sizes: Sequence[int | None],
+    functions: dict[str, TransferMethod],
+    budget: TransferBudget,
+    fold: int,
+    rows: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    folder: Path | None,
+) -> list[dict[str, Any]]:
+    """Fit all methods on the training rows of one fold, and list their test errors."""
     train, test = rows
     y, truth = table.iloc[train], table.iloc[test]
-    bare = [name for name in sources if not y[name].notna().any()]
-    if bare:
+    unlabelled = [name for name in sources if not y[name].notna().any()]
+    if unlabelled:
         raise ValueError(
-            f"Sources {bare} have no label in the training rows of fold {fold}; leave "
-            "them out, or choose another split."
+            f"Sources {unlabelled} have no label in the training rows of fold {fold}; "
+            "remove them, or choose another split."
         )
     X_train, X_test = (_safe_indexing(X, part) for part in rows)
     order = {name: _labelled(y[name], seed) for name in targets}
@@ -410,21 +446,26 @@ def _errors(
 
 
 def _labelled(labels: pd.Series, seed: int) -> np.ndarray:
-    """Labelled rows of a target in an order of its own, to be cut."""
+    """Draw an order of the labelled rows of a target, which depends on its name."""
     rng = np.random.default_rng([seed, *str(labels.name).encode()])
     return rng.permutation(np.flatnonzero(labels.notna()))
 
 
-def _cut(y: pd.DataFrame, order: dict[str, np.ndarray], size) -> pd.DataFrame:
+def _cut(
+    y: pd.DataFrame, order: dict[str, np.ndarray], size: int | None
+) -> pd.DataFrame:
+    """Keep the first ``size`` labels of each target, in the order of its rows."""
     cut = y.copy()
     for name, rows in order.items():
         cut.iloc[rows[size:] if size else rows[:0], cut.columns.get_loc(name)] = np.nan
     return cut
 
 
-def _rmse(truth: pd.Series, prediction: np.ndarray, labels: pd.Series) -> dict:
-    """Error in units of a target, and in standard deviations of its labels."""
+def _rmse(
+    truth: pd.Series, prediction: np.ndarray, labels: pd.Series
+) -> dict[str, float]:
+    """Compute the error in units of a target, and in standard deviations of labels."""
     residuals = (truth - prediction).dropna()
-    # A fold without a label of a target has no error of it.
+    # NaN, because a fold may be without labels of a target.
     rmse = float(np.sqrt(np.mean(residuals**2))) if len(residuals) else np.nan
     return {"rmse": rmse, "error": rmse / float(labels.std(ddof=0) or 1.0)}

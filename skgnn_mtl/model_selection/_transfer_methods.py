@@ -1,4 +1,4 @@
-"""Ways to learn a scarce property from molecules with other properties."""
+"""Methods that learn a scarce property from molecules with other properties."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sklearn.utils import _safe_indexing
 from skgnn_mtl.encoders import Pretrained
 from skgnn_mtl.estimators import GATERegressor, MultiTaskGNNRegressor
 
-# Every network is trained alike: these are the defaults of GATERegressor.
+# The defaults of GATERegressor, because all networks have the same training.
 _TRAINING: dict[str, Any] = {
     "batch_size": 256,
     "lr": 1e-3,
@@ -35,19 +35,19 @@ _PENALTIES = np.logspace(-4, 5, 28)
 
 @dataclass(frozen=True)
 class TransferBudget:
-    """What all networks of a comparison have in common.
+    """Settings that all networks of a comparison share.
 
     Parameters
     ----------
     encoder : str or GraphEncoder
-        Unfitted; each network trains a clone.
+        Unfitted encoder; each network trains a clone.
     training : dict
-        Training parameters of every network.
+        Training parameters of all networks.
     gate : dict
-        Parameters of GATE alone.
+        Parameters of GATE only.
     source_steps, target_steps : int
-        Length of a training on sources, and on one target. A training on both together
-        has the sum.
+        Steps of a training on the sources, and on one target. A training on both has
+        their sum.
     """
 
     encoder: Any
@@ -63,41 +63,41 @@ class SourceModels:
     Parameters
     ----------
     folder : Path or None
-        Where they are kept for the next call.
+        Folder that keeps them for the next call.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.models: dict[str, Any] = {}
         self.data_key: str | None = None
-        # Spent here so far: a method's own time is without it.
+        # Seconds spent here, because they do not count as time of a method.
         self.seconds = 0.0
 
-    def get(self, key: str, kind: type, fit: Callable):
+    def get(self, key: str, kind: type, fit: Callable[[], Any]) -> Any:
         """Find a model, or fit it.
 
         Parameters
         ----------
         key : str
-            Digest of all that it depends on.
+            Digest of the data and settings of the model.
         kind : type
             Class of the model.
         fit : callable
-            Makes it.
+            Fits the model.
 
         Returns
         -------
         model : estimator
-            Fitted.
+            The fitted model.
         """
         if key not in self.models:
             before, start = self.seconds, time.perf_counter()
             self.models[key] = self._load_or_fit(key, kind, fit)
-            # A model that was fitted on the way is counted once.
+            # Set, not added, because fitting may call this method again.
             self.seconds = before + time.perf_counter() - start
         return self.models[key]
 
-    def _load_or_fit(self, key: str, kind: Any, fit: Callable):
+    def _load_or_fit(self, key: str, kind: Any, fit: Callable[[], Any]) -> Any:
         if self.folder is None:
             return fit()
         path = self.folder / key
@@ -105,7 +105,7 @@ class SourceModels:
             return kind.load(path)
         model = fit()
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Whoever reads sees a whole file or none.
+        # Renamed at the end, because other processes must not read a partial file.
         unfinished = path.with_name(f"{key}.{os.getpid()}")
         model.save(unfinished)
         unfinished.replace(path)
@@ -114,14 +114,14 @@ class SourceModels:
 
 @dataclass(frozen=True)
 class TransferProblem:
-    """Training molecules of one fold and seed; all that a method may look at.
+    """Training molecules of one fold and seed: the whole input of a method.
 
     Parameters
     ----------
     X : GraphArray or array of shape (n, ...)
         Training molecules.
     y : DataFrame of shape (n, n_sources + n_targets)
-        Their labels, of targets so many as there shall be, NaN elsewhere.
+        Their labels, NaN where missing or hidden.
     sources, targets : list of str
         Columns of ``y``.
     budget : TransferBudget
@@ -129,15 +129,15 @@ class TransferProblem:
     seed : int
         Seed of this run.
     models : SourceModels
-        What was trained on these sources before; :meth:`source_model` is the way in.
+        Models that are trained on these sources; use :meth:`source_model`.
 
     See Also
     --------
-    compare_transfer : Makes problems, and hands them to the methods.
+    compare_transfer : Makes problems and passes them to the methods.
 
     Examples
     --------
-    A method of your own returns something that predicts the targets from molecules:
+    A method of your own returns an object that predicts the targets from molecules:
 
     >>> from sklearn.dummy import DummyRegressor
     >>> def mean(problem):
@@ -154,27 +154,29 @@ class TransferProblem:
     models: SourceModels = field(default_factory=SourceModels, repr=False)
 
     def labelled(self) -> tuple[Any, pd.DataFrame]:
-        """Molecules with a label of a target, and these labels.
+        """Select the molecules with a label of a target, and these labels.
 
         Returns
         -------
         X : GraphArray or array of shape (n_labelled, ...)
             Molecules.
         y : DataFrame of shape (n_labelled, n_targets)
-            Labels, NaN where there is none.
+            Labels, NaN where missing.
         """
         rows = np.flatnonzero(self.y[self.targets].notna().any(axis=1))
         return _safe_indexing(self.X, rows), self.y[self.targets].iloc[rows]
 
-    def regressor(self, n_rows, n_steps, **changes) -> MultiTaskGNNRegressor:
-        """Make a network with one linear head a task, for so many rows and steps.
+    def regressor(
+        self, n_rows: int, n_steps: int, **changes: Any
+    ) -> MultiTaskGNNRegressor:
+        """Make a network with one linear head per task.
 
         Parameters
         ----------
         n_rows : int
-            Training rows to come.
+            Number of training rows.
         n_steps : int
-            Steps to train, rounded up to whole epochs.
+            Number of training steps, rounded up to whole epochs.
         **changes : object
             Other parameters.
 
@@ -186,22 +188,22 @@ class TransferProblem:
         parameters = self._parameters(n_rows, n_steps) | changes
         return MultiTaskGNNRegressor(**parameters)
 
-    def gate(self, n_rows, n_steps, **changes) -> GATERegressor:
-        """Make a network of GATE for so many rows and steps.
+    def gate(self, n_rows: int, n_steps: int, **changes: Any) -> GATERegressor:
+        """Make a network of GATE.
 
         Parameters
         ----------
         n_rows : int
-            Training rows to come.
+            Number of training rows.
         n_steps : int
-            Steps to train, rounded up to whole epochs.
+            Number of training steps, rounded up to whole epochs.
         **changes : object
             Other parameters.
 
         Returns
         -------
         regressor : GATERegressor
-            Unfitted; ``add_task`` takes the steps of a target.
+            Unfitted. Its ``add_task`` has the steps of a training on a target.
         """
         parameters = self._parameters(n_rows, n_steps) | self.budget.gate | changes
         parameters.setdefault("add_task_steps", self.budget.target_steps)
@@ -217,8 +219,10 @@ class TransferProblem:
             **training,
         }
 
-    def source_model(self, kind="regressor", n_steps=None, **changes):
-        """Train on the sources, or take what was trained before on the same.
+    def source_model(
+        self, kind: str = "regressor", n_steps: int | None = None, **changes: Any
+    ) -> Any:
+        """Train on the sources, or reuse an earlier training with equal settings.
 
         Parameters
         ----------
@@ -226,14 +230,14 @@ class TransferProblem:
             A network with linear heads, GATE, or GATE around that network
             (``GATERegressor.from_pretrained``).
         n_steps : int, optional
-            Steps, by default those of the budget.
+            Number of steps, by default that of the budget.
         **changes : object
             Other parameters of the estimator.
 
         Returns
         -------
         model : MultiTaskGNNRegressor or GATERegressor
-            Fitted, and shared: copy it before you change it.
+            Fitted. Methods share it, so copy it before you change it.
         """
         n_steps = self.budget.source_steps if n_steps is None else n_steps
         y = self.y[self.sources]
@@ -249,16 +253,18 @@ class TransferProblem:
     def _data_key(self) -> str:
         if self.models.data_key is None:
             labels = self.y[self.sources].to_numpy()
-            what = (self.X, labels, self.sources, self.budget.encoder)
-            self.models.data_key = joblib.hash(what)
+            parts = (self.X, labels, self.sources, self.budget.encoder)
+            self.models.data_key = str(joblib.hash(parts))
         return self.models.data_key
 
-    def _fit_sources(self, kind: str, model, rows: np.ndarray, n_steps: int):
+    def _fit_sources(
+        self, kind: str, model: Any, rows: np.ndarray, n_steps: int
+    ) -> Any:
         X, y = _safe_indexing(self.X, rows), self.y[self.sources].iloc[rows]
         if kind != "frames":
             return model.fit(X, y)
         parameters = model.get_params(deep=False)
-        # The encoder of a pretrained network is its own.
+        # Without it, because a pretrained network has its own encoder.
         del parameters["encoder"]
         regressor = self.source_model("regressor", n_steps)
         return GATERegressor.from_pretrained(regressor, X, **parameters)
@@ -266,22 +272,23 @@ class TransferProblem:
 
 @dataclass(frozen=True)
 class TransferModel:
-    """What a method learned, and what it took.
+    """The model of a method, with its cost.
 
     Parameters
     ----------
     predict : callable
-        From molecules (n,) to predictions (n, n_targets) in units of y.
+        Map from molecules (n,) to predictions (n, n_targets) in units of y.
     trained_parameters, parameters : int
-        Parameters trained for the targets, and all that a prediction needs.
+        Number of parameters trained for the targets, and of all that a prediction
+        needs.
     seconds_to_best : float
-        Seconds of training until the weights that are used; NaN without epochs.
+        Seconds of training until the final weights; NaN without epochs.
     source_seconds : float
-        Seconds that the source model took, which serves all targets and sizes.
+        Seconds of the training of the source model, which all targets and sizes share.
 
     Examples
     --------
-    A method of your own that tells its cost:
+    A method of your own that reports its cost:
 
     >>> from sklearn.dummy import DummyRegressor
     >>> from skgnn_mtl.model_selection import TransferModel
@@ -290,7 +297,7 @@ class TransferModel:
     ...     return TransferModel(model.predict, trained_parameters=1, parameters=1)
     """
 
-    predict: Callable
+    predict: Callable[[Any], np.ndarray]
     trained_parameters: float = np.nan
     parameters: float = np.nan
     seconds_to_best: float = np.nan
@@ -304,17 +311,19 @@ def single_task(problem: TransferProblem) -> TransferModel:
     return _network(model)
 
 
-def hard_sharing(problem: TransferProblem, **changes) -> TransferModel:
+def hard_sharing(problem: TransferProblem, **changes: Any) -> TransferModel:
     """Train one network with a linear head for each source and target."""
     return _together(problem, problem.regressor, changes)
 
 
-def gate(problem: TransferProblem, **changes) -> TransferModel:
+def gate(problem: TransferProblem, **changes: Any) -> TransferModel:
     """Train GATE on sources and targets together."""
     return _together(problem, problem.gate, changes)
 
 
-def _together(problem: TransferProblem, make: Callable, changes: dict) -> TransferModel:
+def _together(
+    problem: TransferProblem, make: Callable[..., Any], changes: dict[str, Any]
+) -> TransferModel:
     y = problem.y[problem.sources + problem.targets]
     rows = np.flatnonzero(y.notna().any(axis=1))
     n_steps = problem.budget.source_steps + problem.budget.target_steps
@@ -333,27 +342,30 @@ def source_predictions(problem: TransferProblem) -> TransferModel:
     """Fit a ridge regression to the predictions of the sources."""
     source = problem.source_model()
 
-    def predict(X) -> np.ndarray:
-        return (
-            source.predict(X).reshape(-1, len(problem.sources)) / source.target_scale_
-        )
+    def predict(X: Any) -> np.ndarray:
+        predictions = source.predict(X).reshape(-1, len(problem.sources))
+        standardised: np.ndarray = predictions / source.target_scale_
+        return standardised
 
     return _ridge(problem, source, predict)
 
 
-def _ridge(problem: TransferProblem, source, features: Callable) -> TransferModel:
+def _ridge(
+    problem: TransferProblem, source: Any, features: Callable[[Any], np.ndarray]
+) -> TransferModel:
     X, y = problem.labelled()
     # Leave-one-out errors of the training rows choose the penalty. Features keep their
-    # scales: divided by its spread in few rows, a rare one would be huge in others.
+    # scales, because a rare feature divided by its spread in few rows becomes huge.
     model = RidgeCV(_PENALTIES).fit(features(X), y.to_numpy()[:, 0])
     n_trained = model.coef_.size + 1
 
-    def predict(X) -> np.ndarray:
+    def predict(X: Any) -> np.ndarray:
         columns = features(X)
-        known = np.isfinite(columns).all(axis=1)  # invalid graphs have none
+        # NaN rows stay NaN, because they belong to invalid graphs.
+        valid = np.isfinite(columns).all(axis=1)
         predictions = np.full(len(columns), np.nan)
-        if known.any():
-            predictions[known] = model.predict(columns[known])
+        if valid.any():
+            predictions[valid] = model.predict(columns[valid])
         return predictions
 
     return TransferModel(
@@ -365,7 +377,7 @@ def _ridge(problem: TransferProblem, source, features: Callable) -> TransferMode
 
 
 def fine_tuning(problem: TransferProblem) -> TransferModel:
-    """Train the encoder of a network trained on the sources further on the target."""
+    """Continue the training of a source network's encoder on the target."""
     source = problem.source_model()
     X, y = problem.labelled()
     model = problem.regressor(
@@ -383,32 +395,32 @@ def addition(
     source: dict[str, Any] | None = None,
     n_unlabelled: int = 0,
     train_encoder: bool = False,
-    **changes,
+    **changes: Any,
 ) -> TransferModel:
     """Add the target to GATE trained on the sources.
 
     Parameters
     ----------
     problem : TransferProblem
-        With one target.
+        A problem with one target.
     kind : {"gate", "frames"}
-        Source model.
+        Kind of the source model.
     source : dict, optional
-        Changes of the source model's parameters.
+        Changes of the parameters of the source model.
     n_unlabelled : int
-        Molecules without a label of the target that take part.
+        Number of further molecules without a label of the target.
     train_encoder : bool
         As in ``add_task``.
     **changes : object
-        Changes of the parameters while the target is added.
+        Changes of the parameters of the addition.
 
     Returns
     -------
     model : TransferModel
-        It predicts the target.
+        Model of the target.
     """
     trained = problem.source_model(kind, **(source or {}))
-    # What is changed of the source model does not change the addition.
+    # The usual parameters, because changes of the source model must not apply here.
     usual = problem.gate(1, problem.budget.source_steps).get_params(deep=False)
     del usual["encoder"]
     model = copy.deepcopy(trained).set_params(**usual | changes)
@@ -428,13 +440,16 @@ def addition(
         lambda X: model.predict(X)[:, [-1]],
         new + encoder,
         _size(model.module_),
-        # The epochs of an addition keep no word about the best one.
+        # All epochs, because the history of an addition does not mark the best one.
         sum(record["seconds"] for record in model.addition_history_[name]),
         _seconds(trained),
     )
 
 
-METHODS: dict[str, Callable[[TransferProblem], TransferModel]] = {
+# A method returns a TransferModel, or any object with ``predict``.
+TransferMethod = Callable[[TransferProblem], Any]
+
+METHODS: dict[str, TransferMethod] = {
     "single-task": single_task,
     "hard-sharing": hard_sharing,
     "linear-probe": linear_probe,
@@ -446,40 +461,42 @@ METHODS: dict[str, Callable[[TransferProblem], TransferModel]] = {
 }
 
 
-def takes_all_targets(method: Callable) -> bool:
-    """Whether one fit serves all targets; other methods are called for each."""
-    # A partial is a method with some settings.
+def takes_all_targets(method: TransferMethod) -> bool:
+    """Whether a method fits all targets at once; other methods fit one at a time."""
+    # The function of a partial, because a partial is a method with some settings.
     return getattr(method, "func", method) in (hard_sharing, gate)
 
 
-def fit_method(method: Callable, problem: TransferProblem):
-    """Let a method learn; its model, and the seconds without those of the sources.
+def fit_method(
+    method: TransferMethod, problem: TransferProblem
+) -> tuple[TransferModel, float]:
+    """Run a method, and measure its seconds without those of the source models.
 
     Parameters
     ----------
     method : callable
         One of :data:`METHODS`, or the user's own.
     problem : TransferProblem
-        What to learn.
+        Input of the method.
 
     Returns
     -------
     model : TransferModel
-        What it learned.
+        Model of the targets.
     seconds : float
-        Of the training on the targets.
+        Seconds of the training on the targets.
     """
     before, start = problem.models.seconds, time.perf_counter()
     model = method(problem)
-    elsewhere = problem.models.seconds - before
-    seconds = time.perf_counter() - start - elsewhere
+    source_seconds = problem.models.seconds - before
+    seconds = time.perf_counter() - start - source_seconds
     if not isinstance(model, TransferModel):
         model = TransferModel(model.predict)
     return model, seconds
 
 
-def _network(model, targets=None) -> TransferModel:
-    """Take a fitted network for what a method learned."""
+def _network(model: Any, targets: list[str] | None = None) -> TransferModel:
+    """Wrap a fitted network as the model of a method."""
     columns = [model.task_names_.index(name) for name in targets or model.task_names_]
     return TransferModel(
         lambda X: model.predict(X)[:, columns],
@@ -489,7 +506,8 @@ def _network(model, targets=None) -> TransferModel:
     )
 
 
-def _size(module, *, trained: bool = False) -> int:
+def _size(module: Any, *, trained: bool = False) -> int:
+    """Count the parameters of a module, all of them or the trained ones."""
     return sum(
         parameter.numel()
         for parameter in module.parameters()
@@ -497,11 +515,12 @@ def _size(module, *, trained: bool = False) -> int:
     )
 
 
-def _seconds(model) -> float:
-    """Seconds of the training until the weights that the model has."""
-    return sum(record["seconds"] for record in model.history_[: model.best_epoch_])
+def _seconds(model: Any) -> float:
+    """Sum the seconds of the training until the final weights."""
+    seconds = [record["seconds"] for record in model.history_[: model.best_epoch_]]
+    return float(sum(seconds))
 
 
-def _unfitted(encoder):
-    """Clone a part; a pretrained one keeps its source."""
+def _unfitted(encoder: Any) -> Any:
+    """Clone an encoder; a pretrained one keeps its source."""
     return encoder if isinstance(encoder, str) else clone(encoder)

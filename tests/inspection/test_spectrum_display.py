@@ -54,6 +54,33 @@ def test_kinds_of_one_spectrum(fitted, kind, n_axes, tmp_path):
     assert "task_1" in words
 
 
+def test_hessian_cosines_within_their_error_are_grey(fitted):
+    """Above the diagonal; the gradients' cosines stand below it, as they are."""
+    spectrum = fitted[0].hessian_spectrum_
+    cosines = np.array([[1, 0.5, -0.3], [0.5, 1, 0.2], [-0.3, 0.2, 1]])
+    errors = np.array([[0, 0.1, 0.5], [0.1, 0, np.nan], [0.5, np.nan, 0]])
+    display = HessianSpectrumDisplay.from_spectrum(
+        replace(spectrum, hessian_cosine=cosines, hessian_cosine_error=errors),
+        kind="pairs",
+    )
+    ax = display.axes_[0]
+    shown = np.ma.filled(np.ma.masked_invalid(ax.images[0].get_array()), np.nan)
+    assert np.argwhere(np.isnan(shown)).tolist() == [[0, 2], [1, 2]]
+    assert shown[0, 1] == 0.5
+    below = np.tril_indices(3, -1)
+    np.testing.assert_array_equal(shown[below], spectrum.gradient_cosine[below])
+    cells = [patch.get_xy() for patch in ax.patches if patch.get_width() == 1]
+    assert cells == [(1.5, -0.5), (1.5, 0.5)]
+    colours = {text.get_text(): text.get_color() for text in ax.texts}
+    assert colours["-0.30"] == colours["0.20"] == "0.55"
+    assert colours["0.50"] != "0.55"
+    assert not display.axes_[1].patches
+    # One and two errors are below what tells a sign.
+    wide = replace(spectrum, hessian_cosine_error=0.6 * np.abs(spectrum.hessian_cosine))
+    ax = HessianSpectrumDisplay.from_spectrum(wide, kind="pairs").axes_[0]
+    assert len([patch for patch in ax.patches if patch.get_width() == 1]) == 3
+
+
 def test_history(fitted):
     display = HessianSpectrumDisplay.from_spectrum(
         fitted[0].hessian_spectrum_path_, kind="history"
@@ -123,7 +150,7 @@ def test_what_is_not_there_is_not_drawn(fitted):
         model, X, y, matrix="ggn", method="nystrom", pairwise=False
     )
     for kind, message in (
-        ("density", "no density"),
+        ("density", "does not have a density"),
         ("pairs", "pairwise=True"),
         ("bars", "kind must be"),
     ):

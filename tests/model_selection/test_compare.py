@@ -171,7 +171,7 @@ def test_the_real_estimator_in_a_pipeline(data):
 
 def test_bad_input_is_refused(data):
     X, y = data
-    with pytest.raises(ValueError, match="nothing to compare"):
+    with pytest.raises(ValueError, match="at least two tasks to compare"):
         compare_with_single_task(Constant(), X, y["a"])
     with pytest.raises(ValueError, match="metric must be"):
         compare_with_single_task(Constant(), X, y, metric="r2")

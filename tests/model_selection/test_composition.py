@@ -60,10 +60,10 @@ def test_graphs_tell_the_same_as_their_texts():
     for by in ("formula", "chemical_system"):
         expected = composition_groups(rows, by=by)
         np.testing.assert_array_equal(composition_groups(X, by=by), expected)
-    with pytest.raises(ValueError, match="do not tell their space_group"):
+    with pytest.raises(ValueError, match="do not contain their space_group"):
         composition_groups(X, by="space_group")
     mixed = CifToGraph(disorder="mix").transform(rows)
-    with pytest.raises(ValueError, match="do not tell their formula"):
+    with pytest.raises(ValueError, match="do not contain their formula"):
         composition_groups(mixed)
 
 

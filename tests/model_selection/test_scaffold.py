@@ -141,7 +141,7 @@ def test_unreadable_rows_are_named_with_the_reason_and_counted():
     X = ["CCO", "C1CC", "CCO", None, "C(C)(C)(C)(C)C", "c1ccccc1"]
     message = (
         r"Could not read X\[1\] = 'C1CC' as SMILES: .+\. "
-        r"2 more row\(s\) are missing or unreadable, beginning with \[3, 4\]\."
+        r"2 more row\(s\) are missing or unreadable; the first are \[3, 4\]\."
     )
     with pytest.raises(ValueError, match=message):
         scaffold_groups(X)
@@ -181,7 +181,7 @@ def test_wrong_input_is_refused(X, options, error, message):
 def test_crystals_have_no_scaffold():
     """Not even where the name of a block would be a SMILES, such as CO."""
     cifs, _ = load_elasticity(return_X_y=True)
-    with pytest.raises(ValueError, match="these are 'crystal cutoff"):
+    with pytest.raises(ValueError, match="have the schema 'crystal cutoff"):
         scaffold_groups(CifToGraph().fit_transform(cifs[:2]))
 
 

@@ -327,7 +327,7 @@ def test_splits_that_cannot_be(smiles, options, message):
 def test_one_scaffold_cannot_be_split():
     with pytest.raises(ValueError, match=r"Part 0 of 2 is empty: 9 rows in 1 scaffold"):
         ScaffoldSplit((0.5, 0.5)).parts(["c1ccccc1"] * 9)
-    with pytest.raises(ValueError, match="No row can be read"):
+    with pytest.raises(ValueError, match="row that can be read as SMILES"):
         ScaffoldSplit(on_error="nan").parts([None, "C1CC"])
 
 
@@ -337,7 +337,7 @@ def test_one_scaffold_cannot_be_split():
         ({}, "other fractions or acyclic='own' or order='random'."),
         ({"order": "random"}, "other fractions or acyclic='own'."),
         ({"acyclic": "own"}, "other fractions or order='random'."),
-        ({"order": "random", "acyclic": "own"}, "choose other fractions."),
+        ({"order": "random", "acyclic": "own"}, "Choose other fractions."),
     ],
     ids=str,
 )

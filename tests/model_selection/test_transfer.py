@@ -268,7 +268,7 @@ def test_summaries_pair_folds_and_seeds():
     curves = comparison.learning_curves()
     assert len(curves) == 8
     assert curves["n_train"].is_monotonic_increasing
-    with pytest.raises(ValueError, match="none of the methods"):
+    with pytest.raises(ValueError, match="must be one of the methods"):
         comparison.summary(to="nobody")
 
 
@@ -277,7 +277,7 @@ def test_summaries_pair_folds_and_seeds():
     [
         ({"sources": ["a", "z"]}, r"sources has \['z'\]"),
         ({"targets": "c"}, "targets must be a list"),
-        ({"targets": ["a"]}, "source or a target, once"),
+        ({"targets": ["a"]}, "must occur once, as a source"),
         ({"methods": ["magic"]}, r"got \['magic'\]"),
         ({"methods": []}, "methods must be names"),
         ({"sizes": (1,)}, "at least 2"),
