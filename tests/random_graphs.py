@@ -1,5 +1,7 @@
 """Random graphs with every kind of column, and their slow, obvious reading."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from skgnn_mtl.graphs import GraphArray, GraphSchema
@@ -13,6 +15,8 @@ SCHEMA = GraphSchema(
     graph_features=("temperature",),
     paired_edges=True,
 )
+# Estimators refuse features of graphs, because networks do not read them.
+NETWORK_SCHEMA = replace(SCHEMA, graph_features=())
 
 
 def random_graphs(n=30, seed=0, schema=SCHEMA):
@@ -34,7 +38,7 @@ def random_graphs(n=30, seed=0, schema=SCHEMA):
         edge_codes=np.repeat(rng.integers(0, 4, (E // 2, 1)), 2, axis=0),
         node_features=rng.normal(size=(N, 1)),
         edge_features=np.repeat(rng.normal(size=(E // 2, 1)), 2, axis=0),
-        graph_features=rng.normal(size=(n, 1)),
+        graph_features=rng.normal(size=(n, len(schema.graph_features))),
         ids=[f"graph {i} é" for i in range(n)],
         valid=n_nodes > 0,
     )

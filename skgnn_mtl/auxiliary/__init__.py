@@ -1,10 +1,7 @@
-"""Auxiliary tasks: losses that molecules and crystals give for free."""
+"""Auxiliary tasks: losses of molecules and crystals that need no measured labels."""
 
 from ._atom_masking import AtomMasking
-from ._base import (
-    AuxiliaryTask,
-    PlainPass,
-)
+from ._base import AuxiliaryTask, BatchContext
 from ._base import auxiliary_losses as auxiliary_losses
 from ._base import auxiliary_names as auxiliary_names
 from ._context_prediction import ContextPrediction
@@ -17,11 +14,11 @@ from ._motif_prediction import MotifPrediction
 __all__ = [
     "AtomMasking",
     "AuxiliaryTask",
+    "BatchContext",
     "ContextPrediction",
     "Denoising",
     "DescriptorPrediction",
     "EdgePrediction",
     "Infomax",
     "MotifPrediction",
-    "PlainPass",
 ]

@@ -1,8 +1,9 @@
-"""What an auxiliary task is: a loss of its own on the graphs of a batch.
+"""The abstract auxiliary task: a loss of its own on the graphs of a batch.
 
-The losses of auxiliary tasks are further entries of the vector of task losses, so every
-task weighting takes them in. An entry starts near 1, as standardised targets do: a task
-divides its loss by ``chance``, the value that an uninformed guess gets.
+The losses of auxiliary tasks are further entries of the vector of task losses.
+Therefore every task weighting includes them. An entry starts near 1, as the loss of
+standardised targets does, because a task divides its loss by ``chance``, the loss of an
+uninformed prediction.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from skgnn_mtl._component import Component
@@ -21,34 +23,53 @@ from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphSchema
 
 
 class NodeEncoder(Protocol):
-    """What auxiliary tasks need of an encoder: node states, and the encoder itself."""
+    """The part of an encoder that auxiliary tasks need."""
 
     width: int
 
     @property
     def core(self) -> Any:
-        """The encoder that computes, out of any wrapper."""
+        """The encoder that computes, without any wrapper."""
 
     def __call__(self, batch: GraphBatch) -> Tensor:
-        """Node states, (n_nodes, width)."""
+        """Compute the node states, (n_nodes, width)."""
 
 
 @dataclass(frozen=True)
-class PlainPass:
-    """The pass through the network that the tasks of y use.
+class BatchContext:
+    """A batch and the results of the network on it, which the tasks of y use, too.
 
     Parameters
     ----------
     encoder : encoder
-        To be run on other graphs, if a task wants to.
+        For tasks that need the states of other graphs, such as masked ones.
     batch : GraphBatch
-        The graphs; never changed.
+        The graphs; tasks must not change it.
     nodes : Tensor of shape (n_nodes, width)
         Node states.
     vectors : Tensor of shape (n_graphs, width)
-        Graph states behind the readout.
+        Graph states after the readout.
     generator : torch.Generator
-        Randomness, on the CPU.
+        Source of randomness, on the CPU, because draws must not depend on the device.
+
+    See Also
+    --------
+    AuxiliaryTask : ``forward`` receives such an object.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl import SmilesToGraph
+    >>> from skgnn_mtl.auxiliary import BatchContext
+    >>> from skgnn_mtl.encoders import GIN
+    >>> X, encoder = SmilesToGraph().transform(["CCO", "C"]), GIN(width=4)
+    >>> encoder.build(X.schema)
+    >>> batch = X.batch([0, 1])
+    >>> nodes = encoder(batch)
+    >>> vectors = batch.membership.mean(nodes)
+    >>> context = BatchContext(encoder, batch, nodes, vectors, torch.Generator())
+    >>> context.first_nodes()
+    (tensor([0, 3]), tensor([3, 1]))
     """
 
     encoder: NodeEncoder
@@ -68,31 +89,59 @@ class PlainPass:
         return values.to(self.batch.device)
 
     def first_nodes(self) -> tuple[Tensor, Tensor]:
-        """First node and number of nodes of each graph, int64 (n_graphs,)."""
+        """Find the first node and the number of nodes per graph, int64 (n_graphs,)."""
         counts = self.batch.membership.counts
         return counts.cumsum(0) - counts, counts
 
 
 class AuxiliaryTask(Component, ABC):
-    """A self-supervised or cheaply labelled task, trained beside the tasks of y.
+    """A self-supervised or cheaply labelled task, trained together with the tasks of y.
 
     Attributes
     ----------
     scaling : {"unit", "released"}
-        "released" leaves the loss as the authors of the methods compute it.
+        "unit" divides the loss by ``chance``. "released" keeps the loss as the code of
+        the authors computes it.
     chance : float
-        Loss of an uninformed guess.
+        Loss of an uninformed prediction.
+
+    Examples
+    --------
+    A task of your own, which predicts the number of atoms from the graph state:
+
+    >>> from torch import nn
+    >>> from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
+    >>> from skgnn_mtl.auxiliary import AuxiliaryTask
+    >>> class Size(AuxiliaryTask):
+    ...     chance = 1.0
+    ...
+    ...     def build(self, schema, encoder):
+    ...         super().build(schema, encoder)
+    ...         self.head = nn.Linear(encoder.width, 1)
+    ...
+    ...     def forward(self, context, columns):
+    ...         n_atoms = context.batch.membership.counts.float()
+    ...         predicted = self.head(context.vectors)[:, 0]
+    ...         return (predicted - n_atoms.log()).square().mean()
+    >>> X = SmilesToGraph().transform(["CCO", "C", "CC", "CCN"])
+    >>> model = MultiTaskGNNRegressor("gin", auxiliary_tasks=[Size()], max_epochs=1)
+    >>> list(model.fit(X, [1.0, 2.0, 3.0, 4.0]).history_[0]["train_losses"])
+    ['task_0', 'size']
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "scaling": [StrOptions({"unit", "released"})]
+    }
 
     scaling: str = "unit"
 
     @property
     @abstractmethod
     def chance(self) -> float:
-        """Loss of an uninformed guess."""
+        """Loss of an uninformed prediction."""
 
     def prepare(self, X: GraphArray) -> np.ndarray:
-        """Compute, once a fit, what is to be known of each graph.
+        """Compute the columns of each graph, once per fit.
 
         Parameters
         ----------
@@ -102,75 +151,72 @@ class AuxiliaryTask(Component, ABC):
         Returns
         -------
         columns : ndarray of shape (n_graphs, n_columns)
-            Handed to :meth:`forward` batch by batch; without columns by default.
+            Input of :meth:`forward`, batch by batch. By default there are no columns.
         """
         return np.empty((len(X), 0), dtype=np.float32)
 
     @abstractmethod
     def build(self, schema: GraphSchema, encoder: NodeEncoder) -> None:
-        """Make the head.
+        """Check the parameters; then the head can be made.
+
+        A task calls ``super().build(schema, encoder)`` at the beginning of its own.
 
         Parameters
         ----------
         schema : GraphSchema
             Meaning of the columns of the graphs.
         encoder : encoder
-            The built encoder; not to be kept.
+            The built encoder. Do not keep it, because it belongs to the model.
         """
+        self.check_parameters()
 
     @abstractmethod
-    def forward(self, seen: PlainPass, columns: Tensor) -> Tensor | None:
+    def forward(self, context: BatchContext, columns: Tensor) -> Tensor | None:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        seen : PlainPass
+        context : BatchContext
             The batch, its states, and a source of randomness.
         columns : Tensor of shape (n_graphs, n_columns)
-            What :meth:`prepare` gave for these graphs.
+            Rows of the result of :meth:`prepare`.
 
         Returns
         -------
         loss : Tensor of shape (), or None
-            Before scaling; None if the batch has nothing to learn from.
+            Loss before scaling; None if it is not defined on this batch.
         """
-
-    @property
-    def _unit(self) -> bool:
-        if self.scaling not in ("unit", "released"):
-            raise ValueError(f"scaling must be 'unit' or 'released', got {self!r}.")
-        return self.scaling == "unit"
 
 
 def auxiliary_losses(
-    tasks: Iterable[AuxiliaryTask], seen: PlainPass, columns: Sequence[Tensor]
+    tasks: Iterable[AuxiliaryTask], context: BatchContext, columns: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Losses of all tasks on a batch, brought to scale.
+    """Compute the scaled losses of all tasks on a batch.
 
     Parameters
     ----------
     tasks : iterable of AuxiliaryTask
-        Built.
-    seen : PlainPass
+        Built tasks.
+    context : BatchContext
         The batch and its states.
-    columns : sequence of Tensor
-        What each task knows of the graphs.
+    columns : sequence of Tensor of shape (n_graphs, n_columns)
+        Columns of each task.
 
     Returns
     -------
     losses : list of (Tensor of shape () or None)
-        None for a task that the batch lacks.
+        None for a task without a loss on this batch.
     """
     losses: list[Tensor | None] = []
     for task, values in zip(tasks, columns, strict=True):
-        loss = task(seen, values.to(seen.batch.device))
-        scaled = loss is not None and task._unit
+        loss = task(context, values.to(context.batch.device))
+        scaled = loss is not None and task.scaling == "unit"
         losses.append(loss / task.chance if scaled else loss)
     return losses
 
 
 def auxiliary_names(tasks: Sequence[AuxiliaryTask]) -> list[str]:
-    """Name tasks by their classes in lower case, repeats by number.
+    """Name tasks by their classes in lower case; number repeated names.
 
     Parameters
     ----------
@@ -188,10 +234,3 @@ def auxiliary_names(tasks: Sequence[AuxiliaryTask]) -> list[str]:
         n = 1 + sum(type(other) is type(task) for other in tasks[:k])
         names.append(name if n == 1 else f"{name}_{n}")
     return names
-
-
-def check_share(task: AuxiliaryTask, name: str) -> None:
-    """Refuse a share outside (0, 1]."""
-    value = getattr(task, name)
-    if not 0.0 < value <= 1.0:
-        raise ValueError(f"{name} must lie in (0, 1], got {task!r}.")

@@ -1,27 +1,32 @@
-"""Neighbourhoods matched to the ring of atoms around them."""
+"""Neighbourhoods of atoms, matched to the ring of atoms around them."""
 
 from __future__ import annotations
 
 import math
 from numbers import Integral
+from typing import Any, ClassVar
 
 import torch
 from sklearn.base import clone
 from torch import Tensor
 from torch.nn import functional as F
 
-from skgnn_mtl.graphs import GraphBatch, GraphSchema
+from skgnn_mtl._component import Numbers
+from skgnn_mtl.graphs import GraphBatch, GraphSchema, Incidence
 
-from ._base import AuxiliaryTask, NodeEncoder, PlainPass
+from ._base import AuxiliaryTask, BatchContext, NodeEncoder
+
+_POSITIVE = Numbers(Integral, 1, None, closed="left")
 
 
 class ContextPrediction(AuxiliaryTask):
-    r"""Context prediction of Hu et al. (2020).
+    r"""Match neighbourhoods to their contexts: context prediction of Hu et al. (2020).
 
-    Around a random root of each molecule, S are the nodes within distance k, and R the
-    ring of those k to k - 1 + c away. The encoder on S gives the state s of the root;
-    a smaller network of the same kind on R gives t, the mean over the nodes exactly k
-    away. A root should know its own context from those of other molecules:
+    S are the nodes within distance k of a random root of each molecule. R is the ring
+    of the nodes at distances k to k - 1 + c. The encoder on S gives the state s of the
+    root. A smaller network of the same kind on R gives t, the mean over the nodes at
+    distance k; both have the shape (width,). The loss separates the context of a root
+    from those of other molecules:
 
     .. math:: \operatorname*{mean}_j \log(1 + e^{-s_j^\top t_j})
         + n\, \operatorname*{mean}_{j, j'} \log(1 + e^{s_j^\top t_{j'}}).
@@ -29,24 +34,25 @@ class ContextPrediction(AuxiliaryTask):
     Parameters
     ----------
     context_size : int, default=3
-        Width c of the ring, and layers of the context network.
+        Width c of the ring in bonds, and number of layers of the context network.
     n_negatives : int, default=1
-        Contexts n of other molecules, the next ones of the batch.
+        Number n of contexts of other molecules, the next ones of the batch.
     radius : int or None, default=None
-        Distance k; the number of layers of the encoder if None.
+        Distance k in bonds; None is the number of layers of the encoder.
     scaling : {"unit", "released"}, default="unit"
-        "unit" divides scores by the root of the width, and the loss by its chance value
-        (1 + n) log 2.
+        "unit" divides scores by the square root of the width, and the loss by its
+        chance value (1 + n) log 2.
 
     Raises
     ------
     ValueError
-        In ``build``, if a parameter is no integer >= 1, if the edges are no bonds, or
-        if the encoder has no ``n_layers``.
+        In ``build``, if a parameter is not an integer >= 1, if the edges are not bonds,
+        or if the encoder does not have ``n_layers``.
 
     Notes
     -----
-    Molecules without a node k away from the root have no context and are left out.
+    Molecules without a node at distance k from the root do not have a context. They are
+    left out.
 
     References
     ----------
@@ -60,8 +66,20 @@ class ContextPrediction(AuxiliaryTask):
     ContextPrediction(context_size=2)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **AuxiliaryTask._parameter_constraints,
+        "context_size": [_POSITIVE],
+        "n_negatives": [_POSITIVE],
+        "radius": [None, _POSITIVE],
+    }
+
     def __init__(
-        self, context_size=3, *, n_negatives=1, radius=None, scaling="unit"
+        self,
+        context_size: int = 3,
+        *,
+        n_negatives: int = 1,
+        radius: int | None = None,
+        scaling: str = "unit",
     ) -> None:
         super().__init__()
         self.context_size = context_size
@@ -77,8 +95,9 @@ class ContextPrediction(AuxiliaryTask):
         schema : GraphSchema
             Meaning of the columns of the graphs.
         encoder : encoder
-            The built encoder, whose class and width the network has.
+            The built encoder; the context network has its class and width.
         """
+        super().build(schema, encoder)
         if not schema.paired_edges:
             raise ValueError(
                 "ContextPrediction counts bonds between atoms, but the edges of schema "
@@ -88,27 +107,27 @@ class ContextPrediction(AuxiliaryTask):
         if not hasattr(core, "n_layers"):
             raise ValueError(f"ContextPrediction needs n_layers, but got {encoder!r}.")
         self.k = core.n_layers if self.radius is None else self.radius
-        for value in (self.context_size, self.n_negatives, self.k):
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(
-                    "context_size, n_negatives and radius must be integers >= 1, got "
-                    f"{self!r}."
-                )
+        if self.k < 1:
+            raise ValueError(
+                f"ContextPrediction needs an encoder with layers, or a radius, but got "
+                f"{encoder!r}."
+            )
         self.network = clone(core).set_params(n_layers=self.context_size)
         self.network.build(schema)
         self.scale = encoder.width**-0.5
 
     @property
     def chance(self) -> float:
-        """A coin for each context."""
-        return (1 + self.n_negatives) * math.log(2.0)
+        """Logistic loss of zero scores, (1 + n) log 2."""
+        chance: float = (1 + self.n_negatives) * math.log(2.0)
+        return chance
 
-    def forward(self, seen: PlainPass, columns: Tensor) -> Tensor | None:
+    def forward(self, context: BatchContext, columns: Tensor) -> Tensor | None:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        seen : PlainPass
+        context : BatchContext
             The batch, its states, and a source of randomness.
         columns : Tensor of shape (n_graphs, 0)
             Not used.
@@ -116,11 +135,11 @@ class ContextPrediction(AuxiliaryTask):
         Returns
         -------
         loss : Tensor of shape (), or None
-            None if no more than ``n_negatives`` molecules have a context.
+            None if ``n_negatives`` or fewer molecules have a context.
         """
-        batch, k = seen.batch, self.k
-        first, counts = seen.first_nodes()
-        roots = first + (seen.uniform(len(counts)) * counts).long()
+        batch, k = context.batch, self.k
+        first, counts = context.first_nodes()
+        roots = first + (context.uniform(len(counts)) * counts).long()
         distance = _distances(batch, roots[counts > 0], k - 1 + self.context_size)
         anchors = distance == k
         has_context = torch.zeros_like(counts, dtype=torch.bool)
@@ -130,14 +149,12 @@ class ContextPrediction(AuxiliaryTask):
             return None
         inside = has_context[batch.graph_of_node] & (distance >= 0)
         near, position = batch.induced(inside & (distance <= k))
-        s = seen.encoder(near)[position[roots[graphs]]]
+        s = context.encoder(near)[position[roots[graphs]]]
         ring, position = batch.induced(inside & (distance >= k))
-        states, where = self.network(ring), position[anchors]
-        sums = s.new_zeros(len(counts), s.shape[1])
-        owner = batch.graph_of_node[anchors]
-        sums = sums.index_add(0, owner, states[where])[graphs]
-        t = sums / torch.bincount(owner, minlength=len(counts))[graphs, None]
-        return self._loss(s * self.scale if self._unit else s, t)
+        states = self.network(ring)[position[anchors]]
+        anchored = Incidence(batch.graph_of_node[anchors], batch.n_graphs)
+        t = anchored.mean(states)[graphs]
+        return self._loss(s * self.scale if self.scaling == "unit" else s, t)
 
     def _loss(self, s: Tensor, t: Tensor) -> Tensor:
         own = F.softplus(-(s * t).sum(dim=1)).mean()
@@ -149,7 +166,7 @@ class ContextPrediction(AuxiliaryTask):
 
 
 def _distances(batch: GraphBatch, roots: Tensor, most: int) -> Tensor:
-    """Distance of each node from its graph's root, -1 beyond ``most``, (n_nodes,)."""
+    """Count the bonds from the root of its graph to each node, -1 beyond ``most``."""
     distance = batch.graph_of_node.new_full((batch.n_nodes,), -1)
     distance[roots] = 0
     source, target = batch.edge_index

@@ -1,51 +1,56 @@
-"""Distances blurred, and the blur guessed from the atoms."""
+"""Noise on interatomic distances, predicted from the atoms."""
 
 from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphSchema
 
-from ._base import AuxiliaryTask, NodeEncoder, PlainPass
+from ._base import AuxiliaryTask, BatchContext, NodeEncoder
 
 # Name of the edge column that is a distance in angstrom.
 _DISTANCE = "distance"
 
 
 class Denoising(AuxiliaryTask):
-    r"""Denoising of interatomic distances, for crystals.
+    r"""Predict the noise on interatomic distances, for crystals.
 
-    Gaussian noise is added to the distance of every edge; the encoder runs on the
-    blurred graph, and a small network guesses the noise of each edge from the states of
-    both of its atoms and its blurred distance :math:`\tilde d`. The loss is
+    Gaussian noise is added to the distance of each edge. The encoder runs on the noisy
+    graph. A small network f predicts the noise of each edge from the states of its two
+    atoms and its noisy distance :math:`\tilde d`. The loss is
 
     .. math:: \operatorname*{mean}_{uv} \Bigl(\frac{\epsilon_{uv}}{\sigma}
         - f(h_u, h_v, \tilde d_{uv})\Bigr)^2, \qquad
         \tilde d_{uv} = d_{uv} + \epsilon_{uv}, \quad
         \epsilon_{uv} \sim \mathcal{N}(0, \sigma^2),
 
-    1 for a network that always guesses zero.
+    with states :math:`h` of shape (width,) and distances in Å. It is 1 for a network
+    that always predicts zero.
 
     Parameters
     ----------
     sigma : float, default=0.1
         Standard deviation of the noise, in Å.
     scaling : {"unit", "released"}, default="unit"
-        Of no consequence here: the loss has unit scale already.
+        Without effect, because the loss has unit scale.
 
     Raises
     ------
     ValueError
-        In ``build``, if ``sigma`` is not positive, or if the graphs' edges carry no
-        distance, as those of ``CifToGraph`` do.
+        In ``build``, if ``sigma`` is not positive, or if the edges do not have a
+        distance, as those of ``CifToGraph`` have.
 
     Notes
     -----
-    The blurred distance is an input of the guess since several edges may join the same
-    two atoms, through different cells. Guessing distances from surroundings is learning
-    the forces of an ensemble of structures near equilibrium [1]_; both directions of an
-    edge are blurred independently.
+    The noisy distance is an input of the prediction, because several edges may join the
+    same two atoms through different cells. Denoising learns the forces of an ensemble
+    of structures near equilibrium [1]_. The two directions of an edge have independent
+    noise.
 
     References
     ----------
@@ -59,13 +64,18 @@ class Denoising(AuxiliaryTask):
     Denoising(sigma=0.05)
     """
 
-    def __init__(self, sigma=0.1, *, scaling="unit") -> None:
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **AuxiliaryTask._parameter_constraints,
+        "sigma": [Numbers(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, sigma: float = 0.1, *, scaling: str = "unit") -> None:
         super().__init__()
         self.sigma = sigma
         self.scaling = scaling
 
     def build(self, schema: GraphSchema, encoder: NodeEncoder) -> None:
-        """Make the network that guesses.
+        """Make the network that predicts the noise.
 
         Parameters
         ----------
@@ -74,12 +84,11 @@ class Denoising(AuxiliaryTask):
         encoder : encoder
             The built encoder.
         """
-        if not self.sigma > 0.0:
-            raise ValueError(f"sigma must be > 0, got {self!r}.")
+        super().build(schema, encoder)
         if _DISTANCE not in schema.edge_features:
             raise ValueError(
-                f"Denoising blurs the distances of edges, but those of schema "
-                f"{schema.name!r} carry none. Graphs of CifToGraph do."
+                f"Denoising needs edges with a distance, but graphs of schema "
+                f"{schema.name!r} do not have it. Use graphs of CifToGraph."
             )
         self.position = schema.edge_features.index(_DISTANCE)
         width = encoder.width
@@ -92,12 +101,12 @@ class Denoising(AuxiliaryTask):
         """Variance of the noise in its own unit."""
         return 1.0
 
-    def forward(self, seen: PlainPass, columns: Tensor) -> Tensor | None:
+    def forward(self, context: BatchContext, columns: Tensor) -> Tensor | None:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        seen : PlainPass
+        context : BatchContext
             The batch, its states, and a source of randomness.
         columns : Tensor of shape (n_graphs, 0)
             Not used.
@@ -105,17 +114,17 @@ class Denoising(AuxiliaryTask):
         Returns
         -------
         loss : Tensor of shape (), or None
-            Mean squared error; None without an edge.
+            Mean squared error; None for a batch without edges.
         """
-        batch = seen.batch
+        batch = context.batch
         if not batch.n_edges:
             return None
-        noise = seen.normal(batch.n_edges).to(batch.edge_features)
+        noise = context.normal(batch.n_edges).to(batch.edge_features)
         features = batch.edge_features.clone()
         features[:, self.position] += self.sigma * noise
-        blurred = batch.with_edge_features(features)
-        nodes = seen.encoder(blurred)
-        ends = [blurred.source.gather(nodes), blurred.target.gather(nodes)]
+        noisy = batch.with_edge_features(features)
+        nodes = context.encoder(noisy)
+        ends = [noisy.source.gather(nodes), noisy.target.gather(nodes)]
         distance = features[:, self.position, None]
-        guess = self.head(torch.cat([*ends, distance], dim=1))[:, 0]
-        return (noise - guess).square().mean()
+        predicted: Tensor = self.head(torch.cat([*ends, distance], dim=1))[:, 0]
+        return (noise - predicted).square().mean()

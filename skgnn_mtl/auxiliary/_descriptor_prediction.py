@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 
-from ._base import AuxiliaryTask, NodeEncoder, PlainPass
+from ._base import AuxiliaryTask, BatchContext, NodeEncoder
 from ._chemistry import descriptors
 
 _NAMES = (
@@ -28,10 +30,11 @@ _NAMES = (
 
 
 class DescriptorPrediction(AuxiliaryTask):
-    """RDKit's descriptors of the molecule, guessed from its vector.
+    """Predict RDKit's descriptors of a molecule from its graph state.
 
-    A linear head; the descriptors are standardised on the training graphs and clipped
-    to +-5, the loss is the mean squared error over graphs and descriptors, 1 by chance.
+    The head is linear. The descriptors are standardised on the training graphs and
+    clipped to +-5. The loss is the mean squared error over graphs and descriptors; its
+    chance value is 1.
 
     Parameters
     ----------
@@ -40,17 +43,18 @@ class DescriptorPrediction(AuxiliaryTask):
 "FractionCSP3", "BertzCT")
         Names of ``rdkit.Chem.Descriptors``.
     scaling : {"unit", "released"}, default="unit"
-        Of no consequence here: the loss has unit scale already.
+        Without effect, because the loss has unit scale.
 
     Attributes
     ----------
     center_, scale_ : Tensor of shape (n_descriptors,)
-        What the descriptors are standardised with.
+        Means and standard deviations of the descriptors, in their units.
 
     Raises
     ------
     ValueError
-        In a fit, if the identifiers of the graphs are not SMILES, or a name is unknown.
+        In ``build``, if ``names`` is not a list of names; in ``prepare``, if a name is
+        unknown or if the identifiers of the graphs are not SMILES.
 
     Examples
     --------
@@ -62,7 +66,7 @@ class DescriptorPrediction(AuxiliaryTask):
     center_: Tensor
     scale_: Tensor
 
-    def __init__(self, names=_NAMES, *, scaling="unit") -> None:
+    def __init__(self, names: Sequence[str] = _NAMES, *, scaling: str = "unit") -> None:
         super().__init__()
         self.names = names
         self.scaling = scaling
@@ -78,18 +82,19 @@ class DescriptorPrediction(AuxiliaryTask):
         Returns
         -------
         columns : ndarray of float32 of shape (n_graphs, n_descriptors)
-            Standardised; NaN where a descriptor is not defined, or leaves the range of
-            float32 (Ipc does for large molecules).
+            Standardised descriptors; NaN where one is not defined or is outside the
+            range of float32 (as Ipc is for large molecules).
         """
         values = descriptors(X, self.names)
         values[~(abs(values) < np.finfo(np.float32).max)] = np.nan
         if bool(torch.isnan(self.center_).all()):
-            known = values[X.valid]
-            scale = np.nanstd(known, axis=0)
-            self.center_.copy_(torch.from_numpy(np.nanmean(known, axis=0)))
+            readable = values[X.valid]
+            scale = np.nanstd(readable, axis=0)
+            self.center_.copy_(torch.from_numpy(np.nanmean(readable, axis=0)))
             self.scale_.copy_(torch.from_numpy(np.where(scale > 0, scale, 1.0)))
         center, scale = self.center_.cpu().numpy(), self.scale_.cpu().numpy()
-        return ((values - center) / scale).clip(-5.0, 5.0).astype(np.float32)
+        columns: np.ndarray = ((values - center) / scale).clip(-5.0, 5.0)
+        return columns.astype(np.float32)
 
     def build(self, schema: GraphSchema, encoder: NodeEncoder) -> None:
         """Make the head.
@@ -101,11 +106,13 @@ class DescriptorPrediction(AuxiliaryTask):
         encoder : encoder
             The built encoder.
         """
+        super().build(schema, encoder)
         if isinstance(self.names, str) or not len(self.names):
             raise ValueError(f"names must list descriptors, got {self.names!r}.")
-        unknown = torch.full((len(self.names),), torch.nan)
-        self.register_buffer("center_", unknown)
-        self.register_buffer("scale_", unknown.clone())
+        # NaN marks scales that are not learned yet.
+        unlearned = torch.full((len(self.names),), torch.nan)
+        self.register_buffer("center_", unlearned)
+        self.register_buffer("scale_", unlearned.clone())
         self.head = nn.Linear(encoder.width, len(self.names))
 
     @property
@@ -113,12 +120,12 @@ class DescriptorPrediction(AuxiliaryTask):
         """Variance of a standardised descriptor."""
         return 1.0
 
-    def forward(self, seen: PlainPass, columns: Tensor) -> Tensor | None:
+    def forward(self, context: BatchContext, columns: Tensor) -> Tensor | None:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        seen : PlainPass
+        context : BatchContext
             The batch and its states.
         columns : Tensor of shape (n_graphs, n_descriptors)
             The standardised descriptors.
@@ -128,6 +135,7 @@ class DescriptorPrediction(AuxiliaryTask):
         loss : Tensor of shape ()
             Mean squared error.
         """
-        known = torch.isfinite(columns)
-        misses = (self.head(seen.vectors) - columns.nan_to_num()) * known
-        return misses.square().sum() / known.sum().clamp(min=1)
+        defined = torch.isfinite(columns)
+        predicted: Tensor = self.head(context.vectors)
+        residuals = (predicted - columns.nan_to_num()) * defined
+        return residuals.square().sum() / defined.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Nodes matched to the summary of their own graph."""
+"""Nodes, matched to the summary of their own graph."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch.nn import functional as F
 
 from skgnn_mtl.graphs import GraphSchema
 
-from ._base import AuxiliaryTask, NodeEncoder, PlainPass
+from ._base import AuxiliaryTask, BatchContext, NodeEncoder
 
 
 class Infomax(AuxiliaryTask):
-    r"""Deep graph infomax of Velickovic et al. (2019), as used by Hu et al. (2020).
+    r"""Match nodes to the summary of their graph: deep graph infomax.
 
-    A node should score high with its own graph's summary and low with that of the next
-    graph of the batch:
+    The loss is that of Velickovic et al. (2019), in the form of Hu et al. (2020). It
+    favours a high score q of a node with the summary of its own graph G. It favours a
+    low score with the summary of the next graph G' of the batch:
 
     .. math::
 
@@ -25,6 +26,8 @@ class Infomax(AuxiliaryTask):
         W h_v, \qquad
         \operatorname*{mean}_v \log(1 + e^{-q(v, G_v)})
         + \operatorname*{mean}_v \log(1 + e^{q(v, G_v')}).
+
+    with node states :math:`h` of shape (width,) and a matrix W of shape (width, width).
 
     Parameters
     ----------
@@ -44,12 +47,12 @@ class Infomax(AuxiliaryTask):
     Infomax()
     """
 
-    def __init__(self, *, scaling="unit") -> None:
+    def __init__(self, *, scaling: str = "unit") -> None:
         super().__init__()
         self.scaling = scaling
 
     def build(self, schema: GraphSchema, encoder: NodeEncoder) -> None:
-        """Make the matrix W.
+        """Make the matrix W of shape (width, width).
 
         Parameters
         ----------
@@ -58,21 +61,22 @@ class Infomax(AuxiliaryTask):
         encoder : encoder
             The built encoder.
         """
+        super().build(schema, encoder)
         bound = encoder.width**-0.5
         weight = torch.empty(encoder.width, encoder.width).uniform_(-bound, bound)
         self.weight = nn.Parameter(weight)
 
     @property
     def chance(self) -> float:
-        """Two coins."""
+        """Logistic loss of zero scores on both means, 2 log 2."""
         return 2.0 * math.log(2.0)
 
-    def forward(self, seen: PlainPass, columns: Tensor) -> Tensor | None:
+    def forward(self, context: BatchContext, columns: Tensor) -> Tensor | None:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        seen : PlainPass
+        context : BatchContext
             The batch, its states, and a source of randomness.
         columns : Tensor of shape (n_graphs, 0)
             Not used.
@@ -80,13 +84,13 @@ class Infomax(AuxiliaryTask):
         Returns
         -------
         loss : Tensor of shape (), or None
-            The sum of both means; None for a single graph, which has no other.
+            Sum of both means; None for a single graph, which does not have a next one.
         """
-        batch = seen.batch
+        batch = context.batch
         if batch.n_graphs < 2 or not batch.n_nodes:
             return None
-        summary = torch.sigmoid(batch.membership.mean(seen.nodes)) @ self.weight
+        summary = torch.sigmoid(batch.membership.mean(context.nodes)) @ self.weight
         own = batch.membership.gather(summary)
         other = batch.membership.gather(summary.roll(-1, dims=0))
-        matched, foreign = ((s * seen.nodes).sum(dim=1) for s in (own, other))
+        matched, foreign = ((s * context.nodes).sum(dim=1) for s in (own, other))
         return F.softplus(-matched).mean() + F.softplus(foreign).mean()

@@ -1,4 +1,4 @@
-"""Functional groups guessed from the vector of a molecule."""
+"""Functional groups, predicted from the graph state of a molecule."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch.nn import functional as F
 
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 
-from ._base import AuxiliaryTask, NodeEncoder, PlainPass
+from ._base import AuxiliaryTask, BatchContext, NodeEncoder
 from ._chemistry import fragment_counts, fragment_names
 
 
 class MotifPrediction(AuxiliaryTask):
-    """Motif prediction of Rong et al. (2020): which functional groups are there.
+    """Predict the functional groups of a molecule, after Rong et al. (2020).
 
-    A linear head on the graph vectors; the labels are the presence of each of RDKit's
-    fragments, the loss is the mean logistic loss over graphs and fragments.
+    A linear head on the graph states (n_graphs, width) predicts the presence of each of
+    RDKit's fragments, labels of shape (n_graphs, n_motifs). The loss is the mean
+    logistic loss over graphs and fragments.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class MotifPrediction(AuxiliaryTask):
     Raises
     ------
     ValueError
-        In a fit, if the identifiers of the graphs are not SMILES.
+        In ``prepare``, if the identifiers of the graphs are not SMILES.
 
     References
     ----------
@@ -49,12 +50,12 @@ class MotifPrediction(AuxiliaryTask):
     array([2., 1.], dtype=float32)
     """
 
-    def __init__(self, *, scaling="unit") -> None:
+    def __init__(self, *, scaling: str = "unit") -> None:
         super().__init__()
         self.scaling = scaling
 
     def prepare(self, X: GraphArray) -> np.ndarray:
-        """Look which fragments are there.
+        """Find the fragments of each molecule.
 
         Parameters
         ----------
@@ -64,7 +65,7 @@ class MotifPrediction(AuxiliaryTask):
         Returns
         -------
         columns : ndarray of float32 of shape (n_graphs, n_motifs)
-            0 and 1.
+            1 where the molecule has the fragment, 0 elsewhere.
         """
         names = getattr(self, "motif_names_", None) or fragment_names()
         return (fragment_counts(X, names) > 0).astype(np.float32)
@@ -79,20 +80,21 @@ class MotifPrediction(AuxiliaryTask):
         encoder : encoder
             The built encoder.
         """
+        super().build(schema, encoder)
         self.motif_names_ = fragment_names()
         self.head = nn.Linear(encoder.width, len(self.motif_names_))
 
     @property
     def chance(self) -> float:
-        """A coin."""
+        """Logistic loss of zero scores, log 2."""
         return math.log(2.0)
 
-    def forward(self, seen: PlainPass, columns: Tensor) -> Tensor | None:
+    def forward(self, context: BatchContext, columns: Tensor) -> Tensor | None:
         """Compute the loss of a batch.
 
         Parameters
         ----------
-        seen : PlainPass
+        context : BatchContext
             The batch and its states.
         columns : Tensor of shape (n_graphs, n_motifs)
             The labels.
@@ -102,4 +104,4 @@ class MotifPrediction(AuxiliaryTask):
         loss : Tensor of shape ()
             Mean logistic loss.
         """
-        return F.binary_cross_entropy_with_logits(self.head(seen.vectors), columns)
+        return F.binary_cross_entropy_with_logits(self.head(context.vectors), columns)

@@ -1,12 +1,11 @@
-"""Molecules and crystals with several properties, gaps included.
+"""Data sets of molecules and crystals with several properties and missing labels.
 
-``load_*`` reads a sample that is shipped with the package; ``fetch_*`` downloads a file
-once from its official address, checks it and keeps it in the cache folder
-(``data_home``, the environment variable ``SKGNN_MTL_DATA``, or the user's cache). All
-return what scikit-learn's own loaders return: a :class:`~sklearn.utils.Bunch`, or
-``(data, target)``. SMILES and CIF texts come as they are written in the file, targets
-as float64 with NaN for every missing label, and nothing is repaired silently: ``DESCR``
-tells source, units, licence and known defects.
+``load_*`` reads a sample from the package. ``fetch_*`` downloads a file once from its
+official address, verifies it and keeps it in the cache folder (``data_home``, the
+environment variable ``SKGNN_MTL_DATA``, or the user's cache). Like the loaders of
+scikit-learn, they return a :class:`~sklearn.utils.Bunch` or ``(data, target)``. SMILES
+and CIF texts are those of the file; targets are float64 with NaN for each missing
+label. Defects are not repaired; ``DESCR`` lists them with source, units and licence.
 """
 
 from ._biogen import fetch_biogen_adme

@@ -43,7 +43,7 @@ def fetch_biogen_adme(
 
     Decadic logarithms of the intrinsic clearance in human and rat liver microsomes, the
     MDR1-MDCK efflux ratio, the solubility at pH 6.8 and the plasma protein binding in
-    man and rat; the units stand in the names of the tasks.
+    human and rat. The names of the tasks contain the units.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def fetch_biogen_adme(
         Cache folder. Default: the environment variable ``SKGNN_MTL_DATA``, else the
         user's cache folder (on Linux ``~/.cache/skgnn_mtl``).
     download_if_missing : bool, default=True
-        Whether the file (0.4 MB) may be downloaded when it is not in the cache.
+        Whether to download the file (0.4 MB) if it is not in the cache.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -65,20 +65,20 @@ def fetch_biogen_adme(
         data : Series or object ndarray of shape (3521,)
             SMILES.
         target : DataFrame or float64 ndarray of shape (3521, 6)
-            Measurements, NaN where there is none.
+            Measurements, NaN where missing.
         frame : DataFrame of shape (3521, 7)
             Both together; only with ``as_frame=True``.
         target_names : list of str
             Tasks with their units.
         DESCR : str
-            Description with citation, licence and known defects (censored values!).
+            Description with citation, licence and defects, such as censored values.
     (data, target) : tuple
         With ``return_X_y=True``.
 
     Raises
     ------
     OSError
-        If the file is absent and cannot or may not be downloaded, or is another table.
+        If the file is missing and not downloaded, or if it is another table.
 
     References
     ----------

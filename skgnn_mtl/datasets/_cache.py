@@ -1,4 +1,4 @@
-"""The way to a data file: look in the cache folder, else download, verify, keep."""
+"""Data files in the cache folder: found there, or downloaded, verified and kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 FOLDER_VARIABLE = "SKGNN_MTL_DATA"
-TIMEOUT = 30  # seconds without a byte
+TIMEOUT = 30  # seconds between two bytes
 CHUNK = 1 << 16  # bytes
 CHANGED_SINCE, RANGE_BEYOND_END = 412, 416  # HTTP
 
@@ -31,10 +31,10 @@ class RemoteFile:
     url : str
         Official address; its last part is the name in the cache.
     known_hash : str or None
-        ``"sha256:..."`` or ``"md5:..."`` of the official bytes. None where no official
-        hash is known: such a file is judged by its content after reading.
+        ``"sha256:..."`` or ``"md5:..."`` of the official bytes. None if there is no
+        official hash; then the content is checked after reading.
     copies : tuple of str
-        Names under which the same table, judged by its content, may lie in the cache.
+        Other names that the same table may have in the cache. Its content is checked.
     filename : str or None
         Name in the cache if the address does not end with one.
     """
@@ -62,28 +62,27 @@ def fetch_file(
     data_home: str | os.PathLike[str] | None = None,
     download_if_missing: bool = True,
 ) -> Path:
-    """Return the path of a file in the cache, downloading it if it is not there.
+    """Return the path of a file in the cache; download it if it is missing.
 
     Parameters
     ----------
     remote : RemoteFile
-        What is wanted.
+        The file.
     data_home : path-like, optional
-        Cache folder, see :func:`data_folder`. A folder that holds the file already is
-        only read.
+        Cache folder, see :func:`data_folder`. It may be read-only if it has the file.
     download_if_missing : bool, default=True
-        Whether the network may be used.
+        Whether to download a missing file.
 
     Returns
     -------
-    pathlib.Path
-        The complete file, its hash verified where one is known.
+    path : pathlib.Path
+        The complete file. Its hash is verified if there is an official one.
 
     Raises
     ------
     OSError
-        If the file is absent and may not or could not be downloaded, or has a wrong
-        hash. A file that is there is never overwritten.
+        If the file is missing and not downloaded, or if its hash is wrong. An existing
+        file is not overwritten.
     """
     folder = data_folder(data_home)
     for name in (remote.name, *remote.copies):
@@ -99,7 +98,7 @@ def fetch_file(
 
 
 def _check_hash(path: Path, remote: RemoteFile) -> None:
-    """Raise where a cached official file has other bytes than the official ones."""
+    """Check that a cached official file has the official bytes."""
     if remote.known_hash is None or path.name != remote.name:
         return
     algorithm, wanted = remote.known_hash.split(":")
@@ -112,7 +111,7 @@ def _check_hash(path: Path, remote: RemoteFile) -> None:
 
 
 def _download(remote: RemoteFile, folder: Path) -> Path:
-    """Download into the folder; the final name exists only once all is verified."""
+    """Download into the folder; a file with the final name is complete and verified."""
     store = pooch.create(
         path=folder,
         base_url="",
@@ -131,21 +130,21 @@ def _download(remote: RemoteFile, folder: Path) -> Path:
 
 
 class ResumingDownloader:
-    """Downloader for pooch that continues a broken HTTP download.
+    """Download for pooch, and continue a broken HTTP download.
 
-    Bytes are collected in a file of their own, which outlives a lost connection and a
-    killed process. The next call asks only for the rest, on condition that the server's
-    file has not changed meanwhile; a server that does not support this sends the whole
-    file. Several processes may do this at once: each writes the same bytes to the
-    same places.
+    Bytes go to a partial file, which remains after a lost connection or a killed
+    process. The next call requests only the rest, on condition that the server's file
+    did not change meanwhile. A server that does not support this sends the whole file.
+    Several processes may download at once, because each writes the same bytes to the
+    same positions.
 
     Parameters
     ----------
     part : pathlib.Path
-        Where the bytes are collected. It is removed when all are there.
+        The partial file. It is removed when the download is complete.
     """
 
-    def __init__(self, part: Path):
+    def __init__(self, part: Path) -> None:
         self.part = part
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
@@ -157,18 +156,19 @@ class ResumingDownloader:
             _transfer(url, part, _resume_headers(part))
             part.seek(0)
             shutil.copyfileobj(part, complete)
-        # Windows refuses while another process has it open, which removes it then.
+        # Suppressed, because Windows refuses while another process has the file open;
+        # that process removes it.
         with suppress(OSError):
             self.part.unlink()
 
 
 def _create_if_absent(path: str, flags: int) -> int:
-    """Open without a gap in which another process could remove the file."""
+    """Open in one step, because another process may remove the file between two."""
     return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def _resume_headers(part: BinaryIO) -> dict[str, str]:
-    """Ask for what is missing from ``part``; for everything where it is empty."""
+    """Request the rest of ``part``, or everything if it is empty."""
     status = os.fstat(part.fileno())
     if status.st_size == 0:
         return {}
@@ -179,13 +179,13 @@ def _resume_headers(part: BinaryIO) -> dict[str, str]:
 
 
 def _transfer(url: str, part: BinaryIO, condition: dict[str, str]) -> None:
-    """Complete ``part`` with what the server sends, or raise OSError."""
-    # The bytes as stored: a compressed transfer could neither be continued nor hashed.
+    """Complete ``part`` with the bytes from the server, or raise OSError."""
+    # Uncompressed, because a compressed transfer can neither be continued nor hashed.
     headers = {"Accept-Encoding": "identity", **condition}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         start, total = _extent(response.headers)
         if response.status_code == RANGE_BEYOND_END and total == _size(part):
-            return  # everything had arrived
+            return  # the file was complete already
         if condition and response.status_code in (CHANGED_SINCE, RANGE_BEYOND_END):
             part.truncate(0)  # bytes of another version
             _transfer(url, part, {})
@@ -193,7 +193,7 @@ def _transfer(url: str, part: BinaryIO, condition: dict[str, str]) -> None:
         response.raise_for_status()
         part.seek(start)
         _write_body(response, part)
-    part.truncate()  # what a longer, earlier version left
+    part.truncate()  # because a longer, earlier version may leave bytes
     if total not in (None, part.tell()):
         raise OSError(f"it ended after {part.tell():,} of {total:,} bytes")
 
@@ -208,7 +208,7 @@ def _write_body(response: requests.Response, part: BinaryIO) -> None:
 
 
 def _extent(headers: Mapping[str, str]) -> tuple[int, int | None]:
-    """First byte of a response and size of the whole file, if the server tells it."""
+    """Read the first byte of a response, and the size of the file if it is known."""
     pattern = r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)"
     match = re.match(pattern, headers.get("Content-Range", ""))
     if match:

@@ -1,4 +1,4 @@
-"""The shipped sample of crystals with elastic properties."""
+"""The sample of crystals with elastic properties in the package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_elasticity(
     Bulk and shear modulus (GPa; averages of Voigt, Reuss and Hill), Poisson ratio and
     universal elastic anisotropy (dimensionless), computed by density functional theory.
     All four follow from one tensor, so they are dependent tasks. Take logarithms of the
-    moduli, and of the heavy-tailed anisotropy; split by composition or chemical system
+    moduli and of the heavy-tailed anisotropy. Split by composition or chemical system
     (:func:`~skgnn_mtl.model_selection.composition_groups`).
 
     Parameters
@@ -37,7 +37,7 @@ def load_elasticity(
         With the entries
 
         data : Series or object ndarray of shape (600,)
-            CIF texts, all atoms of the cell listed.
+            CIF texts that list all atoms of the cell.
         target : DataFrame or float64 ndarray of shape (600, 4)
             Properties.
         frame : DataFrame of shape (600, 5)
@@ -47,7 +47,7 @@ def load_elasticity(
         target_names : list of str
             Properties with their units.
         DESCR : str
-            Description with citation, licence and known weaknesses.
+            Description with citation, licence and weaknesses.
     (data, target) : tuple
         With ``return_X_y=True``.
 

@@ -17,7 +17,7 @@ from sklearn.utils import Bunch
 from ._cache import RemoteFile, fetch_file
 from ._table import read_descr, to_bunch
 
-# Columns of a data set that are tasks -> their names with units.
+# Task columns of a data set -> their names with units.
 _MATBENCH = {
     "matbench_dielectric": {"n": "n"},
     "matbench_jdft2d": {"exfoliation_en": "exfoliation_en (meV/atom)"},
@@ -68,17 +68,17 @@ def fetch_matbench(
     phonons        1,265      highest peak of the phonon spectrum (1/cm)
     =============  =========  ==============================================
 
-    Rows are in the order of the file, which Matbench's own folds refer to.
+    Rows have the order of the file, to which the folds of Matbench refer.
 
     Parameters
     ----------
     name : str
-        Name of the table, with or without ``matbench_`` in front.
+        Name of the table, with or without the prefix ``matbench_``.
     data_home : path-like, optional
         Cache folder. Default: the environment variable ``SKGNN_MTL_DATA``, else the
         user's cache folder (on Linux ``~/.cache/skgnn_mtl``).
     download_if_missing : bool, default=True
-        Whether the file may be downloaded when it is not in the cache.
+        Whether to download the file if it is not in the cache.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -87,17 +87,18 @@ def fetch_matbench(
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With ``data`` (CIF texts in P1), ``target`` (one task, with its unit),
-        ``frame`` (only with ``as_frame=True``), ``target_names`` and ``DESCR``.
+        With ``data`` (CIF texts in P1), ``target`` of shape (n, 1), in the unit that
+        its name has, ``frame`` (only with ``as_frame=True``), ``target_names`` and
+        ``DESCR``.
     (data, target) : tuple
         With ``return_X_y=True``.
 
     Raises
     ------
     ValueError
-        If there is no such task with structures.
+        If Matbench does not have such a task with structures.
     OSError
-        If the file is absent and cannot or may not be downloaded, or is another one.
+        If the file is missing and not downloaded, or if it is another one.
 
     References
     ----------
@@ -114,9 +115,9 @@ def fetch_matbench(
         known = ", ".join(key.removeprefix("matbench_") for key in _MATBENCH)
         no_structure = full.removeprefix("matbench_") in _COMPOSITION_ONLY
         raise ValueError(
-            f"There is no Matbench task {name!r} with structures"
+            f"Matbench does not have a task {name!r} with structures"
             + (" (it has compositions only)" if no_structure else "")
-            + f"; choose one of {known}."
+            + f". Choose one of {known}."
         )
     return _fetch(
         full,
@@ -143,7 +144,7 @@ def fetch_mp_elasticity(
     data_home : path-like, optional
         Cache folder, see :func:`fetch_matbench`.
     download_if_missing : bool, default=True
-        Whether the file may be downloaded when it is not in the cache.
+        Whether to download the file if it is not in the cache.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -160,7 +161,7 @@ def fetch_mp_elasticity(
     Raises
     ------
     OSError
-        If the file is absent and cannot or may not be downloaded, or is another one.
+        If the file is missing and not downloaded, or if it is another one.
 
     References
     ----------
@@ -192,15 +193,15 @@ def fetch_mp_dielectric(
 ) -> Bunch | tuple[Any, Any]:
     """Load dielectric properties of 1,056 crystals.
 
-    The refractive index ``n`` is the square root of ``poly_electronic``: one task under
-    two names, never to be split between auxiliary and target.
+    The refractive index ``n`` is the square root of ``poly_electronic``. Do not use one
+    as auxiliary and the other as target, because they are the same task.
 
     Parameters
     ----------
     data_home : path-like, optional
         Cache folder, see :func:`fetch_matbench`.
     download_if_missing : bool, default=True
-        Whether the file may be downloaded when it is not in the cache.
+        Whether to download the file if it is not in the cache.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -217,7 +218,7 @@ def fetch_mp_dielectric(
     Raises
     ------
     OSError
-        If the file is absent and cannot or may not be downloaded, or is another one.
+        If the file is missing and not downloaded, or if it is another one.
 
     References
     ----------
@@ -241,7 +242,9 @@ def fetch_mp_dielectric(
     )
 
 
-def _fetch(name: str, tasks: Mapping[str, str], descr: str, **options: Any):
+def _fetch(
+    name: str, tasks: Mapping[str, str], descr: str, **options: Any
+) -> Bunch | tuple[Any, Any]:
     remote, n_rows = _remote(name)
     path = fetch_file(
         remote,
@@ -252,14 +255,14 @@ def _fetch(name: str, tasks: Mapping[str, str], descr: str, **options: Any):
         cifs, target = _read(path, tasks, n_rows)
     except (KeyError, TypeError, ValueError) as error:
         raise OSError(
-            f"{path} is not the table that was expected: {error!r}. Move it away, and "
-            f"it is downloaded again from {remote.url}."
+            f"{path} is not the expected table: {error!r}. Move it away to download it "
+            f"again from {remote.url}."
         ) from error
     return to_bunch(cifs, target, read_descr(descr), **options)
 
 
 def _remote(name: str) -> tuple[RemoteFile, int]:
-    """Address, hash and number of rows from matminer's metadata."""
+    """Read address, hash and number of rows from matminer's metadata."""
     text = (resources.files(__package__) / "data" / "matminer.json").read_text("utf-8")
     entry = json.loads(text)[name]
     remote = RemoteFile(
@@ -268,14 +271,16 @@ def _remote(name: str) -> tuple[RemoteFile, int]:
     return remote, entry["n_rows"]
 
 
-def _read(path: Path, tasks: Mapping[str, str], n_rows: int):
+def _read(
+    path: Path, tasks: Mapping[str, str], n_rows: int
+) -> tuple[pd.Series, pd.DataFrame]:
     """Read a table that pandas wrote with orient="split", objects as dictionaries."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         content = json.load(file)
     position = {column: k for k, column in enumerate(content["columns"])}
     rows = content["data"]
     if len(rows) != n_rows:
-        raise ValueError(f"{n_rows:,} rows wanted, {len(rows):,} found")
+        raise ValueError(f"{n_rows:,} rows expected, {len(rows):,} found")
     cifs = pd.Series(
         [structure_to_cif(row[position["structure"]]) for row in rows], name="cif"
     )
@@ -300,7 +305,7 @@ def structure_to_cif(structure: Mapping[str, Any]) -> str:
     Returns
     -------
     text : str
-        A data block named by the elements; every number keeps its digits.
+        A data block with the name of the elements; numbers keep all digits.
 
     Examples
     --------

@@ -157,9 +157,9 @@ def fetch_moleculenet(
     ``"tox21"``         7,831     12    toxicity assays, 0/1, 17 % missing
     =================== ========= ===== ============================================
 
-    QM8 has a function of its own, :func:`fetch_qm8`. SMILES are handed out as they
-    stand in the file: ``bbbp``, ``clintox`` and ``tox21`` hold some that RDKit cannot
-    read (use ``SmilesToGraph(on_error="nan")``), ``esol`` some with trailing blanks.
+    For QM8 see :func:`fetch_qm8`. SMILES are those of the file. RDKit cannot read some
+    of ``bbbp``, ``clintox`` and ``tox21`` (use ``SmilesToGraph(on_error="nan")``); some
+    of ``esol`` have trailing blanks.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def fetch_moleculenet(
         Cache folder. Default: the environment variable ``SKGNN_MTL_DATA``, else the
         user's cache folder (on Linux ``~/.cache/skgnn_mtl``).
     download_if_missing : bool, default=True
-        Whether the file may be downloaded when it is not in the cache.
+        Whether to download the file if it is not in the cache.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -184,26 +184,26 @@ def fetch_moleculenet(
         data : Series or object ndarray of shape (n,)
             SMILES.
         target : DataFrame or float64 ndarray of shape (n, t)
-            Labels, NaN where there is none.
+            Labels, NaN where missing.
         frame : DataFrame of shape (n, 1 + t)
             Both together; only with ``as_frame=True``.
         target_names : list of str
             Tasks, with their units.
         DESCR : str
-            Description with citation, licence and known defects.
+            Description with citation, licence and defects.
         extra : DataFrame or float64 ndarray of shape (n, 1)
-            A column that is no task: the simulated free energy of ``freesolv``, the
-            pIC50 behind the classes of ``bace``. Not present for the other sets.
+            A column that is not a task: the simulated free energy of ``freesolv``, or
+            the pIC50 of which ``bace`` has the classes. The other sets do not have it.
     (data, target) : tuple
         With ``return_X_y=True``.
 
     Raises
     ------
     ValueError
-        If there is no such data set.
+        If the name is unknown.
     OSError
-        If the file is absent and cannot or may not be downloaded, has other bytes than
-        the official file, or is another table.
+        If the file is missing and not downloaded, if its bytes differ from those of the
+        official file, or if it is another table.
 
     References
     ----------
@@ -219,7 +219,7 @@ def fetch_moleculenet(
     """
     if name not in _TABLES:
         raise ValueError(
-            f"There is no MoleculeNet set {name!r} here; choose one of "
+            f"The MoleculeNet set {name!r} is unknown; choose one of "
             f"{', '.join(sorted(_TABLES))}."
         )
     return fetch_bunch(

@@ -42,17 +42,17 @@ def fetch_mp_multitask(
 
     Elastic, dielectric and piezoelectric properties, band gaps and formation energies
     from five published sets, joined by Materials Project number. Some tasks are nearly
-    the same: ``K_VRH`` and ``K_VRH_mp2025`` (correlation 0.988), ``G_VRH`` and
+    equal: ``K_VRH`` and ``K_VRH_mp2025`` (correlation 0.988), ``G_VRH`` and
     ``G_VRH_mp2025`` (0.989), and ``n``, which is the square root of
-    ``poly_electronic``. Use one of each pair, or keep both on the same side of every
-    split; otherwise one predicts the other.
+    ``poly_electronic``. Use one of each pair, or keep both on the same side of each
+    split, because one predicts the other.
 
     Parameters
     ----------
     data_home : path-like, optional
         Folder that holds ``mp_multitask.csv.gz``. Default: the environment variable
-        ``SKGNN_MTL_DATA``, else the user's cache folder. The joined table has no
-        address to download it from.
+        ``SKGNN_MTL_DATA``, else the user's cache folder. The joined table cannot be
+        downloaded.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -66,22 +66,22 @@ def fetch_mp_multitask(
         data : Series or object ndarray of shape (9000,)
             CIF texts in P1.
         target : DataFrame or float64 ndarray of shape (9000, 13)
-            Properties, NaN where there is none.
+            Properties, NaN where missing.
         frame : DataFrame of shape (9000, 14)
             Both together; only with ``as_frame=True``.
         extra : DataFrame or object ndarray of shape (9000, 3)
-            Materials Project number, formula, and the set that the cell is from.
+            Materials Project number, formula, and the source of the cell.
         target_names : list of str
             Properties with their units.
         DESCR : str
-            Description with citations, licence and known weaknesses.
+            Description with citations, licence and weaknesses.
     (data, target) : tuple
         With ``return_X_y=True``.
 
     Raises
     ------
     OSError
-        If the file is absent, or is another one.
+        If the file is missing, or if it is another one.
 
     References
     ----------
@@ -101,13 +101,12 @@ def fetch_mp_multitask(
     if not path.is_file():
         raise OSError(
             f"{_FILE} is not in {path.parent}. It was joined from published sets and "
-            "has no address of its own; put the file there, or name its folder as "
-            "data_home."
+            "cannot be downloaded. Put the file there, or pass its folder as data_home."
         )
     found = pooch.file_hash(str(path), alg="sha256")
     if found != _SHA256:
-        raise OSError(f"{path} has sha256 {found}, but {_SHA256} was wanted.")
-    # "NaN" is the formula of sodium nitride.
+        raise OSError(f"{path} must have sha256 {_SHA256}, but has {found}.")
+    # Only empty fields are missing, because "NaN" is the formula of sodium nitride.
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return to_bunch(
         frame["cif"],

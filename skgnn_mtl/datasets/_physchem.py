@@ -1,4 +1,4 @@
-"""The shipped sample of eight physical properties."""
+"""The sample of eight physical properties in the package."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def load_physchem(
 
     Boiling, melting and flash point (K), density (kg/m3), refractive index, enthalpy
     of vaporization at 298 K (J/mol), logP and the decadic logarithm of the relative
-    permittivity. The sample is shipped with the package; its ``DESCR`` tells how it was
-    cut, where the values come from and where they are weak.
+    permittivity. ``DESCR`` describes the selection of the sample, and the sources and
+    weaknesses of the values.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def load_physchem(
         data : Series or object ndarray of shape (2000,)
             SMILES.
         target : DataFrame or float64 ndarray of shape (2000, 8)
-            Properties, NaN where unknown.
+            Properties, NaN where missing.
         frame : DataFrame of shape (2000, 9)
             Both together; only with ``as_frame=True``.
         target_names : list of str

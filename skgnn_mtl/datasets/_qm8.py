@@ -16,7 +16,7 @@ _UNITS = {"E1": " (hartree)", "E2": " (hartree)", "f1": "", "f2": ""}
 _TABLE = Table(
     file=RemoteFile("https://deepchemdata.s3-us-west-1.amazonaws.com/datasets/qm8.csv"),
     smiles="smiles",
-    # The file has the PBE0 columns twice; pandas gives the second block other names.
+    # The first PBE0 block, because the file repeats it and pandas renames the second.
     tasks={
         f"{quantity}-{method}": f"{quantity}-{method}{unit}"
         for method in _METHODS
@@ -46,7 +46,7 @@ def fetch_qm8(
         Cache folder. Default: the environment variable ``SKGNN_MTL_DATA``, else the
         user's cache folder (on Linux ``~/.cache/skgnn_mtl``).
     download_if_missing : bool, default=True
-        Whether the file (4.7 MB) may be downloaded when it is not in the cache.
+        Whether to download the file (4.7 MB) if it is not in the cache.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=True
@@ -58,7 +58,7 @@ def fetch_qm8(
         With the entries
 
         data : Series or object ndarray of shape (21786,)
-            SMILES, every hydrogen written as ``[H]``.
+            SMILES with each hydrogen written as ``[H]``.
         target : DataFrame or float64 ndarray of shape (21786, 12)
             Properties.
         frame : DataFrame of shape (21786, 13)
@@ -66,14 +66,14 @@ def fetch_qm8(
         target_names : list of str
             Properties with their units.
         DESCR : str
-            Description with citation, licence and known defects.
+            Description with citation, licence and defects.
     (data, target) : tuple
         With ``return_X_y=True``.
 
     Raises
     ------
     OSError
-        If the file is absent and cannot or may not be downloaded, or is another table.
+        If the file is missing and not downloaded, or if it is another table.
 
     References
     ----------

@@ -17,22 +17,22 @@ from ._cache import RemoteFile, fetch_file
 
 @dataclass(frozen=True)
 class Table:
-    """What a downloadable table holds, so that another table is not taken for it.
+    """Content of a downloadable table, by which another table is recognised.
 
     Parameters
     ----------
     file : RemoteFile
-        Where it comes from.
+        Address and hash.
     smiles : str
         Column of the SMILES.
     tasks : dict of str to str
-        Column of every target -> name of the task, with its unit.
+        Column of each target -> name of the task, with its unit.
     n_rows : int
         Number of molecules.
     n_labels : tuple of int, optional
-        Labels of every task; without it every molecule has every label.
+        Number of labels of each task; by default each molecule has all labels.
     extra : dict of str to str
-        Further numeric columns that are handed out, but are no tasks.
+        Further numeric columns of the result, which are not tasks.
     """
 
     file: RemoteFile
@@ -44,7 +44,7 @@ class Table:
 
 
 def read_csv(path: str | os.PathLike[str], smiles: str, numeric: list[str]) -> Any:
-    """Read some columns; only an empty field is missing, 'NA' or 'nan' are text."""
+    """Read some columns; only empty fields are missing, 'NA' and 'nan' are text."""
     return pd.read_csv(
         path,
         usecols=lambda column: column == smiles or column in numeric,
@@ -63,7 +63,7 @@ def fetch_bunch(
     return_X_y: bool,
     as_frame: bool,
 ) -> Bunch | tuple[Any, Any]:
-    """Do the whole work of a ``fetch_*`` function."""
+    """Fetch, check and pack a table, as the ``fetch_*`` functions return it."""
     path = fetch_file(
         table.file, data_home=data_home, download_if_missing=download_if_missing
     )
@@ -80,39 +80,39 @@ def fetch_bunch(
 
 
 def _read_checked(path: Path, table: Table) -> pd.DataFrame:
-    """Read the columns of a table under our names, after a look at all counts."""
+    """Read the columns of a table, check their counts, and rename them."""
     names = {**table.tasks, **table.extra}
     try:
         frame = read_csv(path, table.smiles, list(names))
         _check_counts(frame, table)
     except ValueError as error:
         raise OSError(
-            f"{path} is not the table that was expected: {error}. Move it away, and it "
-            f"is downloaded again from {table.file.url}."
+            f"{path} is not the expected table: {error}. Move it away to download it "
+            f"again from {table.file.url}."
         ) from error
     return frame.rename(columns={table.smiles: "smiles", **names})
 
 
 def _check_counts(frame: pd.DataFrame, table: Table) -> None:
-    """Raise ValueError where columns, rows or numbers of labels differ."""
+    """Check columns, rows and numbers of labels; raise ValueError if they differ."""
     wanted = [table.smiles, *table.tasks, *table.extra]
     missing = [column for column in wanted if column not in frame]
     if missing:
-        raise ValueError(f"it has no column {missing}")
+        raise ValueError(f"it does not have the columns {missing}")
     if len(frame) != table.n_rows:
-        raise ValueError(f"{table.n_rows:,} rows wanted, {len(frame):,} found")
+        raise ValueError(f"{table.n_rows:,} rows expected, {len(frame):,} found")
     n_labels = table.n_labels or (table.n_rows,) * len(table.tasks)
     counts = (table.n_rows, *n_labels, *(table.n_rows for _ in table.extra))
     for column, count in zip(wanted, counts, strict=True):
         found = frame[column].count()
         if found != count:
             raise ValueError(
-                f"{count:,} entries wanted in column {column!r}, {found:,} found"
+                f"{count:,} entries expected in column {column!r}, {found:,} found"
             )
 
 
 def read_descr(name: str) -> str:
-    """Return the description that is shipped for a data set."""
+    """Read the description of a data set."""
     return (resources.files(__package__) / "descr" / f"{name}.rst").read_text("utf-8")
 
 
@@ -132,7 +132,7 @@ def to_bunch(
     smiles : Series of shape (n,)
         The molecules.
     target : DataFrame of shape (n, t)
-        The labels, NaN where there is none.
+        The labels, NaN where missing.
     descr : str
         Description.
     return_X_y : bool

@@ -1,7 +1,8 @@
-"""Encoders: maps from a batch of graphs to node states, one architecture a file."""
+"""Encoders: maps from a batch of graphs to node states, one architecture per file."""
 
 from ._base import GraphEncoder
 from ._cgcnn import CGCNN
+from ._checkpoint_cgcnn import read_cgcnn as read_cgcnn
 from ._dmpnn import DMPNN
 from ._gat import GAT
 from ._gcn import GCN

@@ -1,36 +1,63 @@
-"""What an encoder is, and how the columns of a graph become numbers."""
+"""The abstract encoder, and the maps from columns of a graph to numbers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skgnn_mtl._activations import ACTIVATIONS
 from skgnn_mtl._activations import get_activation as get_activation
-from skgnn_mtl._component import Component
+from skgnn_mtl._component import Component, Numbers, is_count
 from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphSchema
 
 
 class GraphEncoder(Component, ABC):
-    """A map from a batch of graphs to node states.
+    """Map a batch of graphs to node states of shape (n_nodes, width).
 
-    Every encoder is equivariant to the order of the nodes, treats each graph of a
-    batch on its own (in evaluation mode), accepts a graph of one node and no edge,
-    and can be differentiated twice.
+    An encoder must be equivariant to the order of the nodes and twice differentiable.
+    In evaluation mode it must treat each graph of a batch on its own. It must accept a
+    graph of one node without edges.
 
     Attributes
     ----------
     width : int
         Width of the node states; a constructor argument of every encoder.
     schema : GraphSchema or None
-        What ``build`` was given; None before.
+        The argument of ``build``; None before.
     lr_scale : float
         Factor on the learning rate of the encoder's parameters.
+
+    Examples
+    --------
+    An encoder of your own, which embeds each atom without its neighbours:
+
+    >>> from torch import nn
+    >>> from skgnn_mtl import SmilesToGraph
+    >>> from skgnn_mtl.encoders import GraphEncoder
+    >>> class Atoms(GraphEncoder):
+    ...     def __init__(self, width=8):
+    ...         super().__init__()
+    ...         self.width = width
+    ...
+    ...     def build(self, schema):
+    ...         super().build(schema)
+    ...         self.embedding = nn.Embedding(schema.node_columns[0][1], self.width)
+    ...
+    ...     def forward(self, batch):
+    ...         return self.embedding(batch.node_codes[:, 0].long())
+    >>> X = SmilesToGraph().transform(["CCO", "C"])
+    >>> encoder = Atoms()
+    >>> encoder.build(X.schema)
+    >>> encoder(X.batch([0, 1])).shape
+    torch.Size([4, 8])
     """
 
     width: int
@@ -39,13 +66,16 @@ class GraphEncoder(Component, ABC):
 
     @abstractmethod
     def build(self, schema: GraphSchema) -> None:
-        """Make the learnable tensors, and call ``super().build(schema)``.
+        """Check the parameters; then the learnable tensors can be made.
+
+        An encoder calls ``super().build(schema)`` at the beginning of its own.
 
         Parameters
         ----------
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
+        self.check_parameters()
         self.schema = schema
 
     @abstractmethod
@@ -60,16 +90,16 @@ class GraphEncoder(Component, ABC):
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
 
     @property
     def core(self) -> GraphEncoder:
-        """The encoder that computes: itself, or what a wrapper holds."""
+        """The encoder that computes: itself, or the content of a wrapper."""
         return self
 
     def stages(self) -> list[list[nn.Module]]:
-        """Give the parts in the order of computation, the embedding of nodes first.
+        """List the parts in the order of computation, the embedding of nodes first.
 
         Returns
         -------
@@ -92,29 +122,29 @@ class GraphEncoder(Component, ABC):
         X : GraphArray of shape (n_graphs,)
             Graphs of the schema that the encoder was built for.
         readout : {"mean", "sum"} or callable, default="mean"
-            Makes one vector a graph; a callable maps (states, batch), as a built
-            :class:`~skgnn_mtl.readouts.Readout` does.
+            Map from the node states to one vector per graph. A callable maps
+            (states, batch), as a built :class:`~skgnn_mtl.readouts.Readout` does.
         batch_size : int, default=256
-            Graphs at a time.
+            Graphs per batch.
 
         Returns
         -------
         embedding : ndarray of shape (n_graphs, width)
-            One row a graph, NaN for an invalid one.
+            One row per graph, NaN for an invalid one.
 
         Raises
         ------
         TypeError
-            If X holds no graphs.
+            If X is not a GraphArray.
         ValueError
             If the encoder is not built, or was built for other columns.
         """
         if not isinstance(X, GraphArray):
             raise TypeError(
-                f"X must be a GraphArray, got {type(X).__name__}: put SmilesToGraph() "
-                "or CifToGraph() in front."
+                f"X must be a GraphArray, got {type(X).__name__}; transform it with "
+                "SmilesToGraph or CifToGraph first."
             )
-        if not isinstance(batch_size, Integral) or int(batch_size) < 1:
+        if not is_count(batch_size):
             raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
         self._check_schema(X.schema)
         reduce = (
@@ -131,7 +161,7 @@ class GraphEncoder(Component, ABC):
         try:
             with torch.inference_mode():
                 parts = []
-                # An empty selection still tells the width of the result.
+                # One batch even without rows, because it gives the result its width.
                 for start in range(0, max(len(rows), 1), batch_size):
                     batch = X.batch(rows[start : start + batch_size]).to(device)
                     parts.append(reduce(self(batch), batch).cpu())
@@ -143,18 +173,18 @@ class GraphEncoder(Component, ABC):
         return result
 
     def _check_schema(self, schema: GraphSchema) -> None:
-        """Refuse graphs that the weights are not made for."""
+        """Check that the weights were made for graphs of this schema."""
         name = type(self).__name__
         if self.schema is None:
             raise ValueError(
-                f"{name} has no weights yet: load it with from_checkpoint, or take the "
-                "encoder of a fitted estimator. (In a class of your own, build has to "
-                "call super().build(schema).)"
+                f"{name} does not have weights yet. Load it with from_checkpoint, or "
+                "take the encoder of a fitted estimator. (In a class of your own, "
+                "build must call super().build(schema).)"
             )
         if schema != self.schema:
             raise ValueError(
                 f"The weights of {name} belong to graphs of schema "
-                f"{self.schema.name!r}, but these have "
+                f"{self.schema.name!r}, but these graphs differ in "
                 f"{self.schema.difference(schema)} (weights against graphs). Featurize "
                 f'with SmilesToGraph(features="{self.schema.name}").'
             )
@@ -167,7 +197,7 @@ _READOUTS: dict[str, Callable[[Tensor, GraphBatch], Tensor]] = {
 
 
 class Columns(nn.Module):
-    """One-hot expansion of categorical columns, continuous columns behind them.
+    """Expand categorical columns one-hot and append the continuous columns.
 
     Parameters
     ----------
@@ -176,13 +206,18 @@ class Columns(nn.Module):
     features : tuple of str
         Names of the continuous columns.
     table : tuple of tuple of float, default=()
-        Rows that stand for the codes of the first categorical column, in front.
+        Row k replaces code k of the first categorical column. Its entries come first.
     """
 
     offsets: Tensor
     table: Tensor
 
-    def __init__(self, columns, features, table=()) -> None:
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, int]],
+        features: Sequence[str],
+        table: Sequence[Sequence[float]] = (),
+    ) -> None:
         super().__init__()
         self.has_table = bool(table)
         rows = torch.tensor(table or [[]], dtype=torch.get_default_dtype())
@@ -192,9 +227,9 @@ class Columns(nn.Module):
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         self.n_codes = int(sizes.sum())
         self.n_features = len(features)
-        # A row has one 1 for each categorical column: this, and not the width of the
-        # expansion, is what the scale of the next layer's weights has to follow. Of a
-        # table it is the mean square of its rows.
+        # The scale of the next layer's weights follows the number of ones in a row, not
+        # the width of the expansion, because all other entries are zero. The rows of a
+        # table count with their mean square.
         self.n_active = len(columns) + len(features)
         if table:
             self.n_active += round(
@@ -221,7 +256,7 @@ class Columns(nn.Module):
     def linear(self, width: int, *, bias: bool = True, spare: int = 0) -> nn.Module:
         """Make a linear layer on the expansion, scaled for its sparse rows.
 
-        ``spare`` further columns, whose weights start at zero, stand behind it.
+        ``spare`` further columns follow the expansion; their weights start at zero.
         """
         n_columns = self.width + spare
         if not n_columns:
@@ -236,7 +271,7 @@ class Columns(nn.Module):
 
 
 class Zero(nn.Module):
-    """The linear map from nothing: graphs whose edges carry no column."""
+    """Map rows without columns to zeros: graphs whose edges do not have columns."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -247,9 +282,9 @@ class Zero(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that can meet a batch of a single node while training.
+    """Batch normalisation that accepts a training batch of a single node.
 
-    One row has no variance; it is normalised by the running statistics instead.
+    The running statistics normalise such a row, because one row has no variance.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -266,21 +301,18 @@ class BatchNorm(nn.BatchNorm1d):
         )
 
 
-def check_counts(encoder: GraphEncoder, **least: int) -> None:
-    """Refuse a parameter that is no integer, or below its least value."""
-    for name, smallest in least.items():
-        value = getattr(encoder, name)
-        if not isinstance(value, Integral) or int(value) < smallest:
-            raise ValueError(
-                f"{name} must be an integer >= {smallest}, got {encoder!r}."
-            )
+NORMS: dict[str, type[nn.Module]] = {"batch": BatchNorm, "layer": nn.LayerNorm}
+# Constraints of the parameters that several encoders have.
+POSITIVE = [Numbers(Integral, 1, None, closed="left")]
+COMMON: dict[str, list[Any]] = {
+    "width": POSITIVE,
+    "n_layers": [Numbers(Integral, 0, None, closed="left")],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "norm": [None, StrOptions(set(NORMS))],
+    "dropout": [Numbers(Real, 0, 1, closed="left")],
+}
 
 
 def make_norm(norm: str | None, width: int) -> nn.Module:
     """Make the normalisation layer that an encoder's ``norm`` names."""
-    layers = {"batch": BatchNorm, "layer": nn.LayerNorm}
-    if norm is None:
-        return nn.Identity()
-    if norm not in layers:
-        raise ValueError(f"norm must be one of {sorted(layers)} or None, got {norm!r}.")
-    return layers[norm](width)
+    return nn.Identity() if norm is None else NORMS[norm](width)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from numbers import Real
+from typing import Any, ClassVar
+
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 
-from ._base import Columns, GraphEncoder, Zero, check_counts, get_activation, make_norm
+from ._base import COMMON, Columns, GraphEncoder, Zero, get_activation, make_norm
 
 # Name of the edge column that is a distance.
 DISTANCE = "distance"
@@ -28,7 +33,7 @@ class CGCNN(GraphEncoder):
     with states :math:`v` of shape (width,), the logistic function :math:`\sigma`, the
     softplus :math:`g`, batch normalisations :math:`B_f, B_s` over edges and :math:`B`
     over atoms, and the sum or the mean :math:`\bigoplus` over the edges arriving at i.
-    The edge carries its distance d in Å, expanded where the network computes:
+    The network expands the distance d of an edge, in Å, to Gaussians
     :math:`u_k = \exp(-((d - \mu_k) / s)^2)` with centres :math:`\mu_k = 0, s, 2s, ...`
     up to ``max_distance``.
 
@@ -39,14 +44,14 @@ class CGCNN(GraphEncoder):
     n_layers : int, default=3
         Convolutions.
     aggregation : {"sum", "mean"}, default="sum"
-        How the messages of the neighbours are combined. The paper sums over exactly 12;
-        where whole shells are kept the number of neighbours varies, and becomes a
-        feature of the sum. It is one of the crystal, and it helps: see Notes.
+        Reduction over the neighbours. The paper sums over exactly 12 neighbours. Where
+        whole shells are kept, their number varies, and the sum depends on it; see
+        Notes.
     max_distance, step : float, default=8.0, 0.2
-        Last centre of the Gaussians and the distance between two, which is also their
-        width; in Å.
+        Last centre of the Gaussians, and the distance between two centres, which is
+        also their width; in Å.
     norm : {"batch", "layer"} or None, default="batch"
-        Normalisation of the messages and of what they amount to.
+        Normalisation of the messages and of their reduction.
     activation : {"softplus", "elu", "gelu", "relu", "silu", "tanh"}, default="softplus"
         The nonlinearity :math:`g`.
     dropout : float, default=0.0
@@ -55,7 +60,7 @@ class CGCNN(GraphEncoder):
     Raises
     ------
     ValueError
-        In ``build``, if a parameter is no possible value.
+        In ``build``, if a parameter does not have a valid value.
 
     See Also
     --------
@@ -64,13 +69,13 @@ class CGCNN(GraphEncoder):
 
     Notes
     -----
-    The mean forgets how many neighbours there are; on elastic moduli its errors were
-    larger than those of the sum (page "Measured figures"). Both give one prediction for
-    all descriptions of a crystal.
+    The mean does not depend on the number of neighbours; on elastic moduli its errors
+    were larger than those of the sum (page "Measured figures"). Both give the same
+    prediction for all descriptions of a crystal.
 
-    The maps are applied to their three parts apart: an atom's share is computed once,
-    not for each of its edges, which is the same at a third of the cost. Other edge
-    columns, and those of graphs without distances, enter u beside the Gaussians.
+    Each linear map is applied to its three parts separately. The part of an atom is
+    computed once, not once per edge, which gives the same result at a third of the
+    cost. Other edge columns enter u after the Gaussians.
 
     References
     ----------
@@ -85,17 +90,24 @@ class CGCNN(GraphEncoder):
     CGCNN(aggregation='mean', n_layers=4)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **COMMON,
+        "aggregation": [StrOptions({"mean", "sum"})],
+        "max_distance": [Numbers(Real, 0, None, closed="neither")],
+        "step": [Numbers(Real, 0, None, closed="neither")],
+    }
+
     def __init__(
         self,
-        width=64,
+        width: int = 64,
         *,
-        n_layers=3,
-        aggregation="sum",
-        max_distance=8.0,
-        step=0.2,
-        norm="batch",
-        activation="softplus",
-        dropout=0.0,
+        n_layers: int = 3,
+        aggregation: str = "sum",
+        max_distance: float = 8.0,
+        step: float = 0.2,
+        norm: str | None = "batch",
+        activation: str = "softplus",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -115,13 +127,7 @@ class CGCNN(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
-        check_counts(self, width=1, n_layers=0)
         super().build(schema)
-        get_activation(self.activation)
-        if self.aggregation not in ("mean", "sum"):
-            raise ValueError(
-                f"aggregation must be 'mean' or 'sum', got {self.aggregation!r}."
-            )
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table
         )
@@ -143,7 +149,7 @@ class CGCNN(GraphEncoder):
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
         return self.propagate(self.embed_nodes(batch), batch)
 
@@ -158,9 +164,11 @@ class CGCNN(GraphEncoder):
         Returns
         -------
         embedded : Tensor of shape (n_nodes, width)
-            What the first layer receives.
+            Input of the first layer.
         """
-        return self.embedding(self.nodes(batch.node_codes, batch.node_features))
+        columns = self.nodes(batch.node_codes, batch.node_features)
+        embedded: Tensor = self.embedding(columns)
+        return embedded
 
     def propagate(self, embedded: Tensor, batch: GraphBatch) -> Tensor:
         """Run the layers on embedded nodes.
@@ -168,14 +176,14 @@ class CGCNN(GraphEncoder):
         Parameters
         ----------
         embedded : Tensor of shape (n_nodes, width)
-            What :meth:`embed_nodes` gives.
+            Result of :meth:`embed_nodes`.
         batch : GraphBatch
             The graphs.
 
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
         v, u = embedded, self.edges(batch)
         for layer in self.layers:
@@ -184,23 +192,23 @@ class CGCNN(GraphEncoder):
 
 
 class DistanceColumns(nn.Module):
-    """Edge columns, with Gaussians in place of the column "distance".
+    """Expand the edge columns, the column "distance" to Gaussians.
 
     Parameters
     ----------
     schema : GraphSchema
         Meaning of the columns.
     max_distance, step : float
-        Last centre and distance of the centres, in Å.
+        Last centre, and distance between two centres, in Å.
     """
 
     centers: Tensor
 
     def __init__(self, schema: GraphSchema, max_distance: float, step: float) -> None:
         super().__init__()
-        if not 0 < step <= max_distance:
+        if step > max_distance:
             raise ValueError(
-                f"step must lie between 0 and max_distance={max_distance}, got {step}."
+                f"step must be at most max_distance={max_distance}, got {step}."
             )
         names = schema.edge_features
         self.step = step
@@ -218,11 +226,12 @@ class DistanceColumns(nn.Module):
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Expand to a matrix of shape (n_edges, width)."""
-        rows = self.columns(batch.edge_codes, batch.edge_features[:, self.others])
+        others = batch.edge_features[:, self.others]
+        rows: Tensor = self.columns(batch.edge_codes, others)
         if self.position is None:
             return rows
         distance = batch.edge_features[:, self.position, None]
-        # The largest array of the network: one piece of memory does.
+        # In place, because this is the largest array of the network.
         gaussians = (distance - self.centers).div_(self.step).square_().neg_().exp_()
         return torch.cat([gaussians, rows], dim=1) if rows.shape[1] else gaussians
 
@@ -239,17 +248,17 @@ class _Convolution(nn.Module):
     def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
         gate = torch.sigmoid(self.gate(v, u, batch))
         messages = gate * self.activation(self.core(v, u, batch))
-        combine = getattr(batch.target, self.aggregation)
-        return self.activation(v + self.norm(combine(messages)))
+        reduce = batch.target.sum if self.aggregation == "sum" else batch.target.mean
+        return self.activation(v + self.norm(reduce(messages)))
 
 
 class _EdgeMap(nn.Module):
-    """Normalised linear map of [v_i, v_j, u_ij], one row an edge."""
+    """Normalised linear map of [v_i, v_j, u_ij], one row per edge."""
 
     def __init__(self, encoder: CGCNN, edge_width: int) -> None:
         super().__init__()
         width = encoder.width
-        # As one linear layer on all three would be initialised.
+        # The range of one linear layer on all three parts, because the paper has one.
         bound = (2 * width + edge_width) ** -0.5
         self.center = _uniform(nn.Linear(width, width), bound)
         self.neighbor = _uniform(nn.Linear(width, width, bias=False), bound)
@@ -259,10 +268,12 @@ class _EdgeMap(nn.Module):
         self.norm = make_norm(encoder.norm, width)
 
     def forward(self, v: Tensor, u: Tensor, batch: GraphBatch) -> Tensor:
-        z = self.edge(u)
+        z: Tensor = self.edge(u)
+        # In place, because a further array of this size costs time and memory.
         z += batch.target.gather(self.center(v))
         z += batch.source.gather(self.neighbor(v))
-        return self.norm(z)
+        normalised: Tensor = self.norm(z)
+        return normalised
 
 
 def _uniform(layer: nn.Linear, bound: float) -> nn.Linear:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,13 +15,13 @@ from skgnn_mtl.graphs import (
     edge_classes,
 )
 
-from ._base import Columns, GraphEncoder, check_counts, get_activation
+from ._base import COMMON, POSITIVE, Columns, GraphEncoder, get_activation
 
 
 class DMPNN(GraphEncoder):
     r"""Directed message passing network of Yang et al. (2019), the core of chemprop.
 
-    States live on directed edges, and a message never returns along its own bond:
+    Directed edges have states, and a message does not return along its own bond:
 
     .. math::
 
@@ -30,10 +31,11 @@ class DMPNN(GraphEncoder):
         h_v &= \sigma\Big(W_o\,[x_v, \sum_{u \in N(v)} h^{K}_{uv}] + b_o\Big),
 
     with the columns :math:`x_v` of the atoms and :math:`e_{vw}` of the bonds, one-hot
-    where categorical, and :math:`K` = ``n_layers`` - 1 updates.
+    where categorical, states :math:`h` of shape (width,), and :math:`K` =
+    ``n_layers`` - 1 updates.
 
-    On the CPU, edges that see the same tree of columns share one row of the matrix
-    products (:func:`~skgnn_mtl.graphs.edge_classes`); the result is the same.
+    On the CPU, edges with equal unfoldings share one row of the matrix products
+    (:func:`~skgnn_mtl.graphs.edge_classes`); the result is the same.
 
     Parameters
     ----------
@@ -49,7 +51,8 @@ class DMPNN(GraphEncoder):
     Raises
     ------
     ValueError
-        In ``build``, if the graphs' edges do not come in pairs of both directions.
+        In ``build``, if the edges of the graphs are not paired (both directions of each
+        bond), or if a parameter does not have a valid value.
 
     References
     ----------
@@ -63,8 +66,18 @@ class DMPNN(GraphEncoder):
     DMPNN(dropout=0.1)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **COMMON,
+        "n_layers": POSITIVE,
+    }
+
     def __init__(
-        self, width=300, *, n_layers=3, activation="relu", dropout=0.0
+        self,
+        width: int = 300,
+        *,
+        n_layers: int = 3,
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -80,6 +93,7 @@ class DMPNN(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
+        super().build(schema)
         has_edges = bool(schema.edge_columns or schema.edge_features)
         if has_edges and not schema.paired_edges:
             raise ValueError(
@@ -87,9 +101,6 @@ class DMPNN(GraphEncoder):
                 f"graphs of schema {schema.name!r} have edges of one direction; "
                 "choose another encoder, for instance GIN."
             )
-        check_counts(self, width=1, n_layers=1)
-        super().build(schema)
-        get_activation(self.activation)
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table
         )
@@ -112,10 +123,11 @@ class DMPNN(GraphEncoder):
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
         activation = get_activation(self.activation)
         source = batch.source.owner
+        # Rows are classes of edges, one partition per layer, each finer than the last.
         levels = self._edge_classes(batch)
         first = levels[0].representative
         atoms = self.nodes(batch.node_codes, batch.node_features)
@@ -124,22 +136,24 @@ class DMPNN(GraphEncoder):
         h = activation(z)
         for last, level in pairwise(levels):
             edges = level.representative
-            # W_h meets the rows before they are summed: there are fewer.
+            # W_h before the sum, because the coarser classes have fewer rows.
             p = self.hidden(h)
             arrived = batch.target.transfer(p, last.members)
-            m = _pick(arrived, source[edges]) - _pick(p, last.of[edges ^ 1])
-            h = self.drop(activation(m + _pick(z, levels[0].of[edges])))
+            m = _rows(arrived, source[edges]) - _rows(p, last.of[edges ^ 1])
+            h = self.drop(activation(m + _rows(z, levels[0].of[edges])))
         incoming = self.output(batch.target.transfer(h, levels[-1].members))
-        return self.drop(activation(incoming + self.atom_output(atoms)))
+        states: Tensor = self.drop(activation(incoming + self.atom_output(atoms)))
+        return states
 
     def _edge_classes(self, batch: GraphBatch) -> list[Classes]:
-        """Edges that share a state, at each depth."""
+        """Find the edges that share a state, at each depth."""
         if self.training and self.dropout:
-            # A dropped state belongs to one edge; the first ones are never dropped.
+            # Dropout makes states of one class differ; the first layer has no dropout.
             alone = Classes.singletons(batch.n_edges, batch.device)
             return edge_classes(batch, 1) + [alone] * (self.n_layers - 1)
         return edge_classes(batch, self.n_layers)
 
 
-def _pick(x: Tensor, rows: Tensor) -> Tensor:
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Take rows, with the fast derivative of an incidence."""
     return Incidence(rows, x.shape[0]).gather(x)

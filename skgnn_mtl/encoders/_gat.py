@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skgnn_mtl.graphs import GraphBatch, GraphSchema, Incidence
+from skgnn_mtl.graphs import GraphBatch, Incidence
 
-from ._base import check_counts
+from ._base import COMMON, POSITIVE
 from ._checkpoint import Published
 from ._stack import EdgeColumns, LayerStack
 
@@ -28,7 +28,8 @@ class GAT(LayerStack):
         {\sum_{u'} e^{s_{u'v} - M_v} + 10^{-16}}\, m_{uv}, \quad
         M_v = \max(0, \max_u s_{uv}),
 
-    and the heads, each of full width, are averaged.
+    with states, messages and vectors :math:`h, m, a` of shape (width,). The result is
+    the mean over the heads, each of full width.
 
     Parameters
     ----------
@@ -45,10 +46,15 @@ class GAT(LayerStack):
     dropout : float, default=0.0
         Probability that a component of a node state is dropped.
 
+    Raises
+    ------
+    ValueError
+        In ``build``, if a parameter does not have a valid value.
+
     Notes
     -----
-    Where all scores of a node are very negative its weights do not sum to one: so did
-    the library of 2019 that the published weights were trained with.
+    The weights of a node do not sum to one where all its scores are very negative. The
+    library of 2019 that trained the published weights computes the same.
 
     References
     ----------
@@ -78,15 +84,20 @@ class GAT(LayerStack):
         n_heads=2,
     )
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **COMMON,
+        "n_heads": POSITIVE,
+    }
+
     def __init__(
         self,
-        width=300,
+        width: int = 300,
         *,
-        n_layers=5,
-        n_heads=2,
-        norm="batch",
-        activation="relu",
-        dropout=0.0,
+        n_layers: int = 5,
+        n_heads: int = 2,
+        norm: str | None = "batch",
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -95,17 +106,6 @@ class GAT(LayerStack):
         self.norm = norm
         self.activation = activation
         self.dropout = dropout
-
-    def build(self, schema: GraphSchema) -> None:
-        """Make the learnable tensors.
-
-        Parameters
-        ----------
-        schema : GraphSchema
-            Meaning of the columns of the graphs to come.
-        """
-        check_counts(self, n_heads=1)
-        super().build(schema)
 
     def _make_layer(self, edges: EdgeColumns) -> nn.Module:
         return _GATLayer(self.width, self.n_heads, edges)
@@ -123,7 +123,9 @@ class _GATLayer(nn.Module):
         nn.init.xavier_uniform_(self.att_message)
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
+    def forward(
+        self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch
+    ) -> Tensor:
         x, bonds = self.linear(h), self.edge_embedding(rows)
         messages = torch.cat(
             [batch.source.gather(x) + bonds, x + self.edge_embedding(loop)]
@@ -132,23 +134,15 @@ class _GATLayer(nn.Module):
         target = Incidence(torch.cat([batch.target.owner, nodes]), batch.n_nodes)
         scores = target.gather(self._project(x, self.att_target))
         scores = scores + self._project(messages, self.att_message)
-        alpha = _attention(F.leaky_relu(scores, 0.2), target)
+        # The shift and the floor of the class's formula, as in the published weights.
+        alpha = target.softmax(F.leaky_relu(scores, 0.2), least_shift=0.0, floor=1e-16)
         weighted = alpha[:, :, None] * self._by_head(messages)
         out = self._by_head(target.sum(weighted.flatten(1)))
         return out.mean(dim=1) + self.bias
 
     def _by_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.n_heads, -1))
+        blocks: Tensor = x.unflatten(1, (self.n_heads, -1))
+        return blocks
 
     def _project(self, x: Tensor, vectors: Tensor) -> Tensor:
         return (self._by_head(x) * vectors).sum(dim=-1)
-
-
-def _attention(scores: Tensor, target: Incidence) -> Tensor:
-    """Softmax over the edges that arrive at a node, with the floor of the docstring."""
-    largest = scores.new_zeros(target.n_owners, scores.shape[1])
-    index = target.owner[:, None].expand_as(scores)
-    # The shift cancels in the ratio, so its gradient is zero.
-    largest = largest.scatter_reduce(0, index, scores.detach(), "amax")
-    weights = torch.exp(scores - largest[target.owner])
-    return weights / (target.gather(target.sum(weights)) + 1e-16)

@@ -25,8 +25,8 @@ class GCN(LayerStack):
 
         h_v' = \sum_{u \in N(v) \cup v} \frac{W h_u + b + e_{uv}}{\sqrt{d_u d_v}},
 
-    where :math:`d_v` is the number of neighbours of v plus one, for the self-loop,
-    which has an embedding of its own.
+    with node states :math:`h_v` of shape (width,), where :math:`d_v` is the number of
+    neighbours of v plus one for the self-loop. The self-loop has its own embedding.
 
     Parameters
     ----------
@@ -40,6 +40,11 @@ class GCN(LayerStack):
         Nonlinearity.
     dropout : float, default=0.0
         Probability that a component of a node state is dropped.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if a parameter does not have a valid value.
 
     References
     ----------
@@ -58,7 +63,13 @@ class GCN(LayerStack):
     _published: ClassVar[Published] = LINEAR
 
     def __init__(
-        self, width=300, *, n_layers=5, norm="batch", activation="relu", dropout=0.0
+        self,
+        width: int = 300,
+        *,
+        n_layers: int = 5,
+        norm: str | None = "batch",
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -77,10 +88,14 @@ class _GCNLayer(nn.Module):
         self.edge_embedding = edges.embedding(width)
         self.linear = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
-        # d^(-1/2) is applied on either side of the sum over neighbours.
+    def forward(
+        self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch
+    ) -> Tensor:
+        # Before and after the sum, because the weight is d_u^(-1/2) d_v^(-1/2).
         scale = (batch.target.counts + 1).to(h.dtype).rsqrt()[:, None]
-        x = scale * self.linear(h)
+        x: Tensor = scale * self.linear(h)
+        # Summed before the embedding, because it is linear and nodes are fewer.
         bonds = batch.target.sum(batch.source.gather(scale) * rows) + scale * loop
         neighbours = batch.target.transfer(x, batch.source)
-        return scale * (neighbours + x + self.edge_embedding(bonds))
+        updated: Tensor = scale * (neighbours + x + self.edge_embedding(bonds))
+        return updated

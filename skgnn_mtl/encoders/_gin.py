@@ -21,9 +21,9 @@ class GIN(LayerStack):
         m_v = \sum_{u \in N(v)} (h_u + e_{uv}) + h_v + e_\circ, \qquad
         h_v' = W_2\,\sigma(W_1 m_v + b_1) + b_2,
 
-    with node states :math:`h_v` of shape (width,), the layer's own embedding
-    :math:`e_{uv}` of the bond and :math:`e_\circ` of the self-loop. The hidden layer is
-    twice as wide.
+    with node states :math:`h_v` of shape (width,), and the embeddings :math:`e_{uv}` of
+    the bond and :math:`e_\circ` of the self-loop, which each layer has. The hidden
+    layer has twice the width.
 
     Parameters
     ----------
@@ -37,6 +37,11 @@ class GIN(LayerStack):
         Nonlinearity; choose a smooth one to study curvature.
     dropout : float, default=0.0
         Probability that a component of a node state is dropped.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if a parameter does not have a valid value.
 
     References
     ----------
@@ -53,8 +58,8 @@ class GIN(LayerStack):
 
     _published: ClassVar[Published] = Published(
         names={
-            f"{ours}.{kind}": f"mlp.{theirs}.{kind}"
-            for ours, theirs in (("expand", 0), ("contract", 2))
+            f"{linear}.{kind}": f"mlp.{position}.{kind}"
+            for linear, position in (("expand", 0), ("contract", 2))
             for kind in ("weight", "bias")
         },
         shapes=lambda width: {
@@ -66,7 +71,13 @@ class GIN(LayerStack):
     )
 
     def __init__(
-        self, width=300, *, n_layers=5, norm="batch", activation="relu", dropout=0.0
+        self,
+        width: int = 300,
+        *,
+        n_layers: int = 5,
+        norm: str | None = "batch",
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -87,8 +98,11 @@ class _GINLayer(nn.Module):
         self.contract = nn.Linear(2 * width, width)
         self.activation = get_activation(activation)
 
-    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
-        # Embedding is linear: embed the summed rows of a node, not those of each edge.
+    def forward(
+        self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch
+    ) -> Tensor:
+        # Summed before the embedding, because it is linear and nodes are fewer.
         bonds = self.edge_embedding(batch.target.sum(rows) + loop)
         m = batch.target.transfer(h, batch.source) + h + bonds
-        return self.contract(self.activation(self.expand(m)))
+        updated: Tensor = self.contract(self.activation(self.expand(m)))
+        return updated

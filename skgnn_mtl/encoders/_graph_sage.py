@@ -1,4 +1,4 @@
-"""GraphSAGE: neighbourhoods averaged, rows of length one."""
+"""GraphSAGE: means over neighbourhoods, rows of length one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class GraphSAGE(LayerStack):
         a_v = \frac{1}{d_v} \sum_{u \in N(v) \cup v} (W h_u + b + e_{uv}), \qquad
         h_v' = a_v / \max(\|a_v\|, 10^{-12}),
 
-    where :math:`d_v` is the number of neighbours of v plus one, for the self-loop,
-    which has an embedding of its own.
+    with node states :math:`h_v` of shape (width,), where :math:`d_v` is the number of
+    neighbours of v plus one for the self-loop. The self-loop has its own embedding.
 
     Parameters
     ----------
@@ -37,6 +37,11 @@ class GraphSAGE(LayerStack):
         Nonlinearity.
     dropout : float, default=0.0
         Probability that a component of a node state is dropped.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if a parameter does not have a valid value.
 
     References
     ----------
@@ -55,7 +60,13 @@ class GraphSAGE(LayerStack):
     _published: ClassVar[Published] = replace(LINEAR, unit_rows=True)
 
     def __init__(
-        self, width=300, *, n_layers=5, norm="batch", activation="relu", dropout=0.0
+        self,
+        width: int = 300,
+        *,
+        n_layers: int = 5,
+        norm: str | None = "batch",
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -74,9 +85,13 @@ class _SAGELayer(nn.Module):
         self.edge_embedding = edges.embedding(width)
         self.linear = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch):
+    def forward(
+        self, h: Tensor, rows: Tensor, loop: Tensor, batch: GraphBatch
+    ) -> Tensor:
         x = self.linear(h)
+        # Summed before the embedding, because it is linear and nodes are fewer.
         bonds = self.edge_embedding(batch.target.sum(rows) + loop)
-        a = batch.target.transfer(x, batch.source) + x + bonds
+        a: Tensor = batch.target.transfer(x, batch.source) + x + bonds
         a = a / (batch.target.counts + 1).to(a.dtype)[:, None]
-        return a / a.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        norms: Tensor = a.norm(dim=1, keepdim=True)
+        return a / norms.clamp(min=1e-12)

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import copy
 from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 
 from ._base import GraphEncoder
 
 
 class Pretrained(GraphEncoder):
-    """Encoder that starts from a copy of another one's weights.
+    """Start from a copy of the weights of another encoder.
 
-    The source is only read: it is kept by reference through ``clone`` and searches, and
-    each fit trains a copy.
+    ``clone`` and searches keep the source by reference and do not change it. Each fit
+    trains a copy.
 
     Parameters
     ----------
     encoder : GraphEncoder
-        Source with weights, from ``from_checkpoint`` or from a fitted estimator; of
-        another ``Pretrained`` the weights that it has trained.
+        Source with weights, from ``from_checkpoint`` or from a fitted estimator. A
+        fitted ``Pretrained`` gives the weights that it has trained.
     freeze : bool or int, default=False
-        True keeps all weights, and computes in evaluation mode; a number n keeps the
-        embedding of the nodes and the first n layers, statistics included.
+        True keeps all weights and computes in evaluation mode. An integer n keeps the
+        embedding of the nodes and the first n layers, with their statistics.
     lr_scale : float, default=1.0
         Factor on the learning rate of the copy's weights.
     recalibrate : bool, default=False
-        Estimate the statistics of batch normalisation anew, in one pass over the
-        training graphs before the first step. For weights trained on other graphs
-        than molecules, such as those of context prediction.
+        Whether one pass over the training graphs estimates the statistics of batch
+        normalisation before the first step. Use it for weights that were trained on
+        parts of molecules, for instance by context prediction.
 
     Raises
     ------
     ValueError
-        In ``build``, if the source has no weights, if it was built for other columns,
-        or if it does not have as many layers as are to be frozen.
+        In ``build``, if the source does not have weights, if it was built for other
+        columns, or if it has fewer layers than ``freeze``.
 
     References
     ----------
@@ -57,18 +59,32 @@ class Pretrained(GraphEncoder):
     (4,)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "encoder": [GraphEncoder],
+        "freeze": ["boolean", Numbers(Integral, 0, None, closed="left")],
+        "lr_scale": [Numbers(Real, 0, None, closed="neither")],
+        "recalibrate": ["boolean"],
+    }
+
     encoder: GraphEncoder
     trained: GraphEncoder
 
-    def __init__(self, encoder, *, freeze=False, lr_scale=1.0, recalibrate=False):
+    def __init__(
+        self,
+        encoder: GraphEncoder,
+        *,
+        freeze: bool | int = False,
+        lr_scale: float = 1.0,
+        recalibrate: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.freeze = freeze
         self.lr_scale = lr_scale
         self.recalibrate = recalibrate
 
-    def __setattr__(self, name, value) -> None:
-        # As a submodule the source would be trained, moved and saved with the copy.
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Not a submodule, because the source must not be trained, moved or saved.
         if name == "encoder":
             object.__setattr__(self, name, value)
         else:
@@ -82,8 +98,8 @@ class Pretrained(GraphEncoder):
             recalibrate=self.recalibrate,
         )
 
-    def set_params(self, **params) -> Pretrained:
-        """Set parameters of this part; those of the source are fixed.
+    def set_params(self, **params: Any) -> Pretrained:
+        """Set parameters of this part; the parameters of the source are fixed.
 
         Parameters
         ----------
@@ -103,10 +119,11 @@ class Pretrained(GraphEncoder):
         nested = [name for name in params if name.startswith("encoder__")]
         if nested:
             raise ValueError(
-                f"{nested[0]} cannot be set: the weights of a pretrained encoder "
-                "belong to its parameters. Pass another source as encoder."
+                f"{nested[0]} cannot be set, because the weights of a pretrained "
+                "encoder depend on it. Pass another source as encoder."
             )
-        return super().set_params(**params)
+        super().set_params(**params)
+        return self
 
     @property
     def width(self) -> int:  # type: ignore[override]
@@ -115,7 +132,7 @@ class Pretrained(GraphEncoder):
 
     @property
     def core(self) -> GraphEncoder:
-        """The copy."""
+        """The copy that is trained."""
         return self.trained.core
 
     def build(self, schema: GraphSchema) -> None:
@@ -126,13 +143,8 @@ class Pretrained(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
-        if not isinstance(self.encoder, GraphEncoder):
-            raise ValueError(f"encoder must be a GraphEncoder, got {self.encoder!r}.")
-        scale = self.lr_scale
-        if not isinstance(scale, Real) or not 0 < float(scale) < np.inf:
-            raise ValueError(f"lr_scale must be a finite number > 0, got {scale!r}.")
-        self.encoder._check_schema(schema)
         super().build(schema)
+        self.encoder._check_schema(schema)
         self.trained = copy.deepcopy(self.encoder.core)
         self.trained.requires_grad_()
         for part in self._frozen():
@@ -144,7 +156,7 @@ class Pretrained(GraphEncoder):
         if isinstance(self.freeze, (bool, np.bool_)):
             return [self.trained] if self.freeze else []
         stages, n = self.trained.stages(), self.freeze
-        if not isinstance(n, Integral) or not 0 <= int(n) < len(stages):
+        if int(n) >= len(stages):
             raise ValueError(
                 f"freeze must be a bool or a number of layers, at most "
                 f"{max(len(stages) - 1, 0)} for this {type(self.encoder).__name__}, "
@@ -177,7 +189,7 @@ class Pretrained(GraphEncoder):
         Returns
         -------
         stages : list of list of Module
-            As the source gives them.
+            The same structure as that of the source.
         """
         return self.trained.stages()
 
@@ -192,6 +204,7 @@ class Pretrained(GraphEncoder):
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
-        return self.trained(batch)
+        states: Tensor = self.trained(batch)
+        return states

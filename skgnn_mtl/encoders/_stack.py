@@ -1,9 +1,10 @@
-"""The frame that GIN, GCN, GraphSAGE and GAT share: embed, then normalised layers."""
+"""The base of GIN, GCN, GraphSAGE and GAT: embed, then normalised layers."""
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +12,15 @@ from torch.nn import functional as F
 
 from skgnn_mtl.graphs import HU2020, HU2020_SELF_LOOP, GraphBatch, GraphSchema
 
-from ._base import Columns, GraphEncoder, check_counts, get_activation, make_norm
+from ._base import COMMON, Columns, GraphEncoder, get_activation, make_norm
 from ._checkpoint import Published, read_checkpoint
 
 
 class EdgeColumns(nn.Module):
-    """Rows of the edges' columns, and one row for the loop of a node to itself.
+    """Expand the columns of the edges, and hold the row of a self-loop.
 
-    The graphs of Hu et al. (2020) have codes of their own for the loop; in all others
-    a spare column tells it from the edges.
+    Graphs of Hu et al. (2020) have codes for the self-loop. In all other graphs a spare
+    column marks it.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ class EdgeColumns(nn.Module):
         self.register_buffer("loop", loop, persistent=False)
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """Rows of the edges, (n_edges, width of the loop's row)."""
-        rows = self.columns(batch.edge_codes, batch.edge_features)
+        """Expand to a matrix of shape (n_edges, width of the loop's row)."""
+        rows: Tensor = self.columns(batch.edge_codes, batch.edge_features)
         return F.pad(rows, (0, self.spare)) if self.spare else rows
 
     def embedding(self, width: int) -> nn.Module:
@@ -51,17 +52,18 @@ class EdgeColumns(nn.Module):
 
 
 class LayerStack(GraphEncoder):
-    """Embedded nodes, then layers of message passing as in Hu et al. (2020).
+    """Embed nodes, then run layers of message passing as in Hu et al. (2020).
 
-    ``h = norm(layer(h, edges))``, followed by the activation except after the last
-    layer, and by dropout. Every layer has its own embedding of the edges.
+    Each layer computes ``h = norm(layer(h, edges))``, then the activation (except after
+    the last layer), then dropout. Each layer has its own embedding of the edges.
     """
 
     n_layers: int
     norm: str | None
     activation: str
     dropout: float
-    # What the published files call the tensors of a layer.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = COMMON
+    # Names of the tensors of a layer in the published files.
     _published: ClassVar[Published]
 
     @abstractmethod
@@ -76,8 +78,6 @@ class LayerStack(GraphEncoder):
         schema : GraphSchema
             Meaning of the columns of the graphs to come.
         """
-        check_counts(self, width=1, n_layers=0)
-        get_activation(self.activation)
         super().build(schema)
         self.nodes = Columns(
             schema.node_columns, schema.node_features, schema.node_table
@@ -103,7 +103,7 @@ class LayerStack(GraphEncoder):
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
         h = self.embed_nodes(batch)
         return self.propagate(h, batch)
@@ -119,9 +119,11 @@ class LayerStack(GraphEncoder):
         Returns
         -------
         embedded : Tensor of shape (n_nodes, width)
-            What the first layer receives.
+            Input of the first layer.
         """
-        return self.embedding(self.nodes(batch.node_codes, batch.node_features))
+        columns = self.nodes(batch.node_codes, batch.node_features)
+        embedded: Tensor = self.embedding(columns)
+        return embedded
 
     def propagate(self, embedded: Tensor, batch: GraphBatch) -> Tensor:
         """Run the layers on embedded nodes.
@@ -129,14 +131,14 @@ class LayerStack(GraphEncoder):
         Parameters
         ----------
         embedded : Tensor of shape (n_nodes, width)
-            What :meth:`embed_nodes` gives.
+            Result of :meth:`embed_nodes`.
         batch : GraphBatch
             The graphs.
 
         Returns
         -------
         states : Tensor of shape (n_nodes, width)
-            One row a node.
+            One row per node.
         """
         activation = get_activation(self.activation)
         h, rows, loop = embedded, self.edges(batch), self.edges.loop
@@ -146,7 +148,7 @@ class LayerStack(GraphEncoder):
         return h
 
     def stages(self) -> list[list[nn.Module]]:
-        """Give the embedding, then each layer with its normalisation.
+        """List the embedding, then each layer with its normalisation.
 
         Returns
         -------
@@ -157,14 +159,16 @@ class LayerStack(GraphEncoder):
         return [[self.embedding], *(list(pair) for pair in pairs)]
 
     @classmethod
-    def from_checkpoint(cls, path, *, dropout: float = 0.0) -> Self:
-        """Read weights published by Hu et al. (2020), without executing anything.
+    def from_checkpoint(
+        cls, path: str | os.PathLike[str], *, dropout: float = 0.0
+    ) -> Self:
+        """Read weights published by Hu et al. (2020), without executing code from them.
 
         Parameters
         ----------
         path : str or path-like
-            A file of github.com/snap-stanford/pretrain-gnns, or one with the same
-            tensors, bare or under the key "model".
+            A file of github.com/snap-stanford/pretrain-gnns, or a file with the same
+            tensors, at the top or under the key "model".
         dropout : float, default=0.0
             Probability that a component of a node state is dropped in training; the
             files do not store it.
@@ -173,10 +177,12 @@ class LayerStack(GraphEncoder):
         -------
         encoder : encoder of this class
             Built for graphs of ``SmilesToGraph(features="hu2020")``, in evaluation
-            mode. Its sizes are those of the file.
+            mode, with the sizes of the file.
 
         Raises
         ------
+        FileNotFoundError
+            If the file does not exist.
         ValueError
             If a tensor is missing, unknown or of the wrong shape, or if the file
             belongs to another architecture.

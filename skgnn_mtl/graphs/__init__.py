@@ -2,7 +2,8 @@
 
 from ._array import GraphArray
 from ._batch import GraphBatch
-from ._dataset import GraphDataset, GraphLoader
+from ._dataset import BatchDataset as BatchDataset
+from ._dataset import GraphDataset, GraphLoader, Labels
 from ._dataset import fill_gaps as fill_gaps
 from ._incidence import Incidence
 from ._schema import HU2020 as HU2020
@@ -19,5 +20,6 @@ __all__ = [
     "GraphLoader",
     "GraphSchema",
     "Incidence",
+    "Labels",
     "edge_classes",
 ]

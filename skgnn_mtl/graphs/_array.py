@@ -9,11 +9,13 @@ fancy-index gather per column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._columns import (
     as_codes,
@@ -29,9 +31,12 @@ from ._columns import (
 from ._schema import GraphSchema
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from torch_geometric.data import Data
+
     from ._batch import GraphBatch
 
-# Level of every column; "graph" columns have one row a graph and need no pointer.
+# Level of every column; "graph" columns have one row per graph and need no pointer.
 LEVELS = {
     "node_codes": "node",
     "node_features": "node",
@@ -61,12 +66,12 @@ class GraphArray:
     edge_codes : array-like of shape (sum(n_edges), len(schema.edge_columns)), optional
         Categorical edge columns.
     node_features, edge_features, graph_features : array-like, optional
-        Continuous columns; rows as above, one row a graph for ``graph_features``. All
-        values are finite.
+        Continuous columns; rows as above, one row per graph for ``graph_features``. All
+        values must be finite.
     ids : sequence of str, optional
         Identifier of each graph, usually its SMILES.
     valid : array-like of bool of shape (n_graphs,), optional
-        False where the input could not be read. Such a graph has no node.
+        False where the input was unreadable. Such a graph must not have nodes.
 
     Attributes
     ----------
@@ -76,15 +81,17 @@ class GraphArray:
     Raises
     ------
     ValueError
-        If columns disagree with the schema or with the counts.
+        If a column does not have the shape or the codes of the schema, if a value is
+        not finite, or if an edge names a node that its graph does not have.
 
     See Also
     --------
     skgnn_mtl.SmilesToGraph : Makes such an array from SMILES.
+    skgnn_mtl.CifToGraph : Makes such an array from crystals.
 
     Notes
     -----
-    Writeable arrays are copied, read-only ones (such as mapped files) are not.
+    Writeable arrays are copied; read-only arrays, such as mapped files, are not.
 
     Examples
     --------
@@ -103,16 +110,16 @@ class GraphArray:
         self,
         schema: GraphSchema,
         *,
-        n_nodes,
-        n_edges,
-        node_codes=None,
-        edge_index=None,
-        edge_codes=None,
-        node_features=None,
-        edge_features=None,
-        graph_features=None,
+        n_nodes: ArrayLike,
+        n_edges: ArrayLike,
+        node_codes: ArrayLike | None = None,
+        edge_index: ArrayLike | None = None,
+        edge_codes: ArrayLike | None = None,
+        node_features: ArrayLike | None = None,
+        edge_features: ArrayLike | None = None,
+        graph_features: ArrayLike | None = None,
         ids: Sequence[str] | None = None,
-        valid=None,
+        valid: ArrayLike | None = None,
     ) -> None:
         pointers = {
             "node": as_pointer(as_integers(n_nodes, "n_nodes")),
@@ -143,8 +150,8 @@ class GraphArray:
         self._assign(schema, pointers, columns)
 
     @classmethod
-    def from_features(cls, values) -> GraphArray:
-        """Read each row of a numeric table as a graph of one node and no edge.
+    def from_features(cls, values: ArrayLike) -> GraphArray:
+        """Read each row of a numeric table as a graph of one node without edges.
 
         Parameters
         ----------
@@ -159,7 +166,7 @@ class GraphArray:
         Raises
         ------
         ValueError
-            If the table has not two axes, or holds a value that is not finite.
+            If the table does not have two axes, or has a value that is not finite.
         """
         values = np.asarray(values, dtype=np.float64)
         if values.ndim != 2:
@@ -173,25 +180,44 @@ class GraphArray:
         return cls(schema, n_nodes=ones, n_edges=zeros, node_features=values)
 
     @classmethod
-    def _from_parts(cls, schema, pointers, columns) -> GraphArray:
+    def _from_parts(
+        cls,
+        schema: GraphSchema,
+        pointers: dict[str, np.ndarray],
+        columns: dict[str, np.ndarray],
+        index: pd.Index | None = None,
+    ) -> GraphArray:
         array = cls.__new__(cls)
-        array._assign(schema, pointers, columns)
+        array._assign(schema, pointers, columns, index)
         return array
 
-    def _assign(self, schema, pointers, columns) -> None:
+    def _assign(
+        self,
+        schema: GraphSchema,
+        pointers: dict[str, np.ndarray],
+        columns: dict[str, np.ndarray],
+        index: pd.Index | None = None,
+    ) -> None:
         self._schema = schema
         self._pointers = {k: read_only(v) for k, v in pointers.items()}
         self._columns = {k: read_only(v) for k, v in columns.items()}
+        self._index = index
 
-    def __setstate__(self, state) -> None:
-        # Pickle gives writeable arrays back.
-        self._assign(state["_schema"], state["_pointers"], state["_columns"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Assigned anew, because pickle restores writeable arrays.
+        self._assign(
+            state["_schema"],
+            state["_pointers"],
+            state["_columns"],
+            state.get("_index"),
+        )
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {
             "_schema": self._schema,
             "_pointers": self._pointers,
             "_columns": self._columns,
+            "_index": self._index,
         }
 
     # -- what it is ---------------------------------------------------------------
@@ -256,8 +282,17 @@ class GraphArray:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """Identifiers, object array of str of shape (n_graphs,); '' where unknown."""
+        """Identifiers, object array of str of shape (n_graphs,); '' where missing."""
         return unpack_strings(self._pointers["id"], self._columns["id_bytes"])
+
+    @property
+    def index(self) -> pd.Index | None:
+        """Row labels of the pandas object that the graphs come from, or None.
+
+        A frame that is made from the graphs has them. They follow a selection of rows;
+        files and ``==`` ignore them.
+        """
+        return self._index
 
     @property
     def nbytes(self) -> int:
@@ -273,7 +308,7 @@ class GraphArray:
             + (f", {invalid} invalid)" if invalid else ")")
         )
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, GraphArray):
             return NotImplemented
         if self.schema != other.schema or len(self) != len(other):
@@ -287,19 +322,20 @@ class GraphArray:
             for key in mine
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         raise TypeError(
-            "A GraphArray cannot become a NumPy array: its graphs differ in size. "
-            "Pass it to a graph estimator, or embed it first (estimator.embed(X))."
+            "A GraphArray cannot become a NumPy array because its graphs differ in "
+            "size. Pass it to a graph estimator, or embed it first "
+            "(estimator.embed(X))."
         )
 
     # -- selection ----------------------------------------------------------------
 
-    def __getitem__(self, key) -> Any:
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):
-            # scikit-learn indexes rows as X[rows, ...].
+            # Because scikit-learn indexes rows as X[rows, ...].
             key = tuple(part for part in key if part is not Ellipsis)
             if len(key) != 1:
                 raise IndexError(
@@ -314,7 +350,7 @@ class GraphArray:
             return self._range(start, max(start, stop))
         return self._take(self._rows(key))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Data]:
         return (self._graph(i) for i in range(len(self)))
 
     def _range(self, start: int, stop: int) -> GraphArray:
@@ -325,16 +361,17 @@ class GraphArray:
         for name, column in self._columns.items():
             a, b = self._bounds(LEVELS[name], start, stop)
             columns[name] = column[..., a:b] if name == "edge_index" else column[a:b]
-        return self._from_parts(self.schema, pointers, columns)
+        index = None if self._index is None else self._index[start:stop]
+        return self._from_parts(self.schema, pointers, columns, index)
 
     def _bounds(self, level: str, start: int, stop: int) -> tuple[int, int]:
         if level == "graph":
             return start, stop
         return int(self._pointers[level][start]), int(self._pointers[level][stop])
 
-    def _rows(self, key) -> np.ndarray:
-        """Positions that an index means: a list, a mask, a slice."""
-        rows = self._positions[key]
+    def _rows(self, key: Any) -> np.ndarray:
+        """Turn an index (a list, a mask, a slice) into positions."""
+        rows: np.ndarray = self._positions[key]
         if rows.ndim != 1:
             raise IndexError(f"Rows must be one-dimensional, got {rows.ndim} axes.")
         return rows
@@ -349,10 +386,13 @@ class GraphArray:
             name: _take(name, column, index[LEVELS[name]])
             for name, column in self._columns.items()
         }
-        return self._from_parts(self.schema, pointers, columns)
+        labels = None if self._index is None else self._index[rows]
+        return self._from_parts(self.schema, pointers, columns, labels)
 
-    def _gather_index(self, rows: np.ndarray, levels: Iterable[str]):
-        """Make new pointers, and list the old rows to take, of each level."""
+    def _gather_index(
+        self, rows: np.ndarray, levels: Iterable[str]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Make the new pointers and list the old rows to take, for each level."""
         pointers, index = {}, {"graph": rows}
         for level in levels:
             starts = self._pointers[level][rows]
@@ -362,7 +402,7 @@ class GraphArray:
             index[level] = shift + np.arange(len(shift))
         return pointers, index
 
-    def batch(self, rows) -> GraphBatch:
+    def batch(self, rows: Sequence[int] | Sequence[bool] | np.ndarray) -> GraphBatch:
         """Gather graphs into one disjoint union, as torch tensors on the CPU.
 
         Parameters
@@ -391,13 +431,15 @@ class GraphArray:
         )
         return GraphBatch.from_numpy(self.schema, len(rows), columns)
 
-    def _graph(self, i: int):
-        """Graph ``i`` as a PyG ``Data``."""
+    def _graph(self, i: int) -> Data:
+        """Return graph ``i`` as a PyG ``Data``."""
         import torch
         from torch_geometric.data import Data
 
         if not -len(self) <= i < len(self):
-            raise IndexError(f"Graph {i} was asked for, but there are {len(self)}.")
+            raise IndexError(
+                f"Index {i} is out of range: the array has {len(self)} graphs."
+            )
         one = self._range(i % len(self), i % len(self) + 1)
         values = {
             "x": one.node_codes.astype(np.int64)
@@ -421,14 +463,39 @@ class GraphArray:
         Returns
         -------
         graphs : GraphArray
-            The same graphs, every identifier ''.
+            The same graphs with empty identifiers.
         """
         pointer, id_bytes = pack_strings(None, len(self))
         return self._from_parts(
             self.schema,
             {**self._pointers, "id": pointer},
             {**self._columns, "id_bytes": id_bytes},
+            self._index,
         )
+
+    def with_index(self, index: pd.Index | None) -> GraphArray:
+        """Label the rows.
+
+        Parameters
+        ----------
+        index : pandas Index of length n_graphs, or None
+            The labels.
+
+        Returns
+        -------
+        graphs : GraphArray
+            The same graphs with these labels.
+
+        Raises
+        ------
+        ValueError
+            If the lengths differ.
+        """
+        if index is not None and len(index) != len(self):
+            raise ValueError(
+                f"index has {len(index)} labels, but there are {len(self)} graphs."
+            )
+        return self._from_parts(self.schema, self._pointers, self._columns, index)
 
     # -- putting together ---------------------------------------------------------
 
@@ -444,12 +511,12 @@ class GraphArray:
         Returns
         -------
         joined : GraphArray
-            All graphs.
+            All graphs, with row labels if all arrays have some.
 
         Raises
         ------
         ValueError
-            If there is no array, or if two schemas differ.
+            If the sequence is empty, or if two schemas differ.
         """
         arrays = list(arrays)
         if not arrays:
@@ -471,30 +538,36 @@ class GraphArray:
             name: np.concatenate([a._columns[name] for a in arrays], axis=_axis(name))
             for name in LEVELS
         }
-        return cls._from_parts(schema, pointers, columns)
+        index = arrays[0].index
+        for array in arrays[1:]:
+            if index is not None:
+                index = None if array.index is None else index.append(array.index)
+        return cls._from_parts(schema, pointers, columns, index)
 
     # -- files --------------------------------------------------------------------
 
-    def save(self, path) -> None:
-        """Write one array file a column and a JSON header into a folder.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one array file per column and a JSON header into a folder.
 
         Parameters
         ----------
         path : str or path-like
-            Folder to create; it must not exist, or be empty.
+            Folder to create; an existing folder must be empty.
 
         Raises
         ------
         FileExistsError
-            If the folder holds anything.
+            If the folder is not empty.
         """
         from ._io import save_columns
 
         save_columns(path, self.schema, self._pointers, self._columns)
 
     @classmethod
-    def load(cls, path, *, mmap_mode: Literal["r"] | None = None) -> GraphArray:
-        """Read what :meth:`save` wrote. Never executes code from the files.
+    def load(
+        cls, path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None
+    ) -> GraphArray:
+        """Read the folder that :meth:`save` wrote, without executing code from it.
 
         Parameters
         ----------
@@ -506,12 +579,12 @@ class GraphArray:
         Returns
         -------
         graphs : GraphArray
-            Equal to the one that was saved.
+            Equal to the saved array.
 
         Raises
         ------
         ValueError
-            If the folder is not a saved GraphArray.
+            If the folder does not hold a complete GraphArray.
         """
         from ._io import load_columns
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -32,6 +33,20 @@ class GraphBatch:
         Source and target node of each directed edge.
     graph_of_node : Tensor of int64 of shape (n_nodes,)
         Graph that each node belongs to.
+
+    See Also
+    --------
+    GraphArray.batch : Makes a batch.
+
+    Examples
+    --------
+    >>> from skgnn_mtl import SmilesToGraph
+    >>> batch = SmilesToGraph().transform(["CCO", "C"]).batch([0, 1])
+    >>> batch.edge_index
+    tensor([[0, 1, 1, 2],
+            [1, 0, 2, 1]])
+    >>> batch.graph_of_node
+    tensor([0, 0, 0, 1])
     """
 
     schema: GraphSchema
@@ -45,8 +60,10 @@ class GraphBatch:
     graph_of_node: Tensor
 
     @classmethod
-    def from_numpy(cls, schema: GraphSchema, n_graphs: int, columns) -> GraphBatch:
-        """Wrap freshly gathered (hence writeable) NumPy columns.
+    def from_numpy(
+        cls, schema: GraphSchema, n_graphs: int, columns: Mapping[str, np.ndarray]
+    ) -> GraphBatch:
+        """Wrap writeable NumPy columns as tensors.
 
         Parameters
         ----------
@@ -55,7 +72,7 @@ class GraphBatch:
         n_graphs : int
             Number of graphs.
         columns : dict of str to ndarray
-            One entry a tensor of the batch.
+            One entry per tensor of the batch.
 
         Returns
         -------
@@ -68,18 +85,18 @@ class GraphBatch:
         }
         return cls(schema, n_graphs, **tensors)
 
-    def to(self, device) -> GraphBatch:
+    def to(self, device: torch.device | str) -> GraphBatch:
         """Move all tensors to a device.
 
         Parameters
         ----------
         device : torch.device or str
-            Where to.
+            Device of the result.
 
         Returns
         -------
         batch : GraphBatch
-            The batch itself if it is there already.
+            The batch itself if its tensors are on the device already.
         """
         if self.graph_of_node.device == torch.device(device):
             return self
@@ -91,40 +108,40 @@ class GraphBatch:
         return replace(self, **moved)
 
     def with_node_codes(self, node_codes: Tensor) -> GraphBatch:
-        """Give the same graphs with other categorical columns of the nodes.
+        """Replace the categorical columns of the nodes.
 
         Parameters
         ----------
         node_codes : Tensor of shape (n_nodes, n_columns)
-            The columns.
+            The new columns.
 
         Returns
         -------
         batch : GraphBatch
-            A new batch that shares all else.
+            A new batch that shares all other tensors.
         """
         return self._with(node_codes=node_codes)
 
     def with_edge_features(self, edge_features: Tensor) -> GraphBatch:
-        """Give the same graphs with other continuous columns of the edges.
+        """Replace the continuous columns of the edges.
 
         Parameters
         ----------
         edge_features : Tensor of shape (n_edges, n_columns)
-            The columns.
+            The new columns.
 
         Returns
         -------
         batch : GraphBatch
-            A new batch that shares all else.
+            A new batch that shares all other tensors.
         """
         return self._with(edge_features=edge_features)
 
     def _with(self, **columns: Any) -> GraphBatch:
         batch = replace(self, **columns)
-        # The incidences do not depend on columns, and have been sorted already.
-        known = ("source", "target", "membership")
-        vars(batch).update({k: v for k, v in vars(self).items() if k in known})
+        # Incidences are kept, because they do not depend on columns and sorting costs.
+        cached = ("source", "target", "membership")
+        vars(batch).update({k: v for k, v in vars(self).items() if k in cached})
         return batch
 
     def induced(self, kept: Tensor) -> tuple[GraphBatch, Tensor]:
@@ -133,14 +150,14 @@ class GraphBatch:
         Parameters
         ----------
         kept : Tensor of bool of shape (n_nodes,)
-            Which nodes.
+            True for the nodes to keep.
 
         Returns
         -------
         batch : GraphBatch
-            As many graphs, of which some may be empty.
+            The same number of graphs; some may be empty.
         position : Tensor of int64 of shape (n_nodes,)
-            Number of each kept node in the new batch.
+            Position of each kept node in the new batch.
         """
         edges = kept[self.edge_index].all(dim=0)
         position = kept.cumsum(0) - 1

@@ -1,36 +1,38 @@
-"""Columns of a GraphArray: what is passed, checked, packed and out of reach."""
+"""Columns of a GraphArray: converted, checked, packed and read-only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 
 def read_only(values: np.ndarray) -> np.ndarray:
-    """View an array that nobody may write to."""
+    """View an array without the right to write to it."""
     view = values.view()
     view.flags.writeable = False
     return view
 
 
-def as_integers(values, name: str) -> np.ndarray:
-    """Refuse anything but integers."""
+def as_integers(values: ArrayLike, name: str) -> np.ndarray:
+    """Read an array of integers; any other type is an error."""
     values = np.asarray(values)
-    # A list of nothing has no integers either.
+    # Empty lists pass, because NumPy reads them as floats.
     if values.size and values.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, got {values.dtype}.")
     return values
 
 
-def _frozen(values, dtype) -> np.ndarray:
-    """Convert, and copy what somebody else may write to."""
+def _converted(values: ArrayLike, dtype: DTypeLike) -> np.ndarray:
+    """Convert; copy a writeable array, because its owner may change it later."""
     values = np.asarray(values)
     return values.astype(dtype, copy=values.flags.writeable)
 
 
-def as_pointer(counts) -> np.ndarray:
-    """First row of each graph and the end, (n + 1,), from its counts of rows (n,)."""
+def as_pointer(counts: ArrayLike) -> np.ndarray:
+    """Turn the rows per graph (n,) into the first row of each and the end, (n + 1,)."""
     counts = np.asarray(counts, dtype=np.int64)
     if counts.ndim != 1 or (counts < 0).any():
         raise ValueError("n_nodes and n_edges must be one-dimensional and >= 0.")
@@ -39,8 +41,10 @@ def as_pointer(counts) -> np.ndarray:
     return pointer
 
 
-def pack_strings(strings, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write n strings as one row of bytes, with a pointer (n + 1,)."""
+def pack_strings(
+    strings: Sequence[str] | None, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write n strings as a pointer (n + 1,) and one row of bytes."""
     if strings is None:
         return np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.uint8)
     if len(strings) != n:
@@ -51,15 +55,20 @@ def pack_strings(strings, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unpack_strings(pointer: np.ndarray, packed: np.ndarray) -> np.ndarray:
-    """Read what :func:`pack_strings` wrote: objects (n,)."""
+    """Read the strings that :func:`pack_strings` wrote, as objects (n,)."""
     raw, strings = packed.tobytes(), np.empty(len(pointer) - 1, dtype=object)
     bounds = pointer.tolist()
     strings[:] = [raw[a:b].decode() for a, b in pairwise(bounds)]
     return read_only(strings)
 
 
-def as_codes(values, columns, n_rows: int, level: str) -> np.ndarray:
-    """Categorical columns (n_rows, len(columns)) in the smallest integers."""
+def as_codes(
+    values: ArrayLike | None,
+    columns: Sequence[tuple[str, int]],
+    n_rows: int,
+    level: str,
+) -> np.ndarray:
+    """Check categorical columns (n_rows, len(columns)); keep the smallest integers."""
     sizes = np.array([size for _, size in columns], dtype=np.int64)
     dtype = np.min_scalar_type(int(sizes.max(initial=1)) - 1)
     if values is None:
@@ -72,7 +81,7 @@ def as_codes(values, columns, n_rows: int, level: str) -> np.ndarray:
         )
     if not values.size:
         return values.astype(dtype)
-    # One pass over the table; the extremes of each column would be five times slower.
+    # One pass over the table, because the extremes per column take five times as long.
     last = np.minimum(sizes - 1, np.iinfo(values.dtype).max).astype(values.dtype)
     outside = (values < 0) | (values > last)
     if outside.any():
@@ -81,14 +90,16 @@ def as_codes(values, columns, n_rows: int, level: str) -> np.ndarray:
             f"Column {columns[j][0]!r} of {level}_codes must lie in 0..{sizes[j] - 1}, "
             f"but runs from {values[:, j].min()} to {values[:, j].max()}."
         )
-    return _frozen(values, dtype)
+    return _converted(values, dtype)
 
 
-def as_features(values, names, n_rows: int, dtype: str, column: str) -> np.ndarray:
-    """Continuous columns (n_rows, len(names)), all of them finite."""
+def as_features(
+    values: ArrayLike | None, names: Sequence[str], n_rows: int, dtype: str, column: str
+) -> np.ndarray:
+    """Check that continuous columns (n_rows, len(names)) are finite."""
     if values is None:
         values = np.empty((n_rows, 0 if n_rows else len(names)))
-    values = _frozen(values, dtype)
+    values = _converted(values, dtype)
     if values.shape != (n_rows, len(names)):
         raise ValueError(
             f"{column} must have shape ({n_rows}, {len(names)}), "
@@ -104,7 +115,9 @@ def as_features(values, names, n_rows: int, dtype: str, column: str) -> np.ndarr
     return values
 
 
-def as_edge_index(edge_index, pointers: dict) -> np.ndarray:
+def as_edge_index(
+    edge_index: ArrayLike | None, pointers: dict[str, np.ndarray]
+) -> np.ndarray:
     """Check sources and targets (2, n_edges), numbered within their graphs."""
     n_graphs, n_edges = len(pointers["node"]) - 1, int(pointers["edge"][-1])
     if len(pointers["edge"]) != n_graphs + 1:
@@ -120,16 +133,19 @@ def as_edge_index(edge_index, pointers: dict) -> np.ndarray:
     limits = np.repeat(np.diff(pointers["node"]), np.diff(pointers["edge"]))
     if ((edge_index < 0) | (edge_index >= limits)).any():
         raise ValueError("edge_index names a node that its graph does not have.")
-    return _frozen(edge_index, np.int32)
+    return _converted(edge_index, np.int32)
 
 
-def as_valid(valid, n_nodes: np.ndarray) -> np.ndarray:
-    """Which graphs could be read, bool (n_graphs,); the others have no node."""
-    valid = _frozen(np.ones(len(n_nodes)) if valid is None else valid, bool)
+def as_valid(valid: ArrayLike | None, n_nodes: np.ndarray) -> np.ndarray:
+    """Check which graphs are readable, bool (n_graphs,); the others have no node."""
+    valid = _converted(np.ones(len(n_nodes)) if valid is None else valid, bool)
     if valid.shape != n_nodes.shape:
         raise ValueError(
             f"valid must have shape {n_nodes.shape}, but has shape {valid.shape}."
         )
     if n_nodes[~valid].any():
-        raise ValueError("A graph that is not valid must have no node, but one has.")
+        row = int(np.flatnonzero(~valid & (n_nodes > 0))[0])
+        raise ValueError(
+            f"An invalid graph must not have nodes, but graph {row} has {n_nodes[row]}."
+        )
     return valid

@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ._array import GraphArray
 from ._batch import GraphBatch
 
 
-def fill_gaps(targets, weights) -> np.ndarray:
-    """Put a label of its task in place of each missing one.
+@dataclass(frozen=True)
+class Labels:
+    """Labels of the graphs of a batch.
 
-    Losses are computed for all entries and weighed then: none may be undefined at what
-    stands in a gap, since 0 * NaN is NaN.
+    Parameters
+    ----------
+    targets : Tensor of shape (n_graphs, n_tasks)
+        Labels, with a label of the same task in place of each missing one.
+    weights : Tensor of shape (n_graphs, n_tasks)
+        Weight of each label, 0 where it is missing.
+    columns : tuple of Tensor of shape (n_graphs, n_columns)
+        Further columns of a training step, such as those of auxiliary tasks.
+    """
+
+    targets: Tensor
+    weights: Tensor
+    columns: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def present(self) -> Tensor:
+        """Tasks with a label in the batch, bool (n_tasks,)."""
+        return (self.weights > 0).any(dim=0)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks."""
+        return self.weights.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def to(self, *args: Any) -> Labels:
+        """Move to a device, or convert to a dtype, as ``Tensor.to`` does."""
+        parts = [part.to(*args) for part in (self.targets, self.weights, *self.columns)]
+        return Labels(parts[0], parts[1], tuple(parts[2:]))
+
+
+class BatchDataset(Protocol):
+    """Rows that are gathered as whole batches with their labels."""
+
+    @property
+    def sampling(self) -> Tensor | None:
+        """Relative frequency of each row in an epoch; None for once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, rows: Any) -> tuple[Any, Labels]:
+        """Gather the graphs and the labels of some rows."""
+
+
+def fill_gaps(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Replace each missing label by a label of its task.
+
+    The loss is computed for all entries before the weights apply. It must therefore be
+    defined in the gaps, because 0 * NaN is NaN.
 
     Parameters
     ----------
@@ -29,33 +83,51 @@ def fill_gaps(targets, weights) -> np.ndarray:
     filled : ndarray of shape (n_graphs, n_tasks)
         1 in the gaps of a task without any label.
     """
-    known = weights > 0
-    if not len(known):
+    labelled = weights > 0
+    if not len(labelled):
         return targets
-    first = np.take_along_axis(targets, known.argmax(axis=0)[None], axis=0)
-    return np.where(known, targets, np.where(known.any(axis=0), first, 1.0))
+    first = np.take_along_axis(targets, labelled.argmax(axis=0)[None], axis=0)
+    return np.where(labelled, targets, np.where(labelled.any(axis=0), first, 1.0))
 
 
-class GraphDataset(torch.utils.data.Dataset):
-    """Graphs, their labels and the weights of the labels.
+class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
+    """Hold graphs, their labels and the weights of the labels.
 
     Parameters
     ----------
     graphs : GraphArray of shape (n_graphs,)
         The inputs.
     targets : ndarray of shape (n_graphs, n_tasks)
-        Labels; what stands in place of a missing one does not matter.
+        Labels; the values of missing labels have no effect.
     weights : ndarray of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
     columns : sequence of ndarray of shape (n_graphs, n_columns), default=()
-        What else a training step wants to know about each graph.
+        Further columns that a training step needs per graph.
     sampling : ndarray of shape (n_graphs,), optional
-        How often each graph is drawn, with replacement, in relation to the others; in
-        their absence an epoch meets each graph once.
+        Relative frequency of each graph in an epoch, drawn with replacement. By default
+        an epoch has each graph once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgnn_mtl import SmilesToGraph
+    >>> from skgnn_mtl.graphs import GraphDataset
+    >>> X = SmilesToGraph().transform(["CCO", "C"])
+    >>> y = np.array([[1.0, np.nan], [2.0, 3.0]])
+    >>> dataset = GraphDataset(X, y, ~np.isnan(y))
+    >>> dataset.targets, dataset.weights
+    (array([[1., 3.],
+           [2., 3.]], dtype=float32), array([[1., 0.],
+           [1., 1.]], dtype=float32))
     """
 
     def __init__(
-        self, graphs: GraphArray, targets, weights, columns=(), sampling=None
+        self,
+        graphs: GraphArray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        columns: Sequence[ArrayLike] = (),
+        sampling: np.ndarray | None = None,
     ) -> None:
         dtype = graphs.schema.dtype
         self.graphs = graphs
@@ -67,14 +139,16 @@ class GraphDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def __getitem__(self, i: int):
+    def __getitem__(self, i: int) -> tuple[GraphBatch, Labels]:
         return self.__getitems__([i])
 
-    def __getitems__(self, rows) -> tuple[GraphBatch, tuple[Tensor, ...]]:
-        """Gather a batch: its graphs, then targets, weights and columns."""
+    def __getitems__(
+        self, rows: Sequence[int] | np.ndarray
+    ) -> tuple[GraphBatch, Labels]:
+        """Gather the graphs and the labels of some rows."""
         tables = (self.targets, self.weights, *self.columns)
-        labels = tuple(torch.from_numpy(table[rows]) for table in tables)
-        return self.graphs.batch(rows), labels
+        parts = [torch.from_numpy(table[rows]) for table in tables]
+        return self.graphs.batch(rows), Labels(parts[0], parts[1], tuple(parts[2:]))
 
 
 class GraphLoader:
@@ -83,17 +157,34 @@ class GraphLoader:
     Parameters
     ----------
     dataset : GraphDataset
-        What to iterate over, drawn by its ``sampling`` if there is one.
+        The rows, drawn by its ``sampling`` if it has one.
     batch_size : int
-        Graphs in a batch. A last batch of a single graph joins the one before, since
+        Graphs per batch. A last batch of a single graph joins the one before, because
         batch normalisation cannot train on one row.
     shuffle : bool, default=False
-        Draw a new order for each pass.
+        Whether each pass draws a new order.
     generator : torch.Generator, optional
         Source of the orders.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgnn_mtl import SmilesToGraph
+    >>> from skgnn_mtl.graphs import GraphDataset, GraphLoader
+    >>> X, y = SmilesToGraph().transform(["CCO", "C", "CC"]), np.ones((3, 1))
+    >>> loader = GraphLoader(GraphDataset(X, y, y), batch_size=2)
+    >>> [len(graphs) for graphs, _ in loader]
+    [3]
     """
 
-    def __init__(self, dataset, batch_size, *, shuffle=False, generator=None) -> None:
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
         self.dataset, self.batch_size = dataset, batch_size
         self.shuffle, self.generator = shuffle, generator
 
@@ -111,8 +202,8 @@ class GraphLoader:
         shares = self.dataset.sampling
         if shares is None:
             return torch.randperm(n, generator=self.generator)
-        # Systematic: n points at equal distances along the rows' shares, so that no
-        # epoch has far fewer rows of a kind than it should.
+        # Systematic sampling, n points at equal distances along the rows' shares,
+        # because independent draws may leave too few rows of a kind in an epoch.
         order = torch.randperm(n, generator=self.generator)
         order = order[shares[order].argsort(stable=True)]
         ends = shares[order].double().cumsum(0)
@@ -120,7 +211,7 @@ class GraphLoader:
         rows = order[torch.searchsorted(ends, points * ends[-1] / n).clamp(max=n - 1)]
         return rows[torch.randperm(n, generator=self.generator)]
 
-    def __iter__(self) -> Iterator[tuple[GraphBatch, tuple[Tensor, ...]]]:
+    def __iter__(self) -> Iterator[tuple[Any, Labels]]:
         n = len(self.dataset)
         order = np.arange(n)
         if self.shuffle:

@@ -1,8 +1,9 @@
-"""Packed graphs on disk: one array file a column and a JSON header, no pickle."""
+"""Packed graphs on disk: one array file per column and a JSON header, no pickle."""
 
 from __future__ import annotations
 
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,13 @@ from ._schema import GraphSchema
 _HEADER = "header.json"
 _FORMAT = "skgnn_mtl.GraphArray"
 
+Arrays = dict[str, np.ndarray]
 
-def save_columns(path, schema: GraphSchema, pointers: dict, columns: dict) -> None:
-    """Write the columns of a GraphArray into the folder ``path``."""
+
+def save_columns(
+    path: str | os.PathLike[str], schema: GraphSchema, pointers: Arrays, columns: Arrays
+) -> None:
+    """Write pointers and columns of a GraphArray into the folder ``path``."""
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -31,23 +36,25 @@ def save_columns(path, schema: GraphSchema, pointers: dict, columns: dict) -> No
         "pointers": {name: values.shape for name, values in pointers.items()},
         "columns": {name: values.shape for name, values in columns.items()},
     }
-    # The header comes last: a folder without it was not written to the end.
+    # The header comes last, because a folder without it is an unfinished one.
     (folder / _HEADER).write_text(json.dumps(header, indent=1))
 
 
 def load_columns(
-    path, *, mmap_mode: Literal["r"] | None
-) -> tuple[GraphSchema, dict, dict]:
-    """Read the folder that :func:`save_columns` wrote."""
+    path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None
+) -> tuple[GraphSchema, Arrays, Arrays]:
+    """Read schema, pointers and columns that :func:`save_columns` wrote."""
     folder = Path(path)
     if mmap_mode not in (None, "r"):
         raise ValueError(f"mmap_mode must be None or 'r', got {mmap_mode!r}.")
     if not (folder / _HEADER).is_file():
-        raise ValueError(f"{folder} holds no saved GraphArray: {_HEADER} is missing.")
+        raise ValueError(
+            f"{folder} does not hold a saved GraphArray: {_HEADER} is missing."
+        )
 
-    def read(kind: str) -> dict[str, np.ndarray]:
+    def read(kind: str) -> Arrays:
         return {
-            # An empty file cannot be mapped; reading nothing costs nothing.
+            # Empty arrays are read, because an empty file cannot be mapped.
             name: np.load(
                 folder / f"{kind}_{name}.npy",
                 mmap_mode=mmap_mode if all(shape) else None,
@@ -70,5 +77,6 @@ def load_columns(
         ValueError,
     ) as error:
         raise ValueError(
-            f"{folder} holds no whole GraphArray: {type(error).__name__}, {error}."
+            f"{folder} does not hold a complete GraphArray: {type(error).__name__}, "
+            f"{error}."
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,9 +14,9 @@ class GraphSchema:
     ----------
     name : str
         Name of the featurization, for instance ``"ogb"``.
-    node_columns, edge_columns : tuple of (str, int)
+    node_columns, edge_columns : tuple of (str, int), default=()
         Categorical columns: name and cardinality. Codes run from 0 to cardinality - 1.
-    node_features, edge_features, graph_features : tuple of str
+    node_features, edge_features, graph_features : tuple of str, default=()
         Names of the continuous columns.
     paired_edges : bool, default=False
         True if edges ``2b`` and ``2b + 1`` are the two directions of bond ``b``, so
@@ -23,13 +24,14 @@ class GraphSchema:
     dtype : {"float32", "float64"}, default="float32"
         Precision of the continuous columns and of everything computed from them.
     node_table : tuple of tuple of float, default=()
-        If given, row k holds the features that code k of the first categorical node
-        column stands for; encoders then read these instead of a one-hot code.
+        If given, row k holds the features of code k of the first categorical node
+        column; encoders then read these features instead of a one-hot code.
 
     Raises
     ------
     ValueError
-        If the table has another number of rows than the column has codes.
+        If the table does not have one row per code of the column, or if its rows
+        differ in length.
 
     Examples
     --------
@@ -70,7 +72,7 @@ class GraphSchema:
         Returns
         -------
         difference : str
-            One clause a field, this schema's value first.
+            One clause per field, this schema's value first.
         """
         clauses = (
             f"{f.name}: {self._show(f.name)} against {other._show(f.name)}"
@@ -81,46 +83,46 @@ class GraphSchema:
 
     def _show(self, name: str) -> str:
         if name == "node_table" and self.node_table:
-            # Thousands of numbers say less than their shape.
+            # The shape only, because the table holds thousands of numbers.
             return f"a table {len(self.node_table)} x {len(self.node_table[0])}"
         return repr(getattr(self, name))
 
-    def to_dict(self) -> dict:
-        """Give the schema as JSON-ready types.
+    def to_dict(self) -> dict[str, Any]:
+        """Write the schema as types that JSON knows.
 
         Returns
         -------
         values : dict
-            One entry a field.
+            One entry per field.
         """
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> GraphSchema:
+    def from_dict(cls, values: dict[str, Any]) -> GraphSchema:
         """Rebuild a schema from :meth:`to_dict`, also after a trip through JSON.
 
         Parameters
         ----------
         values : dict
-            What :meth:`to_dict` gave.
+            The result of :meth:`to_dict`.
 
         Returns
         -------
         schema : GraphSchema
-            The equal schema.
+            Equal to the schema that was written.
         """
         restored = dict(values)
         for key in ("node_columns", "edge_columns"):
             restored[key] = tuple((name, int(size)) for name, size in values[key])
         for key in ("node_features", "edge_features", "graph_features"):
             restored[key] = tuple(values[key])
-        # Schemas that were written before there were tables have none.
+        # A default, because older files do not have this entry.
         restored["node_table"] = tuple(map(tuple, values.get("node_table", ())))
         return cls(**restored)
 
 
-# Graphs of Hu et al. (2020), as their published weights expect them: the sizes are the
-# rows of the embeddings. Codes that no molecule has are set by the model.
+# Graphs of Hu et al. (2020). The sizes are the rows of the embeddings in the published
+# weights. Only the model sets the two codes below; molecules do not have them.
 HU2020 = GraphSchema(
     "hu2020",
     node_columns=(("atomic_number", 120), ("chirality", 3)),

@@ -1,11 +1,10 @@
-"""Which edges of a batch must have equal states, found by refinement.
+"""Partitions of the edges of a batch into classes of equal states, by refinement.
 
-A message-passing network sees of a directed edge nothing but its *unfolding*: the tree
-of the columns met on the way back from it. Molecules repeat themselves (methyl groups,
-phenyl rings, the two halves of a symmetric molecule), so that a batch has far fewer
-unfoldings of small depth than edges. States computed once for each class and copied
-are the same numbers for less work. The classes are exact: they compare columns, not
-hashes.
+The state of a directed edge depends only on its *unfolding*: the tree of the columns on
+all paths that lead to it. Molecules repeat substructures (methyl groups, phenyl rings,
+the two halves of a symmetric molecule). A batch has therefore far fewer unfoldings of
+small depth than edges, and states computed once per class and copied are the same
+numbers for less work. The classes are exact, because they compare columns, not hashes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from torch import Tensor
 from ._batch import GraphBatch
 from ._incidence import Incidence
 
-_LARGEST_CODE = 2**62
+_LARGEST_CODE = 2**62  # within int64
+# Above it, the table of arriving edges takes more time than the classes save.
 _LARGEST_DEGREE = 32
 
 
@@ -46,8 +46,8 @@ class Classes:
     representative: Tensor
 
     @classmethod
-    def singletons(cls, n: int, device) -> Classes:
-        """Make a class of each edge.
+    def singletons(cls, n: int, device: torch.device | str) -> Classes:
+        """Put each edge into a class of its own.
 
         Parameters
         ----------
@@ -73,11 +73,11 @@ class Classes:
 
 
 def edge_classes(batch: GraphBatch, depth: int) -> list[Classes]:
-    """Edges with equal unfoldings, for each depth.
+    """Find the edges with equal unfoldings, for each depth.
 
-    Edges of one class at depth 1 have equal columns and leave nodes of equal columns;
-    at depth k + 1 also the edges that arrive where they begin, the reverse edge apart,
-    have the same classes at depth k.
+    Edges of one class at depth 1 have equal columns and leave nodes of equal columns.
+    At depth k + 1, the edges that arrive at their sources, without the reverse edge,
+    have equal classes at depth k, too.
 
     Parameters
     ----------
@@ -89,12 +89,14 @@ def edge_classes(batch: GraphBatch, depth: int) -> list[Classes]:
     Returns
     -------
     classes : list of Classes
-        One entry a depth, finer and finer. Each edge is a class on an accelerator,
-        where finding them would wait for the device, and around hubs.
+        One partition of the edges (n_edges,) per depth; each refines the one before.
+        Each edge is a class of its own on an accelerator, because finding classes would
+        wait for the device. So it is in a batch with a node of more than 32 arriving
+        edges.
 
     Examples
     --------
-    Of the bonds of benzene and toluene, in both directions, most look alike:
+    The bonds of benzene and toluene, in both directions, have few classes:
 
     >>> from skgnn_mtl import SmilesToGraph
     >>> from skgnn_mtl.graphs import edge_classes
@@ -118,30 +120,30 @@ def edge_classes(batch: GraphBatch, depth: int) -> list[Classes]:
 
 
 def _can_share(batch: GraphBatch) -> bool:
-    """Whether classes are cheap to find, and rows may stand for each other."""
+    """Whether classes are cheap to find, and one row may represent its class."""
     if batch.device.type != "cpu" or batch.n_edges == 0:
         return False
     features = (batch.node_features, batch.edge_features)
-    # A derivative by a feature belongs to its own row, not to a representative.
+    # Because a derivative by a feature belongs to its own row, not to a representative.
     if any(values.requires_grad for values in features):
         return False
     return int(batch.target.counts.max()) <= _LARGEST_DEGREE
 
 
-# Small integers, one a row, and the number of values they may take.
+# Small integers, one per row, and the number of values that they may take.
 _Column = tuple[np.ndarray, int]
 
 
 def _columns(codes: Tensor, features: Tensor) -> list[_Column]:
-    """Columns of codes as they are, continuous ones numbered."""
+    """Keep columns of codes, and number the values of continuous columns."""
     columns = [(c, int(c.max(initial=0)) + 1) for c in codes.numpy().T.astype(np.int64)]
     return columns + [_number(values) for values in features.numpy().T]
 
 
 def _arriving_edges(batch: GraphBatch) -> np.ndarray:
-    """Edges that arrive at each node, shape (largest degree, n_nodes).
+    """List the edges that arrive at each node, shape (largest degree, n_nodes).
 
-    Filled with the number of edges, which stands for none.
+    The number of edges fills the empty places.
     """
     target = batch.edge_index[1].numpy()
     order = np.argsort(target, kind="stable")
@@ -153,12 +155,13 @@ def _arriving_edges(batch: GraphBatch) -> np.ndarray:
 
 
 def _bags(edges: Classes, table: np.ndarray) -> list[_Column]:
-    """Classes of the edges in each column of a table, in order: as multisets."""
+    """Sort the classes of the edges in each column of a table, to compare multisets."""
     classes = np.append(edges.of.numpy(), len(edges))[table]
     return [(row, len(edges) + 1) for row in np.sort(classes, axis=0)]
 
 
 def _column(classes: Classes) -> _Column:
+    """Read classes as a column."""
     return classes.of.numpy(), len(classes)
 
 
@@ -167,6 +170,7 @@ def _at(column: _Column, rows: np.ndarray) -> _Column:
 
 
 def _number(values: np.ndarray) -> _Column:
+    """Replace the values of a column by their ranks among the distinct values."""
     distinct, number = np.unique(values, return_inverse=True)
     return number, len(distinct)
 

@@ -1,8 +1,8 @@
 """Scores of many tasks with missing labels, and comparisons of methods over tasks.
 
-NaN in ``y_true`` means *unlabelled*. Every score is computed task by task on the
-labelled rows and averaged afterwards, never pooled: in a pooled score the task with the
-largest unit is the only one that counts.
+NaN in ``y_true`` means *unlabelled*. Each score is computed per task on the labelled
+rows and averaged afterwards. Scores are not pooled, because the task with the largest
+unit would dominate.
 """
 
 from ._comparison import delta_m, mean_rank

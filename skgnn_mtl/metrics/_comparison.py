@@ -1,30 +1,34 @@
-"""Comparing methods over many tasks with one number each."""
+"""Comparisons of methods over many tasks, with one number per method."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from ._tables import listed
+from ._tables import as_cells, as_numbers, column_names, is_frame, listed, name_of
 
 
 def delta_m(
-    errors, reference_errors, *, higher_is_better=False, average: str | None = "mean"
+    errors: ArrayLike,
+    reference_errors: ArrayLike,
+    *,
+    higher_is_better: ArrayLike = False,
+    average: Literal["mean", "median"] | None = "mean",
 ) -> float | np.ndarray:
-    r"""Relative change against single-task models, in percent; lower is better.
+    r"""Compute the relative change against single-task models, in percent.
 
-    Maninis et al. [1]_ define, for a method :math:`m` and single-task models
-    :math:`b` on :math:`T` tasks,
+    Lower is better. Maninis et al. [1]_ define, for a method :math:`m` and single-task
+    models :math:`b` on :math:`T` tasks,
 
     .. math::
         \Delta_m = \frac{100}{T} \sum_{t=1}^{T}
             (-1)^{l_t} \, \frac{M_{m,t} - M_{b,t}}{M_{b,t}},
 
-    with :math:`l_t = 1` where a higher value is better. In [1]_ it is the other way
-    round (:math:`l_t = 1` where lower is better) and a gain is positive; here, as in
-    the tables since Nash-MTL [2]_, a gain is **negative**. 0 means as good as
+    with :math:`l_t = 1` where a higher value is better. A gain is **negative**, as in
+    the tables since Nash-MTL [2]_; in [1]_ the sign is opposite. 0 means as good as
     single-task models on average.
 
     Parameters
@@ -34,10 +38,10 @@ def delta_m(
     reference_errors : array-like of shape (n_tasks,)
         Errors (or scores) of the single-task models, positive.
     higher_is_better : bool or array-like of bool of shape (n_tasks,), default=False
-        Where the entries are scores instead of errors.
+        True where the entries are scores instead of errors.
     average : {"mean", "median", None}, default="mean"
-        Over tasks: the mean is :math:`\Delta_m`; the median is not ruled by a task with
-        a tiny reference error; None gives each task's change.
+        Average over tasks. The mean is :math:`\Delta_m`. The median is robust to a task
+        with a very small reference error. None gives the change of each task.
 
     Returns
     -------
@@ -47,8 +51,8 @@ def delta_m(
     Raises
     ------
     ValueError
-        If shapes differ, a value is missing or infinite, the labels of a DataFrame and
-        a Series differ, or a reference is not positive.
+        If shapes differ, if a value is missing or infinite, if the labels of a
+        DataFrame and a Series differ, or if a reference is not positive.
 
     References
     ----------
@@ -76,11 +80,11 @@ def delta_m(
     if (reference <= 0).any():
         k = int(np.argmax(reference <= 0))
         raise ValueError(
-            f"The reference of task {_labels(reference_errors)[k]!r} is "
-            f"{reference[k]}; a relative change needs a positive one."
+            f"The reference of task {_labels(reference_errors)[k]!r} must be positive "
+            f"for a relative change, but is {reference[k]}."
         )
     sign = _signs(higher_is_better, len(reference))
-    change = 100 * sign * (values - reference) / reference
+    change: np.ndarray = 100 * sign * (values - reference) / reference
     if average is None:
         return change
     if average not in ("mean", "median"):
@@ -88,23 +92,23 @@ def delta_m(
             f"average must be 'mean', 'median' or None, but is {average!r}."
         )
     over_tasks = np.mean if average == "mean" else np.median
-    averaged = over_tasks(change, axis=-1)
+    averaged: np.ndarray = over_tasks(change, axis=-1)
     return float(averaged) if values.ndim == 1 else averaged
 
 
-def mean_rank(errors, *, higher_is_better=False) -> np.ndarray:
-    """Mean over tasks of the rank of each method; rank 1 is the best.
+def mean_rank(errors: ArrayLike, *, higher_is_better: ArrayLike = False) -> np.ndarray:
+    """Average the rank of each method over tasks; rank 1 is the best.
 
     Tied methods share the mean of their ranks, so that the mean ranks of ``m`` methods
-    always add up to ``m (m + 1) / 2``. Ranks compare only inside one table: another
-    method in it may exchange the places of two others [1]_.
+    add up to ``m (m + 1) / 2``. Compare ranks within one table only, because a further
+    method may change the order of two others [1]_.
 
     Parameters
     ----------
     errors : array-like of shape (n_methods, n_tasks)
         Errors (or scores) of all methods, each task in its own unit.
     higher_is_better : bool or array-like of bool of shape (n_tasks,), default=False
-        Where the entries are scores instead of errors.
+        True where the entries are scores instead of errors.
 
     Returns
     -------
@@ -114,8 +118,8 @@ def mean_rank(errors, *, higher_is_better=False) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `errors` is not two-dimensional, or a value is missing or infinite: a method
-        that failed on a task has no rank there.
+        If `errors` is not two-dimensional, or if a value is missing or infinite,
+        because a method that failed on a task does not have a rank on it.
 
     References
     ----------
@@ -130,17 +134,20 @@ def mean_rank(errors, *, higher_is_better=False) -> np.ndarray:
     """
     values = _finite(errors, "errors", ndims=(2,))
     sign = _signs(higher_is_better, values.shape[1])
-    return rankdata(sign * values, axis=0).mean(axis=1)
+    ranks: np.ndarray = rankdata(sign * values, axis=0).mean(axis=1)
+    return ranks
 
 
 def _finite(values: Any, name: str, ndims: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim not in ndims or array.size == 0:
+    cells = as_cells(values, name)
+    if cells.ndim not in ndims or cells.size == 0:
         wanted = {1: "(n_tasks,)", 2: "(n_methods, n_tasks)"}
         raise ValueError(
             f"{name} must have shape {' or '.join(wanted[d] for d in ndims)}, "
-            f"but has shape {array.shape}."
+            f"but has shape {cells.shape}."
         )
+    labels = list(map(name_of, _labels(values)))
+    array = as_numbers(np.atleast_2d(cells), labels, name).reshape(cells.shape)
     if not np.isfinite(array).all():
         position = np.argwhere(~np.isfinite(array))[0].tolist()
         method = f" of method {position[0]}" if array.ndim == 2 else ""
@@ -153,7 +160,7 @@ def _finite(values: Any, name: str, ndims: tuple[int, ...]) -> np.ndarray:
 
 
 def _signs(higher_is_better: Any, n_tasks: int) -> np.ndarray:
-    """-1 where higher is better, 1 elsewhere, shape (n_tasks,)."""
+    """Return -1 where higher is better, 1 elsewhere, shape (n_tasks,)."""
     higher = np.asarray(higher_is_better)
     if higher.dtype != bool or higher.shape not in ((), (n_tasks,)):
         raise ValueError(
@@ -163,17 +170,20 @@ def _signs(higher_is_better: Any, n_tasks: int) -> np.ndarray:
     return np.broadcast_to(np.where(higher, -1.0, 1.0), n_tasks)
 
 
-def _labels(values: Any) -> list:
-    """Names of the tasks: columns of a frame, index of a Series, else positions."""
-    labels = getattr(values, "columns", None)
-    if labels is None and hasattr(values, "iloc"):
-        labels = values.index
-    return list(range(np.shape(values)[-1])) if labels is None else list(labels)
+def _labels(values: Any) -> list[Any]:
+    """Name the tasks: columns of a frame, index of a Series, else positions."""
+    if is_frame(values):
+        return column_names(values)
+    if hasattr(values, "iloc"):
+        return list(values.index)
+    return list(range(as_cells(values, "errors").shape[-1]))
 
 
 def _same_labels(errors: Any, reference_errors: Any) -> None:
-    labels, reference = _labels(errors), _labels(reference_errors)
-    positions = list(range(len(labels)))
+    labels, reference = (
+        list(map(name_of, _labels(values))) for values in (errors, reference_errors)
+    )
+    positions = list(map(str, range(len(labels))))
     if labels != reference and positions not in (labels, reference):
         raise ValueError(
             f"The tasks of errors ({listed(labels)}) and of reference_errors "

@@ -1,21 +1,23 @@
-"""Scorer objects for ``scoring=``, over all tasks or for one.
+"""Scorer objects for ``scoring=``, over all tasks or for one task.
 
-scikit-learn's own scorers refuse NaN in ``y``, and the names that ``scoring=`` knows
-cannot be extended, hence objects. Errors are negated, since scikit-learn maximises.
+They are objects, because scikit-learn's own scorers refuse NaN in ``y`` and its list of
+names cannot be extended. Errors are negated, because scikit-learn maximises.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import make_scorer
 
-# The cache of predictions in multi-metric scoring serves subclasses of this class only.
+# Because multi-metric scoring shares predictions among subclasses of this class only.
 from sklearn.metrics._scorer import _BaseScorer
+
+from skgnn_mtl._warn import warn
 
 from ._scores import (
     METRICS,
@@ -25,7 +27,15 @@ from ._scores import (
     nan_roc_auc_score,
     nan_root_mean_squared_error,
 )
-from ._tables import column_names, listed, read_scored
+from ._tables import (
+    as_cells,
+    column_names,
+    find_task,
+    listed,
+    made_up_names,
+    name_of,
+    read_scored,
+)
 
 nan_r2_scorer = make_scorer(nan_r2_score)
 neg_nan_mean_absolute_error_scorer = make_scorer(
@@ -36,24 +46,35 @@ neg_nan_root_mean_squared_error_scorer = make_scorer(
 )
 
 
-class RocAucScorer(_BaseScorer):
-    """Scorer that asks for logits, or else for probabilities of the second class."""
+class RocAucScorer(_BaseScorer):  # type: ignore[misc]
+    """Score logits, or else probabilities of the second class."""
 
     def _score(
-        self, method_caller: Callable, estimator: Any, X: Any, y_true: Any, **kwargs
+        self,
+        method_caller: Callable[..., Any],
+        estimator: Any,
+        X: Any,
+        y_true: Any,
+        **kwargs: Any,
     ) -> float:
-        return self._score_func(y_true, second_class(estimator, X, y_true), **kwargs)
+        scores = second_class(estimator, X, y_true)
+        value: float = self._score_func(y_true, scores, **kwargs)
+        return value
 
 
 def second_class(estimator: Any, X: Any, y_true: Any) -> np.ndarray:
-    """Scores of the second class of each task, (n,) or (n, t)."""
+    """Predict scores of the second class of each task, (n,) or (n, t)."""
+    scores: np.ndarray
     if hasattr(estimator, "decision_function"):
-        return estimator.decision_function(X)
+        scores = estimator.decision_function(X)
+        return scores
     found = estimator.predict_proba(X)
     if isinstance(found, list):
         return np.column_stack([task[:, -1] for task in found])
-    # Of several tasks, a table has one column each, and of one task two classes.
-    return found if found.shape == np.shape(y_true) else found[:, -1]
+    # A table with the shape of y has one column per task, else two classes of one task.
+    shape = as_cells(y_true, "y").shape
+    scores = found if found.shape == shape else found[:, -1]
+    return scores
 
 
 nan_roc_auc_scorer = RocAucScorer(
@@ -64,30 +85,31 @@ nan_roc_auc_scorer = RocAucScorer(
 def task_scorer(
     metric: str, task: int | str, *, task_names: Sequence[str] | None = None
 ) -> _BaseScorer:
-    """Scorer of one task, for ``scoring=``.
+    """Make a scorer of one task, for ``scoring=``.
 
     Parameters
     ----------
     metric : {"r2", "mae", "rmse", "roc_auc"}
-        The score; "mae" and "rmse" are negated, so that more is better.
-    task : int or str
-        Position of the task among the columns of ``y``, or its name. A name is looked
-        up in the columns of ``y`` where that is a DataFrame, else in ``task_names_`` of
-        the estimator (of the last step of a pipeline), else in `task_names`.
+        The score; "mae" and "rmse" are negated, so that higher is better.
+    task : int, str or other label
+        Position of the task among the columns of ``y``, or its name. The scorer
+        searches for a name in the columns of a DataFrame ``y``, else in ``task_names_``
+        of the estimator (of the last step of a pipeline), else in `task_names`.
     task_names : sequence of str, default=None
-        Names of all columns of ``y``, for an array ``y`` and an estimator that keeps no
+        Names of all columns of ``y``, for an array ``y`` and an estimator without
         names.
 
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y, sample_weight=None) -> float``. NaN, with an
-        ``UndefinedMetricWarning``, where the task is undefined on the scored rows.
+        ``scorer(estimator, X, y, sample_weight=None) -> float``, in the unit of the
+        task. NaN, with an ``UndefinedMetricWarning``, if the score is not defined on
+        the scored rows.
 
     Raises
     ------
     ValueError
-        If `metric` is unknown. The scorer raises it if the task is not found.
+        If `metric` is unknown. The scorer raises it if y does not have the task.
 
     See Also
     --------
@@ -95,9 +117,9 @@ def task_scorer(
 
     Notes
     -----
-    ``set_score_request`` changes a scorer in place; with metadata routing take
-    ``task_scorer(...).set_score_request(sample_weight=True)``, and of the scorers that
-    this module exports ready-made a ``copy.deepcopy`` first.
+    ``set_score_request`` changes a scorer in place. With metadata routing, use
+    ``task_scorer(...).set_score_request(sample_weight=True)``. Make a ``copy.deepcopy``
+    first of a ready-made scorer, such as ``nan_r2_scorer``.
 
     Examples
     --------
@@ -111,25 +133,25 @@ def task_scorer(
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {sorted(METRICS)}, but is {metric!r}.")
-    names = None if task_names is None else [str(name) for name in task_names]
+    names = None if task_names is None else list(map(name_of, task_names))
     return TaskScorer(metric, task, names)
 
 
 def per_task_scorers(
     task_names: Sequence[str], metric: str = "mae"
 ) -> dict[str, _BaseScorer]:
-    """One scorer a task, for the ``scoring=`` of ``cross_validate`` and searches.
+    """Make one scorer per task, for ``scoring=`` of ``cross_validate`` and searches.
 
-    The model predicts once for all of them.
+    The model predicts once for all scorers.
 
     Parameters
     ----------
     task_names : sequence of str
-        Names of the columns of ``y``, for instance ``y.columns``. Where ``y`` is a
-        DataFrame, a part of its columns is enough.
+        Names of the columns of ``y``, for instance ``y.columns``. Some of the columns
+        are enough if ``y`` is a DataFrame.
     metric : {"mae", "rmse", "r2", "roc_auc"}, default="mae"
-        The score; the values of "mae" and "rmse" are negated errors, since
-        scikit-learn maximises.
+        The score; the values of "mae" and "rmse" are negated errors in the unit of the
+        task, because scikit-learn maximises.
 
     Returns
     -------
@@ -139,7 +161,8 @@ def per_task_scorers(
     Raises
     ------
     ValueError
-        If two tasks have the same name, or `metric` is unknown.
+        If `task_names` is one string, if two tasks have the same name, or if `metric`
+        is unknown.
 
     See Also
     --------
@@ -159,7 +182,7 @@ def per_task_scorers(
     >>> result["test_mae_dipole"]
     array([-2., -2.])
     """
-    names = [str(name) for name in task_names]
+    names = list(map(name_of, task_names))
     if isinstance(task_names, str):
         raise ValueError(f"task_names is one string; pass a list: [{task_names!r}].")
     if len(set(names)) < len(names):
@@ -171,8 +194,8 @@ def per_task_scorers(
     }
 
 
-class TaskScorer(_BaseScorer):
-    """Scorer of one column of ``y``; made by :func:`task_scorer`.
+class TaskScorer(_BaseScorer):  # type: ignore[misc]
+    """Score one column of ``y``; made by :func:`task_scorer`.
 
     Parameters
     ----------
@@ -181,7 +204,7 @@ class TaskScorer(_BaseScorer):
     task : int or str
         Position or name.
     task_names : list of str or None
-        Names of all columns, as a last resort.
+        Names of all columns, if neither y nor the estimator has names.
     """
 
     def __init__(
@@ -198,7 +221,12 @@ class TaskScorer(_BaseScorer):
         return f"task_scorer({self._metric!r}, {self._task!r})"
 
     def _score(
-        self, method_caller: Callable, estimator: Any, X: Any, y_true: Any, **kwargs
+        self,
+        method_caller: Callable[..., Any],
+        estimator: Any,
+        X: Any,
+        y_true: Any,
+        **kwargs: Any,
     ) -> float:
         if self._metric == "roc_auc":
             y_true, y_pred = _as_codes(y_true), second_class(estimator, X, y_true)
@@ -211,46 +239,46 @@ class TaskScorer(_BaseScorer):
             scored.true[:, column], scored.pred[:, column], scored.weight[:, column]
         )[0]
         if value != value:
-            warnings.warn(
+            warn(
                 f"{self._score_func.__name__} of task {self._task!r} is NaN: it lacks "
                 f"{METRICS[self._metric].needs} among the scored rows.",
                 UndefinedMetricWarning,
-                stacklevel=2,
             )
         return float(self._sign * value)
 
     def _position(self, y_true: Any, estimator: Any, n_tasks: int) -> int:
         names = self._names(y_true, estimator)
-        if isinstance(self._task, str):
-            if names is None:
-                raise ValueError(
-                    f"Task {self._task!r} cannot be found: neither y nor the estimator "
-                    "names its tasks; pass task_names= or the position of the task."
-                )
-            if self._task not in names or len(names) != n_tasks:
-                raise ValueError(
-                    f"Task {self._task!r} was asked for, but y has {n_tasks} column(s) "
-                    f"and the known names are {listed(names)}."
-                )
-            return names.index(self._task)
-        if not 0 <= self._task < n_tasks:
+        task = self._task
+        is_position = isinstance(task, Integral)
+        if names is None and not is_position:
             raise ValueError(
-                f"Task {self._task} was asked for, but y has {n_tasks} column(s)."
+                f"Task {self._task!r} cannot be found: neither y nor the estimator "
+                "names its tasks; pass task_names= or the position of the task."
             )
-        return int(self._task)
+        if names is None:
+            names = made_up_names(n_tasks)
+        if names.count(name_of(self._task)) > 1:
+            raise ValueError(f"Two columns of y have the name {self._task!r}.")
+        found = find_task(task, names) if len(names) == n_tasks else None
+        if found is None or (isinstance(task, Integral) and task < 0):
+            raise ValueError(
+                f"Task {self._task!r} cannot be found: y has {n_tasks} column(s), and "
+                f"the task names are {listed(names)}."
+            )
+        return found
 
     def _names(self, y_true: Any, estimator: Any) -> list[str] | None:
         columns, fitted = column_names(y_true), fitted_task_names(estimator)
         if columns and fitted and columns != fitted:
             raise ValueError(
-                f"The columns of y ({listed(columns)}) differ from the tasks that the "
-                f"estimator was fitted on ({listed(fitted)})."
+                f"The columns of y ({listed(columns)}) differ from the tasks of the "
+                f"fitted estimator ({listed(fitted)})."
             )
         return columns or fitted or self._task_names
 
 
 def fitted_task_names(estimator: Any) -> list[str]:
-    """Find ``task_names_`` on an estimator, a pipeline's last step, a search's best."""
+    """Find ``task_names_`` of an estimator, a pipeline's last step, a search's best."""
     while not hasattr(estimator, "task_names_"):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
@@ -258,4 +286,4 @@ def fitted_task_names(estimator: Any) -> list[str]:
             estimator = estimator.steps[-1][1]
         else:
             return []
-    return [str(name) for name in estimator.task_names_]
+    return list(estimator.task_names_)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 
-from ._tables import Scored, listed, read_scored
+from skgnn_mtl._warn import warn
+
+from ._tables import Scored, as_cells, column_names, is_frame, listed, read_scored
 
 
 def nan_r2_score(
-    y_true, y_pred, *, sample_weight=None, multioutput="uniform_average"
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
-    r"""Coefficient of determination of each task on its labelled rows.
+    r"""Compute the coefficient of determination of each task on its labelled rows.
 
     .. math::
         R^2_t = 1 - \frac{\sum_i m_{it} w_i (y_{it} - \hat y_{it})^2}
@@ -37,21 +43,21 @@ def nan_r2_score(
         Predictions. A row that is NaN in every task (an invalid graph) is left out,
         with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+        Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
-        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
-        mean.
+        "uniform_average" is the mean over tasks. "raw_values" gives one value per task.
+        An array is the weights of the tasks in the mean.
 
     Returns
     -------
     score : float or ndarray of shape (n_tasks,)
-        At most 1. An undefined task is NaN in the raw values.
+        At most 1. The raw value of an undefined task is NaN.
 
     Raises
     ------
     ValueError
-        If shapes differ, a value is infinite, a prediction is missing in some tasks
-        only, or no task is defined.
+        If shapes differ, if a value is infinite, if a prediction is missing in some
+        tasks only, or if no task is defined.
 
     Warns
     -----
@@ -78,9 +84,13 @@ def nan_r2_score(
 
 
 def nan_mean_absolute_error(
-    y_true, y_pred, *, sample_weight=None, multioutput="uniform_average"
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
-    r"""Mean absolute error of each task on its labelled rows.
+    r"""Compute the mean absolute error of each task on its labelled rows.
 
     .. math::
         \mathrm{MAE}_t = \frac{\sum_i m_{it} w_i |y_{it} - \hat y_{it}|}
@@ -97,27 +107,27 @@ def nan_mean_absolute_error(
         Predictions. A row that is NaN in every task (an invalid graph) is left out,
         with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+        Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
-        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
-        mean. The
-        mean of errors in different units is ruled by the largest unit.
+        "uniform_average" is the mean over tasks, in which the largest unit dominates.
+        "raw_values" gives one value per task. An array is the weights of the tasks in
+        the mean.
 
     Returns
     -------
     error : float or ndarray of shape (n_tasks,)
-        In the unit of each task. A task without label is NaN in the raw values.
+        In the unit of each task. The raw value of a task without labels is NaN.
 
     Raises
     ------
     ValueError
-        If shapes differ, a value is infinite, a prediction is missing in some tasks
-        only, or no task has a label.
+        If shapes differ, if a value is infinite, if a prediction is missing in some
+        tasks only, or if no task has a label.
 
     Warns
     -----
     UndefinedMetricWarning
-        Names the tasks without label, which are left out of the mean.
+        Names the tasks without labels, which are left out of the mean.
 
     See Also
     --------
@@ -138,9 +148,13 @@ def nan_mean_absolute_error(
 
 
 def nan_root_mean_squared_error(
-    y_true, y_pred, *, sample_weight=None, multioutput="uniform_average"
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
-    r"""Root mean squared error of each task on its labelled rows.
+    r"""Compute the root mean squared error of each task on its labelled rows.
 
     .. math::
         \mathrm{RMSE}_t = \sqrt{\frac{\sum_i m_{it} w_i (y_{it} - \hat y_{it})^2}
@@ -158,27 +172,27 @@ def nan_root_mean_squared_error(
         Predictions. A row that is NaN in every task (an invalid graph) is left out,
         with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+        Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
-        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
-        mean. The
-        mean of errors in different units is ruled by the largest unit.
+        "uniform_average" is the mean over tasks, in which the largest unit dominates.
+        "raw_values" gives one value per task. An array is the weights of the tasks in
+        the mean.
 
     Returns
     -------
     error : float or ndarray of shape (n_tasks,)
-        In the unit of each task. A task without label is NaN in the raw values.
+        In the unit of each task. The raw value of a task without labels is NaN.
 
     Raises
     ------
     ValueError
-        If shapes differ, a value is infinite, a prediction is missing in some tasks
-        only, or no task has a label.
+        If shapes differ, if a value is infinite, if a prediction is missing in some
+        tasks only, or if no task has a label.
 
     Warns
     -----
     UndefinedMetricWarning
-        Names the tasks without label, which are left out of the mean.
+        Names the tasks without labels, which are left out of the mean.
 
     See Also
     --------
@@ -197,38 +211,42 @@ def nan_root_mean_squared_error(
 
 
 def nan_roc_auc_score(
-    y_true, y_score, *, sample_weight=None, multioutput="uniform_average"
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
-    """Area under the ROC curve of each task on its labelled rows.
+    """Compute the area under the ROC curve of each task on its labelled rows.
 
-    The probability that a row of the second class is scored above one of the first,
-    where the classes of a task are its two labels in sorted order.
+    It is the probability that a row of the second class has a higher score than a row
+    of the first class. The classes of a task are its two labels in sorted order.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels of any two values a task; NaN or None = unlabelled. The columns of a
+        Labels, any two values per task; NaN or None = unlabelled. The columns of a
         DataFrame name the tasks.
     y_score : array-like of the shape of `y_true`
         Scores of the second class: logits or probabilities. A row that is NaN in every
         task (an invalid graph) is left out, with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, not negative. A row of weight zero counts as unlabelled.
+        Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
-        Mean over tasks; "raw_values" for one value a task; or the tasks' weights in the
-        mean.
+        "uniform_average" is the mean over tasks. "raw_values" gives one value per task.
+        An array is the weights of the tasks in the mean.
 
     Returns
     -------
     score : float or ndarray of shape (n_tasks,)
-        1 for a perfect order, 0.5 for a random one. An undefined task is NaN in the raw
-        values.
+        1 for a perfect order, 0.5 for a random one. The raw value of an undefined task
+        is NaN.
 
     Raises
     ------
     ValueError
-        If shapes differ, a score is infinite or missing in some tasks only, a task has
-        more than two labels, or no task is defined.
+        If shapes differ, if a score is infinite or missing in some tasks only, if a
+        task has more than two labels, or if no task is defined.
 
     Warns
     -----
@@ -253,7 +271,7 @@ def nan_roc_auc_score(
 
 
 class Metric(NamedTuple):
-    """A score per task: its map, what it needs, and whether more of it is better.
+    """A score per task: its map, its needs and its direction.
 
     Attributes
     ----------
@@ -262,13 +280,13 @@ class Metric(NamedTuple):
     function : callable
         The public function.
     needs : str
-        What a task must have, for messages.
+        The labels that a task must have, for messages.
     greater_is_better : bool
-        Whether a higher score is a better one.
+        Whether a higher score is better.
     """
 
     per_task: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    function: Callable
+    function: Callable[..., float | np.ndarray]
     needs: str
     greater_is_better: bool
 
@@ -277,13 +295,14 @@ def _r2(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
     labelled = weight > 0
     high = true.max(axis=0, where=labelled, initial=-np.inf)
     spread = high - true.min(axis=0, where=labelled, initial=np.inf)
-    # Exact test of "all labels equal": their mean may differ from them by rounding.
+    # The spread, because it tests exactly whether all labels are equal; a variance may
+    # differ from zero by rounding.
     unit = np.where(spread > 0, spread, np.nan)
-    # In units of the spread no square under- or overflows.
+    # In units of the spread, because squares may underflow or overflow otherwise.
     residual = _weighted_mean(((true - pred) / unit) ** 2, weight)
     centred = (true - _weighted_mean(true, weight)) / unit
-    variance = _weighted_mean(centred**2, weight)
-    return 1.0 - residual / variance
+    r2: np.ndarray = 1.0 - residual / _weighted_mean(centred**2, weight)
+    return r2
 
 
 def _mae(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -291,7 +310,8 @@ def _mae(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _rmse(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return np.sqrt(_weighted_mean((true - pred) ** 2, weight))
+    rmse: np.ndarray = np.sqrt(_weighted_mean((true - pred) ** 2, weight))
+    return rmse
 
 
 def _roc_auc(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -300,7 +320,9 @@ def _roc_auc(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarr
         rows = weight[:, task] > 0
         n_labels = len(np.unique(true[rows, task]))
         if n_labels > 2:
-            raise ValueError(f"Column {task} has {n_labels} labels; two are wanted.")
+            raise ValueError(
+                f"Column {task} must have two different labels, but has {n_labels}."
+            )
         if n_labels == 2:
             values[task] = roc_auc_score(
                 true[rows, task] == true[rows, task].max(),
@@ -311,27 +333,31 @@ def _roc_auc(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def _as_codes(y_true: Any) -> Any:
-    """Where labels are strings, replace all by their positions in a sorted column."""
-    table = np.asarray(y_true)
+    """Replace labels by their positions in the sorted column, if some are strings."""
+    table = as_cells(y_true, "y_true")
     if table.dtype.kind not in "OUST" or table.ndim not in (1, 2):
         return y_true
+    table = table.astype(object)
     missing = pd.isna(table)
     if not any(isinstance(value, str) for value in table[~missing]):
         return y_true
     codes = np.full(table.shape, np.nan)
     for task in np.ndindex(table.shape[1:]):
         rows = ~missing[:, *task]
-        # Strings in one column do not make strings of the numbers in another.
+        # Per column, because NumPy would turn the numbers of other columns to strings.
         labels = np.array(table[:, *task][rows].tolist())
         codes[rows, *task] = np.unique(labels, return_inverse=True)[1]
-    columns = getattr(y_true, "columns", None)
-    return codes if columns is None else pd.DataFrame(codes, columns=columns)
+    names = column_names(y_true) if is_frame(y_true) else None
+    return codes if names is None else pd.DataFrame(codes, columns=names)
 
 
 def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Mean of each column (n, t) -> (t,); NaN where a column has no weight."""
+    """Average each column (n, t) -> (t,); NaN for a column without weight."""
     total = weight.sum(axis=0)
-    return (weight * values).sum(axis=0) / np.where(total > 0, total, np.nan)
+    mean: np.ndarray = (weight * values).sum(axis=0) / np.where(
+        total > 0, total, np.nan
+    )
+    return mean
 
 
 METRICS = {
@@ -354,8 +380,8 @@ def _averaged(
         return values
     if not task_weights[defined].any():
         raise ValueError(
-            "multioutput gives weight zero to every task that is defined: "
-            f"{listed(np.array(scored.names)[defined].tolist())}."
+            "multioutput must have a positive weight of a defined task, but gives "
+            f"weight zero to {listed(np.array(scored.names)[defined].tolist())}."
         )
     return float(np.average(values[defined], weights=task_weights[defined]))
 
@@ -366,12 +392,11 @@ def _report_undefined(metric: Metric, scored: Scored, defined: np.ndarray) -> No
         raise ValueError(f"{name}: no task has {metric.needs} among the scored rows.")
     if not defined.all():
         undefined = [scored.names[k] for k in np.flatnonzero(~defined)]
-        warnings.warn(
+        warn(
             f"{name} is undefined for {len(undefined)} of {len(defined)} tasks, which "
             f"lack {metric.needs} among the scored rows and are left out of means: "
             f"{listed(undefined)}.",
             UndefinedMetricWarning,
-            stacklevel=4,
         )
 
 
@@ -382,7 +407,7 @@ def _task_weights(multioutput: Any, n_tasks: int) -> np.ndarray | None:
         if multioutput == "uniform_average":
             return np.ones(n_tasks)
         raise ValueError(
-            "multioutput must be 'uniform_average', 'raw_values' or one weight a "
+            "multioutput must be 'uniform_average', 'raw_values' or one weight per "
             f"task, but is {multioutput!r}."
         )
     weights = np.asarray(multioutput, dtype=np.float64)
@@ -392,6 +417,6 @@ def _task_weights(multioutput: Any, n_tasks: int) -> np.ndarray | None:
         )
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
-            f"multioutput must be finite and not negative: {weights.tolist()}."
+            f"multioutput must be finite and not negative, but is {weights.tolist()}."
         )
     return weights

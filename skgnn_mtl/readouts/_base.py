@@ -1,4 +1,4 @@
-"""What a readout is."""
+"""The abstract readout."""
 
 from __future__ import annotations
 
@@ -11,16 +11,36 @@ from skgnn_mtl.graphs import GraphBatch
 
 
 class Readout(Component, ABC):
-    """A map from the states of a graph's nodes to one vector, in any node order."""
+    """Reduce the states of a graph's nodes to one vector, in any order of the nodes.
+
+    Examples
+    --------
+    A readout of your own, the largest entry of each column:
+
+    >>> import torch
+    >>> from skgnn_mtl.readouts import Readout
+    >>> class Max(Readout):
+    ...     def forward(self, states, batch):
+    ...         index = batch.graph_of_node[:, None].expand_as(states)
+    ...         zeros = states.new_zeros(batch.n_graphs, states.shape[1])
+    ...         return zeros.scatter_reduce(
+    ...             0, index, states, "amax", include_self=False
+    ...         )
+    >>> Max()
+    Max()
+    """
 
     def build(self, width: int) -> None:
-        """Make the learnable tensors, if there are any.
+        """Check the parameters; then the learnable tensors can be made, if any.
+
+        A readout with tensors calls ``super().build(width)`` before it makes them.
 
         Parameters
         ----------
         width : int
             Width of the node states.
         """
+        self.check_parameters()
 
     @abstractmethod
     def forward(self, states: Tensor, batch: GraphBatch) -> Tensor:
@@ -36,5 +56,5 @@ class Readout(Component, ABC):
         Returns
         -------
         graph_states : Tensor of shape (n_graphs, width)
-            One row a graph.
+            One row per graph.
         """

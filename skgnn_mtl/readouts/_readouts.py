@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
-from skgnn_mtl._activations import get_activation
+from skgnn_mtl._activations import ACTIVATIONS, get_activation
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphBatch
 
 from ._base import Readout
 
 
 class Sum(Readout):
-    r"""Sum over nodes, :math:`z = \frac{1}{c} \sum_v h_v`: grows with the graph.
+    r"""Sum the node states, :math:`z = \frac{1}{c} \sum_v h_v`.
+
+    The vectors :math:`h_v` and :math:`z` have the shape (width,). The result grows with
+    the graph, as extensive properties do.
 
     Parameters
     ----------
     norm : float, default=1.0
         The constant :math:`c`. With 100 this is chemprop's "norm" aggregation.
+
+    References
+    ----------
+    .. [1] K. Yang et al., "Analyzing Learned Molecular Representations for Property
+       Prediction", J. Chem. Inf. Model. 59, 3370 (2019).
 
     Examples
     --------
@@ -26,7 +39,11 @@ class Sum(Readout):
     Sum(norm=100)
     """
 
-    def __init__(self, norm=1.0) -> None:
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "norm": [Numbers(Real, 0, None, closed="neither")]
+    }
+
+    def __init__(self, norm: float = 1.0) -> None:
         super().__init__()
         self.norm = norm
 
@@ -36,12 +53,26 @@ class Sum(Readout):
 
 
 class Mean(Readout):
-    r"""Mean over nodes, :math:`z = g(\frac{1}{n} \sum_v h_v)`.
+    r"""Average the node states, :math:`z = g(\frac{1}{n} \sum_v h_v)`.
+
+    The vectors :math:`h_v` and :math:`z` have the shape (width,).
 
     Parameters
     ----------
     activation : str or None, default=None
-        Nonlinearity :math:`g`, "softplus" in CGCNN; None is the identity.
+        Nonlinearity :math:`g`, by its name in lower case: "relu", "silu", "softplus" as
+        in CGCNN [1]_, and so on. None is the identity.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if there is no such activation.
+
+    References
+    ----------
+    .. [1] T. Xie, J. C. Grossman, "Crystal Graph Convolutional Neural Networks for an
+       Accurate and Interpretable Prediction of Material Properties", Phys. Rev. Lett.
+       120, 145301 (2018).
 
     Examples
     --------
@@ -50,20 +81,13 @@ class Mean(Readout):
     Mean()
     """
 
-    def __init__(self, activation=None) -> None:
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "activation": [None, StrOptions(set(ACTIVATIONS))]
+    }
+
+    def __init__(self, activation: str | None = None) -> None:
         super().__init__()
         self.activation = activation
-
-    def build(self, width: int) -> None:
-        """Check the activation; there is nothing to learn.
-
-        Parameters
-        ----------
-        width : int
-            Width of the node states.
-        """
-        if self.activation is not None:
-            get_activation(self.activation)
 
     def forward(self, states: Tensor, batch: GraphBatch) -> Tensor:
         """Reduce node states (n_nodes, width) to graph states (n_graphs, width)."""
@@ -74,7 +98,7 @@ class Mean(Readout):
 
 
 class Attention(Readout):
-    r"""Weighted mean over nodes, the weights learned from the states.
+    r"""Average the node states with weights that are learned from them.
 
     For each of ``n_heads`` equal blocks of columns,
     :math:`z = \sum_v \mathrm{softmax}_v(a^T h_v)\, h_v^{\mathrm{block}}`. The vectors
@@ -83,7 +107,12 @@ class Attention(Readout):
     Parameters
     ----------
     n_heads : int, default=1
-        Blocks with weights of their own; it must divide the encoder's width.
+        Blocks of columns, each with its own weights; must divide the encoder's width.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if ``n_heads`` does not divide the width.
 
     References
     ----------
@@ -97,7 +126,11 @@ class Attention(Readout):
     Attention(n_heads=4)
     """
 
-    def __init__(self, n_heads=1) -> None:
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_heads": [Numbers(Integral, 1, None, closed="left")]
+    }
+
+    def __init__(self, n_heads: int = 1) -> None:
         super().__init__()
         self.n_heads = n_heads
 
@@ -114,6 +147,7 @@ class Attention(Readout):
         ValueError
             If ``n_heads`` does not divide the width.
         """
+        super().build(width)
         if width % self.n_heads:
             raise ValueError(
                 f"n_heads={self.n_heads} does not divide the encoder's width {width}."

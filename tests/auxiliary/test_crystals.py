@@ -9,13 +9,13 @@ import torch
 from skgnn_mtl import CifToGraph, GNNPretrainer, MultiTaskGNNRegressor
 from skgnn_mtl.auxiliary import (
     AtomMasking,
+    BatchContext,
     ContextPrediction,
     Denoising,
     DescriptorPrediction,
     EdgePrediction,
     Infomax,
     MotifPrediction,
-    PlainPass,
 )
 from skgnn_mtl.datasets import load_elasticity
 from skgnn_mtl.encoders import CGCNN, GIN, Pretrained
@@ -36,7 +36,7 @@ def look(encoder, X, seed=0):
     batch = X.batch(np.arange(len(X)))
     nodes = encoder(batch)
     generator = torch.Generator().manual_seed(seed)
-    return PlainPass(encoder, batch, nodes, batch.membership.mean(nodes), generator)
+    return BatchContext(encoder, batch, nodes, batch.membership.mean(nodes), generator)
 
 
 def built(task, X, encoder):
@@ -65,32 +65,32 @@ def test_a_masked_species_is_never_seen(data):
     X, _ = data
     task = AtomMasking(0.3)
     encoder = built(task, X, CGCNN(16, n_layers=2)).eval()
-    seen = look(encoder, X)
+    context = look(encoder, X)
     masked = task._masked(look(encoder, X))
-    codes = seen.batch.node_codes.clone()
+    codes = context.batch.node_codes.clone()
     codes[masked] = (codes[masked] + 1) % X.schema.node_columns[0][1]
-    other = seen.batch.with_node_codes(codes)
+    other = context.batch.with_node_codes(codes)
     states = []
-    for batch in (seen.batch, other):
+    for batch in (context.batch, other):
         embedded = encoder.embed_nodes(batch)
         embedded = torch.where(masked[:, None], task.vector, embedded)
         states.append(encoder.propagate(embedded, batch))
     assert torch.equal(*states)
-    assert not torch.equal(encoder(seen.batch), encoder(other))
+    assert not torch.equal(encoder(context.batch), encoder(other))
 
 
 def test_denoising_is_its_formula_and_leaves_the_batch_alone(data):
     X, _ = data
     task = Denoising(sigma=0.2)
     encoder = built(task, X, CGCNN(16, n_layers=2)).eval()
-    seen = look(encoder, X)
-    before = seen.batch.edge_features.clone()
-    found = task(seen, None)
-    assert torch.equal(seen.batch.edge_features, before)
+    context = look(encoder, X)
+    before = context.batch.edge_features.clone()
+    found = task(context, None)
+    assert torch.equal(context.batch.edge_features, before)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(before), generator=generator, dtype=torch.float64).float()
-    blurred = seen.batch.with_edge_features(before + 0.2 * noise[:, None])
-    h, (u, v) = encoder(blurred), seen.batch.edge_index
+    blurred = context.batch.with_edge_features(before + 0.2 * noise[:, None])
+    h, (u, v) = encoder(blurred), context.batch.edge_index
     guess = task.head(torch.cat([h[u], h[v], blurred.edge_features], dim=1))[:, 0]
     torch.testing.assert_close(found, ((guess - noise) ** 2).mean())
     with torch.no_grad():  # the guess of the uninformed
@@ -98,9 +98,9 @@ def test_denoising_is_its_formula_and_leaves_the_batch_alone(data):
             parameter.zero_()
         assert float(task(look(encoder, X), None)) == pytest.approx(1.0, abs=0.1)
     alone = X.from_features(np.zeros((2, 1)))
-    with pytest.raises(ValueError, match=r"carry none\. Graphs of CifToGraph do"):
+    with pytest.raises(ValueError, match=r"do not have it\. Use graphs of CifToGraph"):
         task.build(alone.schema, encoder)
-    with pytest.raises(ValueError, match="sigma must be > 0"):
+    with pytest.raises(ValueError, match="'sigma' parameter of Denoising must"):
         Denoising(0.0).build(X.schema, encoder)
 
 

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from rdkit import Chem
+from rdkit.Chem import Descriptors, Fragments
 from sklearn.base import clone
 
 from skgnn_mtl import SmilesToGraph, auxiliary
@@ -13,13 +15,13 @@ from skgnn_mtl._component import part_names
 from skgnn_mtl.auxiliary import (
     AtomMasking,
     AuxiliaryTask,
+    BatchContext,
     ContextPrediction,
     Denoising,
     DescriptorPrediction,
     EdgePrediction,
     Infomax,
     MotifPrediction,
-    PlainPass,
     auxiliary_losses,
     auxiliary_names,
 )
@@ -64,7 +66,7 @@ def look(encoder, X, rows=None, seed=0):
     batch = X.batch(np.arange(len(X)) if rows is None else rows)
     nodes = encoder(batch)
     generator = torch.Generator().manual_seed(seed)
-    return PlainPass(encoder, batch, nodes, batch.membership.mean(nodes), generator)
+    return BatchContext(encoder, batch, nodes, batch.membership.mean(nodes), generator)
 
 
 def loss(task, encoder, X, rows=None, seed=0):
@@ -101,7 +103,7 @@ def test_released_scaling_is_the_bare_loss(cls, X):
     else:
         assert values[1] == pytest.approx(values[0] * unit.chance, rel=1e-5)
     wrong = cls(scaling="big")
-    with pytest.raises(ValueError, match="scaling must be"):
+    with pytest.raises(ValueError, match="'scaling' parameter of .* must be"):
         loss(wrong, built(wrong, X), X)
 
 
@@ -119,11 +121,11 @@ def test_draws_come_from_the_generator_and_the_batch_stays_as_it_was(cls, X):
     )
     after = vars(X)["_columns"]
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    seen = look(encoder, X)
-    copied = copy.deepcopy(seen.batch)
-    task(seen, torch.from_numpy(np.asarray(task.prepare(X))).float())
-    assert torch.equal(copied.node_codes, seen.batch.node_codes)
-    assert torch.equal(copied.edge_codes, seen.batch.edge_codes)
+    context = look(encoder, X)
+    copied = copy.deepcopy(context.batch)
+    task(context, torch.from_numpy(np.asarray(task.prepare(X))).float())
+    assert torch.equal(copied.node_codes, context.batch.node_codes)
+    assert torch.equal(copied.edge_codes, context.batch.edge_codes)
 
 
 @pytest.mark.parametrize("cls", TASKS, ids=lambda c: c.__name__)
@@ -134,11 +136,11 @@ def test_the_model_side_runs_on_the_meta_device_or_needs_values(cls, X):
     encoder = built(task, X).to("meta")
     batch = X.batch(range(8)).to("meta")
     nodes = encoder(batch)
-    seen = PlainPass(
+    context = BatchContext(
         encoder, batch, nodes, batch.membership.mean(nodes), torch.Generator()
     )
     columns = torch.from_numpy(np.asarray(task.prepare(X))[:8]).float().to("meta")
-    assert task.to("meta")(seen, columns).device.type == "meta"
+    assert task.to("meta")(context, columns).device.type == "meta"
 
 
 @pytest.mark.parametrize("cls", TASKS, ids=lambda c: c.__name__)
@@ -169,18 +171,18 @@ def test_masked_atoms_are_as_many_as_said_and_differ(rate, X):
 def test_the_encoder_never_sees_a_masked_atom(X):
     task = AtomMasking(0.3)
     encoder = built(task, X).eval()
-    seen = look(encoder, X)
+    context = look(encoder, X)
     mask = task._masked(look(encoder, X))
-    other = seen.batch.node_codes.clone()
+    other = context.batch.node_codes.clone()
     other[mask, 1] = (other[mask, 1] + 1) % 3  # chirality is no label
-    changed = PlainPass(
+    changed = BatchContext(
         encoder,
-        seen.batch.with_node_codes(other),
-        seen.nodes,
-        seen.vectors,
+        context.batch.with_node_codes(other),
+        context.nodes,
+        context.vectors,
         torch.Generator().manual_seed(0),
     )
-    first, second = task(seen, None), task(changed, None)
+    first, second = task(context, None), task(changed, None)
     torch.testing.assert_close(first, second)
 
 
@@ -191,25 +193,25 @@ def test_masking_works_on_other_columns_and_refuses_what_it_cannot_do(X):
     assert task.chance == math.log(other.schema.node_columns[0][1])
     loss(task, encoder, other).backward()
     assert float(task.vector.grad.abs().max()) > 0
-    with pytest.raises(ValueError, match="embeds nodes apart from its layers"):
+    with pytest.raises(ValueError, match="embeds nodes separately from its"):
         built(AtomMasking(), other, DMPNN(width=8))
     table = GraphArray.from_features(np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="guesses a categorical column"):
+    with pytest.raises(ValueError, match="predicts a categorical column"):
         built(AtomMasking(), table)
-    with pytest.raises(ValueError, match="rate must lie in"):
+    with pytest.raises(ValueError, match="'rate' parameter of AtomMasking must"):
         built(AtomMasking(0.0), X)
 
 
 def test_drawn_pairs_are_no_bonds_and_no_repeats(X):
     encoder = built(EdgePrediction(), X)
-    seen = look(encoder, X)
-    pairs = _others(seen)
-    graph = seen.batch.graph_of_node
+    context = look(encoder, X)
+    pairs = _others(context)
+    graph = context.batch.graph_of_node
     assert torch.equal(graph[pairs[0]], graph[pairs[1]])
     assert (pairs[0] != pairs[1]).all()
     found = set(map(tuple, pairs.T.tolist()))
     assert len(found) == pairs.shape[1]
-    assert not found & set(map(tuple, seen.batch.edge_index.T.tolist()))
+    assert not found & set(map(tuple, context.batch.edge_index.T.tolist()))
     counts = torch.bincount(graph[pairs[0]], minlength=len(X)).numpy()
     bonds = X.n_edges // 2
     assert (counts <= bonds).all()
@@ -236,10 +238,10 @@ def test_batches_without_bonds_or_contexts_lack_the_task(X):
 
 
 def test_distances_are_those_of_breadth_first_search(X):
-    seen = look(built(EdgePrediction(), X), X)
-    first, counts = seen.first_nodes()
-    found = _distances(seen.batch, first, 4)
-    edges = seen.batch.edge_index.T.tolist()
+    context = look(built(EdgePrediction(), X), X)
+    first, counts = context.first_nodes()
+    found = _distances(context.batch, first, 4)
+    edges = context.batch.edge_index.T.tolist()
     for root in first.tolist():
         distance, ring = {root: 0}, [root]
         for d in range(1, 5):
@@ -277,15 +279,15 @@ def test_context_prediction_is_its_formula(X):
     expected += torch.nn.functional.softplus((s * t.roll(-1, 0)).sum(1)).mean()
     torch.testing.assert_close(found, expected)
     for wrong in ({"context_size": 0}, {"radius": 1.5}, {"n_negatives": 0}):
-        with pytest.raises(ValueError, match="must be integers >= 1"):
+        with pytest.raises(ValueError, match="an int in the range"):
             built(ContextPrediction(**wrong), X)
 
 
 def test_infomax_is_its_formula(X):
     task = Infomax()
     encoder = built(task, X).eval()
-    seen = look(encoder, X, [0, 3, 4])
-    parts = seen.nodes.split([12, 2, int(X.n_nodes[4])])
+    context = look(encoder, X, [0, 3, 4])
+    parts = context.nodes.split([12, 2, int(X.n_nodes[4])])
     summaries = [torch.sigmoid(part.mean(0)) for part in parts]
     own, other = [], []
     for k, part in enumerate(parts):
@@ -293,7 +295,7 @@ def test_infomax_is_its_formula(X):
         other.append(summaries[(k + 1) % 3] @ task.weight @ part.T)
     softplus = torch.nn.functional.softplus
     expected = softplus(-torch.cat(own)).mean() + softplus(torch.cat(other)).mean()
-    torch.testing.assert_close(task(seen, None), expected)
+    torch.testing.assert_close(task(context, None), expected)
 
 
 def test_motifs_and_descriptors_are_those_of_rdkit(X):
@@ -317,13 +319,13 @@ def test_motifs_and_descriptors_are_those_of_rdkit(X):
     assert raw == pytest.approx(Crippen.MolLogP(molecule), rel=1e-5)
     # Scales are those of the first call.
     np.testing.assert_allclose(task.prepare(X[:5]), values[:5])
-    with pytest.raises(ValueError, match="RDKit knows no descriptor 'Weight'"):
+    with pytest.raises(ValueError, match="RDKit does not have a descriptor 'Weight'"):
         wrong = DescriptorPrediction(names=("Weight",))
         built(wrong, X)
         wrong.prepare(X)
     with pytest.raises(ValueError, match="names must list descriptors"):
         built(DescriptorPrediction(names="MolWt"), X)
-    with pytest.raises(ValueError, match="which is no SMILES"):
+    with pytest.raises(ValueError, match="which is not a SMILES"):
         MotifPrediction().prepare(X.without_ids())
 
 
@@ -354,3 +356,34 @@ def test_names_and_crystals():
     AtomMasking().build(schema, encoder)
     with pytest.raises(ValueError, match="are not bonds in both directions"):
         EdgePrediction().build(schema, encoder)
+
+
+# -- molecules that RDKit fails on ----------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OverflowError])
+def test_what_fails_names_the_row_and_the_label(error, monkeypatch):
+    def fail(molecule):
+        if molecule.GetNumAtoms() == 2:
+            raise error("Pre-condition Violation\n\tsomething")
+        return 1.0
+
+    X = SmilesToGraph().transform(["CCC", "CC", "C"])
+    known = [("MolWt", fail), ("TPSA", fail)]
+    monkeypatch.setattr(Descriptors, "_descList", known)
+    with pytest.raises(ValueError, match="cannot compute TPSA of graph 1, 'CC'"):
+        DescriptorPrediction(names=("TPSA",)).prepare(X)
+    monkeypatch.setattr(Fragments, "fns", [("fr_odd", fail)])
+    with pytest.raises(ValueError, match="cannot compute fr_odd of graph 1, 'CC'"):
+        MotifPrediction().prepare(X)
+
+
+def test_identifiers_that_fail_to_parse_are_named(monkeypatch):
+    X = SmilesToGraph().transform(["CCC", "CC"])
+
+    def parse(smiles):
+        raise RuntimeError(smiles)
+
+    monkeypatch.setattr(Chem, "MolFromSmiles", parse)
+    with pytest.raises(ValueError, match="Graph 0 has the identifier 'CCC'"):
+        MotifPrediction().prepare(X)

@@ -180,12 +180,18 @@ def test_only_an_empty_field_is_missing(fake):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_rows": 641}, "642 rows wanted, 641 found"),
-        ({"columns": "iupac,smiles,exp,calc"}, r"it has no column \['expt'\]"),
-        ({"row": "x,C,,-2"}, "642 entries wanted in column 'expt', 0 found"),
-        ({"row": "x,,1,-2"}, "642 entries wanted in column 'smiles', 0 found"),
+        ({"n_rows": 641}, "642 rows expected, 641 found"),
+        (
+            {"columns": "iupac,smiles,exp,calc"},
+            r"it does not have the columns \['expt'\]",
+        ),
+        ({"row": "x,C,,-2"}, "642 entries expected in column 'expt', 0 found"),
+        ({"row": "x,,1,-2"}, "642 entries expected in column 'smiles', 0 found"),
         ({"row": "x,C,high,-2"}, "high"),
-        ({"columns": "<html>", "row": "<p>", "n_rows": 3}, "it has no column"),
+        (
+            {"columns": "<html>", "row": "<p>", "n_rows": 3},
+            "it does not have the columns",
+        ),
         ({"columns": "", "row": "", "n_rows": 0}, "No columns"),
     ],
     ids=["rows", "column", "labels", "smiles", "number", "page", "empty"],
@@ -198,7 +204,7 @@ def test_another_table_is_refused(fake, tmp_path, change, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'qm9' here; choose one of bace, bbbp"):
+    with pytest.raises(ValueError, match="'qm9' is unknown; choose one of bace, bbbp"):
         fetch_moleculenet("qm9")
 
 

@@ -105,10 +105,13 @@ def test_the_first_layer_starts_like_one_linear_map():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"aggregation": "max"}, "aggregation must be 'mean' or 'sum'"),
-        ({"step": 0}, "step must lie between 0"),
-        ({"step": 9.0}, "step must lie between 0"),
-        ({"width": 0}, "width must be"),
+        (
+            {"aggregation": "max"},
+            "'aggregation' parameter of CGCNN must be a str among",
+        ),
+        ({"step": 0}, "'step' parameter of CGCNN must"),
+        ({"step": 9.0}, "step must be at most max_distance=8.0"),
+        ({"width": 0}, "'width' parameter of CGCNN must"),
     ],
 )
 def test_impossible_parameters_are_refused(parameters, message):

@@ -237,10 +237,10 @@ def test_one_error_lists_all_that_is_wrong(tmp_path):
 
 def test_no_code_is_executed_from_a_file(tmp_path):
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "file.pth")
-    with pytest.raises(ValueError, match="holds no weights that are safe to read"):
+    with pytest.raises(ValueError, match="does not hold weights that are safe to read"):
         GCN.from_checkpoint(tmp_path / "file.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="holds no dict of tensors by name"):
+    with pytest.raises(ValueError, match="must hold a dict of tensors by name"):
         GCN.from_checkpoint(tmp_path / "list.pth")
     with pytest.raises(FileNotFoundError):
         GCN.from_checkpoint(tmp_path / "absent.pth")
@@ -270,9 +270,11 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path, key, value, message):
 )
 def test_numbers_of_layers_and_heads_are_checked(encoder):
     X = SmilesToGraph().fit_transform(["CCO"])
-    with pytest.raises(ValueError, match="must be an integer >="):
+    with pytest.raises(
+        ValueError, match="'n_(layers|heads)' .* must be an int in the range"
+    ):
         encoder.build(X.schema)
-    with pytest.raises(TypeError, match=r"put SmilesToGraph\(\)"):
+    with pytest.raises(TypeError, match="transform it with SmilesToGraph"):
         encoder.embed(["CCO"])
 
 

@@ -53,7 +53,7 @@ def test_an_integer_gives_one_graph_and_a_list_of_one_an_array():
 
 @pytest.mark.parametrize("key", [30, -31])
 def test_a_row_that_is_not_there_raises(key):
-    with pytest.raises(IndexError, match="there are 30"):
+    with pytest.raises(IndexError, match="array has 30 graphs"):
         random_graphs()[key]
 
 
@@ -211,7 +211,7 @@ def test_load_refuses_other_folders_pickles_and_modes(tmp_path):
 def test_load_refuses_broken_headers(tmp_path, header):
     random_graphs().save(tmp_path / "graphs")
     (tmp_path / "graphs" / "header.json").write_text(header)
-    with pytest.raises(ValueError, match="graphs holds no whole GraphArray"):
+    with pytest.raises(ValueError, match="graphs does not hold a complete GraphArray"):
         GraphArray.load(tmp_path / "graphs")
 
 
@@ -221,7 +221,9 @@ def test_load_refuses_folders_without_a_column_or_with_half_of_it(tmp_path, mmap
     column = tmp_path / "graphs" / "column_node_codes.npy"
     for content in (column.read_bytes()[:-1], b"", None):
         column.unlink() if content is None else column.write_bytes(content)
-        with pytest.raises(ValueError, match="graphs holds no whole GraphArray"):
+        with pytest.raises(
+            ValueError, match="graphs does not hold a complete GraphArray"
+        ):
             GraphArray.load(tmp_path / "graphs", mmap_mode=mmap_mode)
 
 
@@ -282,7 +284,7 @@ BAD = {
     "two lengths": ({"n_edges": [0, 0]}, "same length"),
     "too many ids": ({"ids": ["a", "b"]}, "1 graphs, but 2 ids"),
     "a bad mask": ({"valid": [True, True]}, r"valid must have shape \(1,\)"),
-    "an invalid graph with a node": ({"valid": [False]}, "must have no node"),
+    "an invalid graph with a node": ({"valid": [False]}, "must not have nodes"),
     "negative counts": ({"n_nodes": [-1]}, ">= 0"),
     "counts that are no integers": ({"n_nodes": [1.9]}, "n_nodes must be integers"),
     "missing values": (

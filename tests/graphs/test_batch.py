@@ -77,6 +77,17 @@ def test_softmax_is_that_of_each_owner_and_safe_for_large_scores():
         torch.testing.assert_close(weights[mine], scores[mine].softmax(dim=0))
 
 
+@pytest.mark.parametrize("scores", [[-50.0, -40.0], [-1.0, 3.0], [200.0, 199.0]])
+def test_softmax_with_a_floor_and_a_least_shift_is_its_formula(scores):
+    s = torch.tensor(scores, dtype=torch.float64)[:, None]
+    maps = Incidence(torch.tensor([0, 0]), 1)
+    weights = maps.softmax(s, least_shift=0.0, floor=1e-16)
+    powers = torch.exp(s - max(0.0, max(scores)))
+    torch.testing.assert_close(weights, powers / (powers.sum() + 1e-16))
+    # All scores far below the least shift: the floor takes part of the weight.
+    assert bool(weights.sum() < 0.99) == (max(scores) < -30.0)
+
+
 def test_first_and_second_derivatives_are_exact():
     maps = Incidence(torch.tensor([2, 0, 0, 3, 2, 2, 0]), 4)
     source = Incidence(torch.tensor([1, 1, 3, 0, 0, 2, 3]), 4)
@@ -135,9 +146,9 @@ def test_an_epoch_shows_every_row_once_with_its_label_in_a_new_order():
     epochs = []
     for _ in range(2):
         seen = []
-        for batch, (labels, _) in loader:
-            assert torch.equal(batch.node_features, labels)
-            seen += labels[:, 0].tolist()
+        for batch, labels in loader:
+            assert torch.equal(batch.node_features, labels.targets)
+            seen += labels.targets[:, 0].tolist()
         epochs.append(seen)
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
     assert epochs[0] != epochs[1]
@@ -149,9 +160,10 @@ def test_a_missing_label_is_never_a_nan():
     given = np.array([[np.nan, 3.0, np.nan], [2.0, np.inf, np.nan]])
     data = GraphDataset(graphs, given, np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     assert data.targets.tolist() == [[2.0, 3.0, 1.0], [2.0, 3.0, 1.0]]
-    _, (labels, weights) = data[0]
-    assert labels.tolist() == [[2.0, 3.0, 1.0]]
-    assert weights.tolist() == [[0.0, 1.0, 0.0]]
+    _, labels = data[0]
+    assert labels.targets.tolist() == [[2.0, 3.0, 1.0]]
+    assert labels.weights.tolist() == [[0.0, 1.0, 0.0]]
+    assert labels.present.tolist() == [False, True, False]
 
 
 def test_no_epoch_lacks_the_rows_that_are_drawn_most():

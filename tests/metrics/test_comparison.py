@@ -61,8 +61,8 @@ def test_a_frame_of_methods_and_a_series_of_references():
     ("errors", "reference", "options", "message"),
     [
         ([1.0, 2.0], [1.0], {}, "errors has 2 tasks, but 1 reference"),
-        ([1.0, 2.0], [1.0, 0.0], {}, "task 1 is 0.0; .* positive"),
-        ([1.0, 2.0], [1.0, -3.0], {}, "task 1 is -3.0"),
+        ([1.0, 2.0], [1.0, 0.0], {}, "task 1 must be positive .* is 0.0"),
+        ([1.0, 2.0], [1.0, -3.0], {}, "task 1 must be .* is -3.0"),
         ([1.0, np.nan], [1.0, 1.0], {}, "errors has 1 missing.*task 1;"),
         ([[1.0], [np.inf]], [1.0], {}, "task 0 of method 1"),
         ([1.0], [np.nan], {}, "reference_errors has 1 missing"),

@@ -48,7 +48,7 @@ def test_tasks_of_one_class_are_left_out_and_third_classes_refused():
         assert nan_roc_auc_score(y, score) == 1.0
     with pytest.raises(ValueError, match="no task has two distinct labels"):
         nan_roc_auc_score([1, 1], [0.1, 0.2])
-    with pytest.raises(ValueError, match="has 3 labels; two are wanted"):
+    with pytest.raises(ValueError, match="must have two different labels, but has 3"):
         nan_roc_auc_score([0, 1, 2], [0.1, 0.2, 0.3])
 
 

@@ -189,7 +189,7 @@ def test_part_of_the_tasks_is_enough_where_y_has_columns(data):
     model = NanMean(keep_names=False).fit(X, frame)
     scorer = per_task_scorers(["logP"])["mae_logP"]
     assert scorer(model, X, frame) == task_scorer("mae", 2)(model, X, frame)
-    with pytest.raises(ValueError, match=r"3 column.* known names are 'logP'"):
+    with pytest.raises(ValueError, match=r"3 column.* task names are 'logP'"):
         scorer(model, X, y)
 
 
@@ -204,7 +204,7 @@ def test_columns_of_y_in_another_order_than_fitted_are_refused(data):
 @pytest.mark.parametrize("task", ["missing", 3, -1])
 def test_an_unknown_task_is_named(data, task):
     X, y = data
-    with pytest.raises(ValueError, match=f"Task {task!r} was asked for.*3 column"):
+    with pytest.raises(ValueError, match=f"Task {task!r} cannot be found.*3 column"):
         task_scorer("mae", task)(NanMean().fit(X, y), X, y)
 
 

@@ -328,7 +328,7 @@ def test_wrong_weights_are_refused(score, weight, message):
         ("variance_weighted", "'uniform_average', 'raw_values' or one weight"),
         ([1.0], r"y has 2 tasks, but multioutput has shape \(1,\)"),
         ([1.0, -1.0], "not negative"),
-        ([0, 0], "weight zero to every task"),
+        ([0, 0], "gives weight zero to"),
     ],
 )
 def test_wrong_multioutput_is_refused(score, multioutput, message):
