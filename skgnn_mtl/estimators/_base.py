@@ -192,10 +192,10 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                     *(part[valid_rows] for part in (graphs, targets, weights))
                 )
             scorer = self._validation_scorer(X, y, sample_weight, valid_rows)
-            judges = None
+            held_out_rows = None
             if held_out is not None:
                 parts = (part[held_out] for part in (graphs, targets, weights))
-                judges = HeldOutRows(
+                held_out_rows = HeldOutRows(
                     train_set, GraphDataset(*parts), int(self.batch_size), seed
                 )
             self._forget_spectra()
@@ -205,7 +205,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
                 valid_set,
                 watched,
                 seed,
-                judges,
+                held_out_rows,
                 resume=resume,
                 partial=partial,
                 scorer=scorer,
@@ -372,7 +372,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         return rows, valid_rows
 
     def _hold_out(self, weights, groups, rows, watched, seed: int):
-        """Training rows, and those of them that a weighting wants to be judged by."""
+        """Split the training rows into those of the steps and those held out."""
         part = self._held_out_part(watched, resume=True)
         self.__dict__.pop("held_out_rows_", None)
         if part is None:
@@ -396,7 +396,7 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         valid_set,
         watched,
         seed,
-        judges: HeldOutRows | None,
+        held_out_rows: HeldOutRows | None,
         *,
         resume: bool,
         partial: bool,
@@ -407,8 +407,8 @@ class BaseMultiTaskGNN(CurvatureMixin, PersistenceMixin, ABC):
         # A continuation, or a single epoch, has no beginning to rise from.
         n_rows = 0 if resume or partial else len(train_set)
         step = self._step(watched, seed, n_rows)
-        if judges is not None and isinstance(step, TrainingStep):
-            step.hold_out(judges)
+        if held_out_rows is not None and isinstance(step, TrainingStep):
+            step.hold_out(held_out_rows)
         result = train(
             self.module_,
             step,

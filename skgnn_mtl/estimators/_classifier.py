@@ -154,8 +154,8 @@ callable, default="cosine"
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
     held_out_rows_ : ndarray of int
-        With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that judge them,
-        and that the network is not trained on.
+        With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that they
+        learn from, and that the network is not trained on.
 
     Notes
     -----

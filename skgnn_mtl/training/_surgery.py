@@ -63,25 +63,9 @@ class GradientSurgery(Descent):
         tasks: Tensor,
         context: dict[str, Any],
     ) -> Tensor:
-        """Set the gradients of all parameters for the optimizer.
+        """Put the gradients where the optimizer finds them, as :class:`Descent` says.
 
-        Parameters
-        ----------
-        model : MultiTaskModel
-            Has ``heads``.
-        graphs, labels : GraphBatch, Labels
-            The batch.
-        result : TaskPass
-            The forward pass.
-        tasks : Tensor of int64 of shape (t,), on the CPU
-            Present tasks.
-        context : dict
-            Keyword arguments that the weighting's ``forward`` may name.
-
-        Returns
-        -------
-        weights : Tensor of shape (t,)
-            Weights of the present tasks, on the CPU.
+        The weights (t,) are on the CPU.
         """
         shared, weighting = model.shared_parameters(), self.weighting
         # None stands for one backward pass of the weighted losses below.

@@ -194,7 +194,7 @@ def test_threads_predict_with_one_network(fitted, graphs):
 
 
 def test_a_network_elsewhere_is_copied_and_not_moved():
-    """The model side runs on meta, where a network is that was not asked for."""
+    """The device asked for is meta, so that the copy shows without an accelerator."""
     module = torch.nn.Linear(3, 2).eval()
     graphs = GraphArray.from_features(np.ones((5, 3)))
     network = FittedNetwork(module, torch.device("meta"), 8, None)
