@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
 
@@ -22,6 +22,31 @@ class Numbers(Interval):  # type: ignore[misc]
     def is_satisfied_by(self, val: Any) -> bool:
         """Whether a value is such a number."""
         return super().is_satisfied_by(val) and not isinstance(val, bool)
+
+
+class Condition(HasMethods):  # type: ignore[misc]
+    """A condition on a parameter, by a function.
+
+    Parameters
+    ----------
+    holds : callable
+        Maps a value to whether it is right.
+    description : str
+        What the value must be, for the message.
+    """
+
+    # A subclass, because scikit-learn does not accept constraints of other classes.
+
+    def __init__(self, holds: Callable[[Any], bool], description: str) -> None:
+        super().__init__("__class__")
+        self.holds, self.description = holds, description
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is right."""
+        return self.holds(val)
+
+    def __str__(self) -> str:
+        return self.description
 
 
 def is_integer(value: Any) -> bool:

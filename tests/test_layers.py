@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import skgnn_mtl
+import skgnn_mtl.estimators
 
 PACKAGE = Path(skgnn_mtl.__file__).parent
 LAYERS = {
@@ -132,3 +133,37 @@ def test_importing_the_package_has_no_side_effect_on_the_outside():
         "assert not {'gemmi', 'pymatgen', 'ase'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+ESTIMATORS = [
+    getattr(skgnn_mtl.estimators, name) for name in skgnn_mtl.estimators.__all__
+]
+
+
+def own_classes(cls) -> list[type]:
+    return [c for c in cls.__mro__ if c.__module__.startswith("skgnn_mtl")]
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda cls: cls.__name__)
+def test_estimators_hold_their_parts(cls):
+    """Two classes of the package at most stand above an estimator."""
+    assert len(own_classes(cls)) - 1 <= 2
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda cls: cls.__name__)
+def test_no_implemented_method_is_overridden(cls):
+    classes, found = own_classes(cls), {}
+    for c in reversed(classes):
+        for name, value in vars(c).items():
+            if name.startswith("__") or not callable(getattr(value, "fget", value)):
+                continue
+            assert found.get(name, True), f"{c.__name__} overrides {name}"
+            found[name] = getattr(value, "__isabstractmethod__", False)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda cls: cls.__name__)
+def test_no_parameter_is_refused_or_blanked(cls):
+    """Each parameter has a constraint, and there is none for another."""
+    assert set(cls._parameter_constraints) == set(cls._get_param_names())
+    blanked = {name for c in own_classes(cls) for name in vars(c)}
+    assert not blanked & set(cls._get_param_names())

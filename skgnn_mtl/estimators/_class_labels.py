@@ -9,19 +9,16 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 
-from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import as_cells
 
-from ._inputs import read_cells, require_labels, task_names
+from ._inputs import read_cells, task_names
 
 
-def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
+def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     """Read y as a table of class labels of any kind.
 
     Parameters
     ----------
-    estimator : estimator
-        For the message.
     X : sized
         Must be as long as y.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
@@ -37,9 +34,8 @@ def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     Raises
     ------
     ValueError
-        If y is None, has infinite entries, other dimensions or another length.
+        If y has infinite entries, other dimensions or another length.
     """
-    require_labels(estimator, y)
     labels = read_cells(X, y)
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y.")
@@ -61,27 +57,6 @@ def read_class_labels(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     return table, names
 
 
-def usable_rows(graphs: GraphArray, sample_weight) -> np.ndarray:
-    """Tell whose labels count.
-
-    Parameters
-    ----------
-    graphs : GraphArray of shape (n,)
-        The graphs.
-    sample_weight : array-like of shape (n,) or None
-        Weights of the rows.
-
-    Returns
-    -------
-    usable : ndarray of bool of shape (n,)
-        Valid graphs of positive weight.
-    """
-    weight = np.asarray(1.0 if sample_weight is None else sample_weight)
-    if weight.shape not in ((), graphs.shape) or not (weight > 0).any():
-        return graphs.valid  # refused later, with a message
-    return graphs.valid & (weight > 0)
-
-
 def find_classes(
     table: np.ndarray, names: Sequence[str], usable: np.ndarray
 ) -> list[np.ndarray]:
@@ -99,7 +74,7 @@ def find_classes(
     Returns
     -------
     classes : list of ndarray
-        One or two labels a task, sorted.
+        One or two labels per task, sorted.
 
     Raises
     ------
@@ -118,7 +93,7 @@ def find_classes(
     return classes
 
 
-def read_classes(classes, names: Sequence[str]) -> list[np.ndarray]:
+def read_classes(classes: Any, names: Sequence[str]) -> list[np.ndarray]:
     """Read the classes that a user names.
 
     Parameters
@@ -131,17 +106,17 @@ def read_classes(classes, names: Sequence[str]) -> list[np.ndarray]:
     Returns
     -------
     classes : list of ndarray
-        One or two labels a task, sorted.
+        One or two labels per task, sorted.
 
     Raises
     ------
     ValueError
-        If it is not a list of labels a task, or one names more than two.
+        If it is not a list of labels per task, or one names more than two.
     """
     if len(classes) != len(names) or any(np.ndim(part) != 1 for part in classes):
         raise ValueError(
             f"classes must be a list of the labels of each of {len(names)} tasks, one "
-            f"list a task, got {classes!r}."
+            f"list per task, got {classes!r}."
         )
     cells = [as_cells(part, "classes").astype(object) for part in classes]
     return [
@@ -150,8 +125,8 @@ def read_classes(classes, names: Sequence[str]) -> list[np.ndarray]:
     ]
 
 
-def _one_or_two(labels: list, name: str) -> np.ndarray:
-    """Distinct labels of a task, sorted."""
+def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
+    """Sort the distinct labels of a task."""
     kinds = {str if isinstance(label, str) else type(label) for label in labels}
     if str in kinds and len(kinds) > 1:
         number = next(label for label in labels if not isinstance(label, str))
@@ -213,7 +188,7 @@ def encode_labels(
     return np.array([positions.get(v, np.nan) for v in column], dtype=np.float64)
 
 
-def class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
+def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[float]:
     """Weigh both classes of a task.
 
     Parameters
@@ -234,7 +209,7 @@ def class_weights(given, classes: np.ndarray, mass: np.ndarray) -> list[float]:
     ------
     ValueError
         If it is something else, or the dict names another class or gives weights that
-        are none.
+        are not finite numbers of at least 0.
     """
     if given is None:
         return [1.0, 1.0]

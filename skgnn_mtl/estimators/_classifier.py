@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import ClassifierMixin, MultiOutputMixin
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from skgnn_mtl._warn import warn
-from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.auxiliary import AuxiliaryTask
+from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.metrics import nan_roc_auc_scorer
-from skgnn_mtl.training import Loss, logistic
+from skgnn_mtl.readouts import Readout
+from skgnn_mtl.training import MultiTaskModel
+from skgnn_mtl.weighting import TaskWeighting
 
-from ._base import BaseMultiTaskGNN
-from ._class_labels import (
-    class_weights,
-    encode_labels,
-    find_classes,
-    read_class_labels,
-    read_classes,
-    usable_rows,
-    with_gaps,
-)
-from ._inputs import in_task_order
+from ._base import BaseGNN
+from ._classes import ClassTargets
+from ._inputs import in_task_order, require_labels
+from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
+from ._recipe import MultiTaskRecipe
 
 
-def _is_one_task(estimator) -> bool:
-    return getattr(estimator, "_one_dimensional", True)
+def _is_one_task(estimator: MultiTaskGNNClassifier) -> bool:
+    return not estimator.__sklearn_is_fitted__() or estimator.targets_.one_dimensional
 
 
-class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, BaseMultiTaskGNN):
+class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
     """Multi-task graph neural network for binary classification.
 
     The network of :class:`MultiTaskGNNRegressor`; a task has at most two classes, its
@@ -135,6 +134,9 @@ callable, default="cosine"
         The trained network, in evaluation mode.
     task_weighting_ : TaskWeighting
         The weighting with its state.
+    targets_ : object
+        What was learned about ``y``: names, units or classes, the loss; curvature
+        and files read it.
     history_ : list of dict
         One record an epoch, as :class:`MultiTaskGNNRegressor` keeps it.
     task_names_ : list of str
@@ -184,42 +186,41 @@ callable, default="cosine"
     (2, 2)
     """
 
-    classes_: Any
-
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseMultiTaskGNN._parameter_constraints,
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseGNN._parameter_constraints,
+        **PREDICTOR_CONSTRAINTS,
         "class_weight": [None, StrOptions({"balanced"}), dict, list],
     }
 
     def __init__(
         self,
-        encoder="gin",
+        encoder: str | GraphEncoder = "gin",
         *,
-        readout="mean",
-        head_hidden_dims=(),
-        head_activation="relu",
-        task_weighting="equal",
-        target_tasks=None,
-        auxiliary_tasks=(),
-        class_weight=None,
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=0.0,
-        lr_schedule="cosine",
-        gradient_clip=None,
-        batch_size=64,
-        max_epochs=100,
-        early_stopping=False,
-        scoring="loss",
-        validation=0.1,
-        n_iter_no_change=10,
-        hessian_spectrum=False,
-        callbacks=None,
-        device="auto",
-        n_threads=None,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
+        readout: str | Readout = "mean",
+        head_hidden_dims: Sequence[int] = (),
+        head_activation: str = "relu",
+        task_weighting: str | TaskWeighting | Callable[..., Any] = "equal",
+        target_tasks: Any = None,
+        auxiliary_tasks: Sequence[str | AuxiliaryTask] = (),
+        class_weight: str | dict[Any, float] | list[Any] | None = None,
+        optimizer: str | Callable[..., Any] = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        lr_schedule: str | Callable[[float], float] = "cosine",
+        gradient_clip: float | None = None,
+        batch_size: int = 64,
+        max_epochs: int = 100,
+        early_stopping: bool = False,
+        scoring: str | Callable[..., float] | None = "loss",
+        validation: Any = 0.1,
+        n_iter_no_change: int = 10,
+        hessian_spectrum: bool | dict[str, Any] = False,
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "auto",
+        n_threads: int | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int | bool = 0,
     ) -> None:
         self.encoder = encoder
         self.readout = readout
@@ -248,12 +249,36 @@ callable, default="cosine"
         self.random_state = random_state
         self.verbose = verbose
 
-    def __sklearn_tags__(self):
+    def _targets(self) -> ClassTargets:
+        return ClassTargets(class_weight=self.class_weight)
+
+    def _recipe(self) -> MultiTaskRecipe:
+        return predictor_recipe(self)
+
+    @property
+    def classes_(self) -> Any:
+        """Classes; a list of one array per task for a two-dimensional ``y``."""
+        classes = list(self.targets_.classes)
+        return classes[0] if self.targets_.one_dimensional else classes
+
+    @property
+    def class_weight_(self) -> np.ndarray:
+        """Factors of the losses of both classes of each task."""
+        factors: np.ndarray = self.targets_.factors
+        return factors
+
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -284,11 +309,25 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
-        resume = self.warm_start and self.__sklearn_is_fitted__()
-        self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
-        return self
+        require_labels(self, y)
+        state = self._fit(
+            X,
+            y,
+            sample_weight,
+            groups,
+            resume=self.warm_start and self.__sklearn_is_fitted__(),
+            scoring=self.scoring,
+            hessian_spectrum=self.hessian_spectrum,
+        )
+        return self._adopt(state)
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch, from the fitted state if there is one.
 
         Parameters
@@ -315,13 +354,20 @@ callable, default="cosine"
         KeyboardInterrupt
             If the user interrupts; see :meth:`fit`, also for other errors.
         """
-        resume = self.__sklearn_is_fitted__()
-        self._fit(
-            X, y, sample_weight, None, resume=resume, partial=True, classes=classes
+        require_labels(self, y)
+        state = self._fit(
+            X,
+            y,
+            sample_weight,
+            None,
+            resume=self.__sklearn_is_fitted__(),
+            partial=True,
+            hessian_spectrum=self.hessian_spectrum,
+            targets=ClassTargets(class_weight=self.class_weight, given=classes),
         )
-        return self
+        return self._adopt(state)
 
-    def predict_logits(self, X) -> np.ndarray:
+    def predict_logits(self, X: Any) -> np.ndarray:
         """Logits of the second class of each task.
 
         Parameters
@@ -341,11 +387,14 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        logits = self._forward(X, lambda module, batch: module(batch))
-        return logits[:, 0] if self._one_dimensional else logits
+        logits: np.ndarray = self.targets_.shaped(self._logits(X))
+        return logits
 
-    @available_if(_is_one_task)
-    def decision_function(self, X) -> np.ndarray:
+    def _logits(self, X: Any) -> np.ndarray:
+        return self._apply(X, MultiTaskModel.__call__)
+
+    @available_if(_is_one_task)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: Any) -> np.ndarray:
         """Logits of the second class, for a one-dimensional ``y``.
 
         Several tasks have :meth:`predict_logits`: in scikit-learn a classifier with a
@@ -363,7 +412,7 @@ callable, default="cosine"
         """
         return self.predict_logits(X)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
         """Probabilities of the classes of each task.
 
         Parameters
@@ -377,17 +426,16 @@ callable, default="cosine"
             Columns are those of ``classes_``; one array a task in a list for a
             two-dimensional ``y``. NaN for an invalid graph.
         """
-        logits = self.predict_logits(X).reshape(-1, self.n_tasks_)
-        second = expit(logits)
+        second = expit(self._logits(X))
         tasks = [
             np.column_stack([1.0 - p, p])
             if len(classes) == 2
             else np.where(np.isnan(p), np.nan, 1.0)[:, None]
-            for p, classes in zip(second.T, self._classes(), strict=True)
+            for p, classes in zip(second.T, self.targets_.classes, strict=True)
         ]
-        return tasks[0] if self._one_dimensional else tasks
+        return tasks[0] if self.targets_.one_dimensional else tasks
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the more probable class of each task.
 
         Parameters
@@ -401,19 +449,10 @@ callable, default="cosine"
             In the dimensions of the ``y`` of fit. Where a graph is invalid numbers
             become float and strings object, with NaN for the graph.
         """
-        logits = self.predict_logits(X).reshape(-1, self.n_tasks_)
-        columns = [
-            # A single class is the answer to everything.
-            classes[((column > 0) & (len(classes) == 2)).astype(int)]
-            for column, classes in zip(logits.T, self._classes(), strict=True)
-        ]
-        invalid = np.isnan(logits[:, 0])
-        if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
-            columns = [with_gaps(column, invalid) for column in columns]
-        labels = np.column_stack(columns)
-        return labels[:, 0] if self._one_dimensional else labels
+        labels: np.ndarray = self.targets_.decode(self._logits(X))
+        return labels
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Mean area under the ROC curve over the tasks with labels of both classes.
 
         The same as :data:`~skgnn_mtl.metrics.nan_roc_auc_scorer`.
@@ -438,82 +477,5 @@ callable, default="cosine"
         ValueError
             If y has other columns than in fit.
         """
-        check_is_fitted(self)
         y = in_task_order(y, self.task_names_)
         return float(nan_roc_auc_scorer(self, X, y, sample_weight=sample_weight))
-
-    # -- labels -------------------------------------------------------------------
-
-    def _classes(self) -> list[np.ndarray]:
-        """Classes of each task, always as a list."""
-        return [self.classes_] if self._one_dimensional else list(self.classes_)
-
-    def _read_labels(self, graphs: GraphArray, y, sample_weight, resume, classes=None):
-        labels, names = read_class_labels(self, graphs, y)
-        table = labels.reshape(len(labels), -1)
-        if not resume:
-            self._one_dimensional = labels.ndim == 1
-            found = find_classes(table, names, usable_rows(graphs, sample_weight))
-            if classes is not None:
-                given = [classes] if labels.ndim == 1 else classes
-                found = read_classes(given, names)
-            self.classes_ = found[0] if labels.ndim == 1 else found
-        if len(self._classes()) != len(names):
-            raise ValueError(
-                f"y has {len(names)} columns, but the estimator was fitted with "
-                f"{len(self._classes())}."
-            )
-        known = resume or classes is not None
-        codes = [
-            encode_labels(column, part, name, strict=known)
-            for column, part, name in zip(table.T, self._classes(), names, strict=True)
-        ]
-        return np.column_stack(codes).reshape(labels.shape), names
-
-    def _as_given(self, table: np.ndarray) -> np.ndarray:
-        labels = np.full(table.shape, None, dtype=object)
-        for t, classes in enumerate(self._classes()):
-            known = ~np.isnan(table[:, t])
-            labels[known, t] = classes[table[known, t].astype(int)].tolist()
-        return labels
-
-    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
-        """Learn the weights of the classes from the labels of the training rows."""
-        alone = [
-            repr(name)
-            for name, column, weight in zip(
-                self.task_names_, table.T, weights.T, strict=True
-            )
-            if len(np.unique(column[weight > 0])) == 1
-        ]
-        if alone:
-            warn(
-                f"Task {', '.join(alone)} has labels of one class only in the training "
-                "rows.",
-            )
-        given = self.class_weight
-        if not isinstance(given, list):
-            if isinstance(given, dict) and self.n_tasks_ > 1:
-                raise ValueError(
-                    "class_weight is one dict, but y has several tasks; pass a list "
-                    "with one entry a task."
-                )
-            given = [given] * self.n_tasks_
-        if len(given) != self.n_tasks_:
-            raise ValueError(
-                f"class_weight has {len(given)} entries, but y has {self.n_tasks_} "
-                "tasks."
-            )
-        mass = np.stack([(weights * (table == k)).sum(axis=0) for k in (0, 1)], axis=1)
-        rows = zip(given, self._classes(), mass, strict=True)
-        self.class_weight_ = np.array([class_weights(*row) for row in rows])
-
-    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
-        return table
-
-    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        first, second = self.class_weight_.T
-        return weights * np.where(table == 1.0, second, first)
-
-    def _elementwise_loss(self) -> Loss:
-        return logistic

@@ -13,55 +13,74 @@ from skgnn_mtl._warn import warn
 _SEEDED = threading.RLock()
 
 
-class ComputeMixin:
-    """Devices, threads and seeds of an estimator."""
-
-    device: str | torch.device
-    n_threads: int | None
-
-    def _requested_device(self) -> torch.device:
-        if str(self.device) != "auto":
-            return torch.device(self.device)
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("cpu")
-
-    def _device(self) -> torch.device:
-        """Device to compute on: the CPU where the requested one is absent."""
-        device = self._requested_device()
-        return device if _is_present(device) else torch.device("cpu")
-
-    def _warn_of_absent_device(self) -> None:
-        warn(f"device={str(self.device)!r} is not there; the CPU is used instead.")
-
-    @contextmanager
-    def _seeded_with(self, seed: int) -> Iterator[None]:
-        """Run inside a forked torch generator."""
-        device = self._device()
-        devices = [device] if device.type == "cuda" else []
-        # torch has one generator for all threads, so that fits take turns.
-        with (
-            _SEEDED,
-            limited_threads(self.n_threads),
-            torch.random.fork_rng(devices=devices),
-        ):
-            torch.manual_seed(seed)
-            yield
+def requested_device(device: str | torch.device) -> torch.device:
+    """Read the estimators' parameter ``device``, whether the device is there or not."""
+    if str(device) != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
-def _is_present(device: torch.device) -> bool:
+def computes(device: object) -> bool:
+    """Whether a value is "auto" or names a device of torch that computes."""
+    if not isinstance(device, (str, torch.device)):
+        return False
+    try:
+        return requested_device(device).type != "meta"
+    except RuntimeError:
+        return False
+
+
+def present_device(device: str | torch.device) -> torch.device:
+    """Choose the device to compute on: the CPU where the requested one is absent."""
+    requested = requested_device(device)
+    return requested if is_present(requested) else torch.device("cpu")
+
+
+def warn_of_absent_device(device: str | torch.device) -> None:
+    """Warn if the CPU replaces a device that is absent."""
+    if not is_present(requested_device(device)):
+        warn(f"device={str(device)!r} is not there; the CPU is used instead.")
+
+
+def is_present(device: torch.device) -> bool:
     """Whether this machine, and this build of torch, has a device."""
     if device.type == "cpu":
         return True
     if device.type == "cuda":
-        # Asking for memory would fail, for another reason, in a forked process.
+        # Only counted, because asking for memory fails in a forked process.
         return (device.index or 0) < torch.cuda.device_count()
     try:
         torch.empty(1, device=device)
-    # What torch raises depends on the kind of the device.
+    # Several classes, because what torch raises depends on the kind of the device.
     except (AssertionError, ImportError, RuntimeError):
         return False
     return True
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device, n_threads: int | None) -> Iterator[None]:
+    """Run inside a forked torch generator, with a number of threads.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of torch's generators of the CPU and of the device.
+    device : torch.device
+        Where the training runs.
+    n_threads : int or None
+        Threads of torch; None leaves torch's setting.
+    """
+    devices = [device] if device.type == "cuda" else []
+    # Fits take turns, because torch has one generator for all threads.
+    with (
+        _SEEDED,
+        limited_threads(n_threads),
+        torch.random.fork_rng(devices=devices),
+    ):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils._param_validation import (
-    InvalidParameterError,
-    StrOptions,
-)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
 
-from skgnn_mtl._component import Numbers, is_count
+from skgnn_mtl._component import Numbers
+from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warnings_once
-from skgnn_mtl.gate import GATEStep
-from skgnn_mtl.graphs import GraphDataset
-from skgnn_mtl.metrics import nan_r2_score
+from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.gate import GATETerms, TaskLayout
+from skgnn_mtl.readouts import Readout
 
-from ._base import BaseMultiTaskGNN
-from ._extensible import WIDTHS, ExtensibleGNN
+from ._additions import (
+    AdditionData,
+    add_task,
+    align,
+    embed,
+    in_order,
+    take_over,
+)
+from ._base import WIDTHS, BaseGNN
+from ._compute import seeded
+from ._extensible import ADDITION_CONSTRAINTS, ExtensibleGNN
+from ._gate_recipe import GATERecipe
 from ._inputs import (
-    column_names,
-    in_task_order,
-    is_frame,
+    read_graphs,
     read_targets,
+    require_labels,
     task_positions,
 )
+from ._numeric import NumericTargets
+from ._regressor import MultiTaskGNNRegressor
+from ._state import Additions, FittedState
 
 _WEIGHT = [Numbers(Real, 0, None, closed="left")]
 
 
-class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):
+class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):  # type: ignore[misc]
     """Regression with tasks that are aligned in a locally flat frame.
 
     All tasks share an embedding of the graph, e. Each has four small maps of its own:
@@ -144,6 +159,9 @@ default=(128,), (64,), (64,)
         Number of tasks.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
         What the targets were standardised with, in units of ``y``.
+    targets_ : object
+        What was learned about ``y``: names, units or classes, the loss; curvature
+        and files read it.
     history_ : list of dict
         One record an epoch, as in :class:`MultiTaskGNNRegressor`, with ``alignment``
         (each term, without its weight), ``route_rmse`` (by task, of predictions that
@@ -198,11 +216,13 @@ default=(128,), (64,), (64,)
     ((5, 3), ['task_0', 'task_1', 'Tb'])
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseMultiTaskGNN._parameter_constraints,
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseGNN._parameter_constraints,
         "latent_dim": [Numbers(Integral, 1, None, closed="left")],
-        "encoder_hidden_dims": [tuple, list],
-        "transfer_hidden_dims": [tuple, list],
+        "encoder_hidden_dims": [WIDTHS],
+        "transfer_hidden_dims": [WIDTHS],
+        "head_hidden_dims": [WIDTHS],
+        "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
         "auto_weight": _WEIGHT,
         "consistency_weight": _WEIGHT,
         "mapping_weight": _WEIGHT,
@@ -217,62 +237,51 @@ default=(128,), (64,), (64,)
         ],
         "mapping_target": [StrOptions({"labels", "predictions"})],
         "task_sampling": [None, Numbers(Real, 0, 1, closed="both")],
-        "sources": [str, Numbers(Integral, 1, None, closed="left"), list, tuple],
-        "target_init": [StrOptions({"random", "nearest"})],
-        "add_task_steps": [Numbers(Integral, 1, None, closed="left")],
+        **ADDITION_CONSTRAINTS,
         "normalize_targets": ["boolean"],
     }
 
-    # What the base class would ask a parameter for.
-    task_weighting = "equal"
-    loss = "squared_error"
-    hessian_spectrum = False
-    _has_curvature = False
-    scoring = "loss"
-    auxiliary_tasks = ()
-    _learns_from_unlabelled = True
-
     def __init__(
         self,
-        encoder="dmpnn",
+        encoder: str | GraphEncoder = "dmpnn",
         *,
-        readout="mean",
-        latent_dim=64,
-        encoder_hidden_dims=(128,),
-        transfer_hidden_dims=(64,),
-        head_hidden_dims=(64,),
-        auto_weight=1.0,
-        consistency_weight=1.0,
-        mapping_weight=1.0,
-        distance_weight=1.0,
-        warmup=0.1,
-        n_perturbations=4,
-        perturbation="gaussian",
-        perturbation_scale=0.1,
-        routes="all",
-        mapping_target="labels",
-        task_sampling=0.5,
-        target_tasks=None,
-        sources="all",
-        target_init="random",
-        add_task_steps=1000,
-        normalize_targets=True,
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=1e-5,
-        lr_schedule="cosine",
-        gradient_clip=1.0,
-        batch_size=256,
-        max_epochs=100,
-        early_stopping=False,
-        validation=0.1,
-        n_iter_no_change=10,
-        callbacks=None,
-        device="auto",
-        n_threads=None,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
+        readout: str | Readout = "mean",
+        latent_dim: int = 64,
+        encoder_hidden_dims: Sequence[int] = (128,),
+        transfer_hidden_dims: Sequence[int] = (64,),
+        head_hidden_dims: Sequence[int] = (64,),
+        auto_weight: float = 1.0,
+        consistency_weight: float = 1.0,
+        mapping_weight: float = 1.0,
+        distance_weight: float = 1.0,
+        warmup: float = 0.1,
+        n_perturbations: int = 4,
+        perturbation: str = "gaussian",
+        perturbation_scale: float = 0.1,
+        routes: str | int = "all",
+        mapping_target: str = "labels",
+        task_sampling: float | None = 0.5,
+        target_tasks: Any = None,
+        sources: str | int | Sequence[str] = "all",
+        target_init: str = "random",
+        add_task_steps: int = 1000,
+        normalize_targets: bool = True,
+        optimizer: str | Callable[..., Any] = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 1e-5,
+        lr_schedule: str | Callable[[float], float] = "cosine",
+        gradient_clip: float | None = 1.0,
+        batch_size: int = 256,
+        max_epochs: int = 100,
+        early_stopping: bool = False,
+        validation: Any = 0.1,
+        n_iter_no_change: int = 10,
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "auto",
+        n_threads: int | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int | bool = 0,
     ) -> None:
         self.encoder = encoder
         self.readout = readout
@@ -313,7 +322,47 @@ default=(128,), (64,), (64,)
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def _targets(self) -> NumericTargets:
+        return NumericTargets(normalize=self.normalize_targets)
+
+    def _recipe(self) -> GATERecipe:
+        layout = TaskLayout(
+            int(self.latent_dim),
+            tuple(map(int, self.encoder_hidden_dims)),
+            tuple(map(int, self.transfer_hidden_dims)),
+            tuple(map(int, self.head_hidden_dims)),
+        )
+        terms = GATETerms(
+            autoencoder=float(self.auto_weight),
+            consistency=float(self.consistency_weight),
+            mapping=float(self.mapping_weight),
+            distance=float(self.distance_weight),
+            n_perturbations=int(self.n_perturbations),
+            perturbation=self.perturbation,
+            perturbation_scale=float(self.perturbation_scale),
+            routes=self.routes if isinstance(self.routes, str) else int(self.routes),
+            mapping_target=self.mapping_target,
+        )
+        return GATERecipe(
+            self.encoder,
+            self.readout,
+            layout=layout,
+            terms=terms,
+            warmup=self.warmup,
+            sampling=self.task_sampling,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+        )
+
+    # -- sources -----------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train all tasks together, then add ``target_tasks`` one by one.
 
         Parameters
@@ -344,23 +393,25 @@ default=(128,), (64,), (64,)
             any other error the estimator is as it was before the call. Target
             tasks that were not added by then are left out.
         """
+        require_labels(self, y)
         resume = self.warm_start and self.__sklearn_is_fitted__()
         if resume:
             self._refuse_to_move_sources("fit with warm_start=True")
         if self.target_tasks is None:
-            self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
-            return self
-        with self._unchanged_by_errors(), warnings_once():
-            missing = self._fit_stages(X, y, sample_weight, groups)
-        if missing is not None:
-            raise KeyboardInterrupt(
-                f"fit was interrupted; the estimator keeps {self.task_names_} "
-                f"in the state reached so far, and lacks {missing}: add these with "
-                "add_task, or fit again."
-            )
-        return self
+            state = self._fit(X, y, sample_weight, groups, resume=resume)
+            return self._adopt(_of_sources(state))
+        with warnings_once():
+            state, missing = self._fit_stages(X, y, sample_weight, groups)
+        return self._adopt(
+            state,
+            f"fit was interrupted; the estimator keeps {list(state.targets.names)} "
+            f"in the state reached so far, and lacks {missing}: add these with "
+            "add_task, or fit again.",
+        )
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train all tasks for one epoch, from the fitted state if there is one.
 
         Parameters
@@ -385,6 +436,7 @@ default=(128,), (64,), (64,)
         KeyboardInterrupt
             If the user interrupts; see :meth:`fit`, also for other errors.
         """
+        require_labels(self, y)
         if self.target_tasks is not None:
             raise ValueError(
                 "partial_fit trains all columns of y together: set target_tasks=None, "
@@ -393,49 +445,44 @@ default=(128,), (64,), (64,)
         resume = self.__sklearn_is_fitted__()
         if resume:
             self._refuse_to_move_sources("partial_fit")
-        self._fit(X, y, sample_weight, None, resume=resume, partial=True)
-        return self
+        state = self._fit(X, y, sample_weight, None, resume=resume, partial=True)
+        return self._adopt(_of_sources(state))
 
     def _refuse_to_move_sources(self, what: str) -> None:
-        if self.added_names_:
+        if self._additions.added:
             raise ValueError(
                 f"{what} would move the sources that {self.added_names_} were added "
                 "to, and spoil them. Call remove_task for these first, or fit anew "
                 "with target_tasks."
             )
-        if self.module_.pretrained:
+        module: Any = self.module_
+        if module.pretrained:
             raise ValueError(
                 f"{what} would move the sources, which belong to a pretrained "
                 "regressor. Train that one and call from_pretrained again, or fit anew "
                 "with warm_start=False."
             )
 
-    def _fit_stages(self, X, y, sample_weight, groups) -> list[str] | None:
-        """Train some columns of y, then add the others; what an interruption left."""
+    def _fit_stages(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> tuple[FittedState, list[str]]:
+        """Train some columns of y, then add the others, unless the user interrupts."""
         self._check_parameters()
-        # A numeric table has no length before it is checked.
-        values, names = read_targets(self, y if X is None else X, y)
+        # A numeric table does not have a length before it is checked.
+        values, names = read_targets(y if X is None else X, y)
         targets = self._target_names(names)
         table = pd.DataFrame(values.reshape(len(values), -1), columns=names)
         rest = table.drop(columns=targets)
-        first, interrupted = self.__dict__.get("module_"), False
+        state = _of_sources(self._fit(X, rest, sample_weight, groups, resume=False))
+        graphs = read_graphs(self._with(state), X)
         try:
-            self._fit(X, rest, sample_weight, groups, resume=False, partial=False)
-            for name in targets:
-                with self._unchanged_by_errors():
-                    self._add(
-                        X, table[name], name, sample_weight=sample_weight, groups=groups
-                    )
+            for name in () if state.interrupted else targets:
+                data = AdditionData(graphs, table[name], sample_weight, groups)
+                state = add_task(state, self._addition(), data, name)
         except KeyboardInterrupt:
-            if self.__dict__.get("module_") is first:  # nothing is trained yet
-                raise
-            interrupted = True
-        found = [name for name in names if name in self.task_names_]
-        order = [self.task_names_.index(name) for name in found]
-        self.task_names_ = found
-        self.target_mean_ = self.target_mean_[order]
-        self.target_scale_ = self.target_scale_[order]
-        return [name for name in names if name not in found] if interrupted else None
+            state = replace(state, interrupted=True)
+        found = [name for name in names if name in state.targets.names]
+        return in_order(state, found), [name for name in names if name not in found]
 
     def _target_names(self, names: list[str]) -> list[str]:
         found = task_positions(self.target_tasks, names, "target_tasks")
@@ -446,71 +493,78 @@ default=(128,), (64,), (64,)
             )
         return [names[position] for position in found]
 
-    def score(self, X, y, sample_weight=None) -> float:
-        """Mean over tasks of the coefficient of determination on labelled entries.
+    @classmethod
+    def from_pretrained(
+        cls, regressor: MultiTaskGNNRegressor, X: Any = None, **parameters: Any
+    ) -> Self:
+        """Take a fitted regressor's tasks as frozen sources.
+
+        Its encoder and heads are copied, and go on predicting the sources bit for bit.
+        The maps of the sources to and from the flat frame learn to agree with these
+        predictions, on X if given, else on the graphs of the first :meth:`add_task`,
+        which all later additions then depend on.
 
         Parameters
         ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            Graphs with the columns of fit.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels, NaN where missing; a DataFrame may hold some of the tasks.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows.
+        regressor : MultiTaskGNNRegressor
+            Fitted.
+        X : GraphArray or array-like of shape (n_samples, n_features), optional
+            Graphs with the columns of its fit; labels are not needed.
+        **parameters : object
+            Parameters of the new estimator; those of the same name are the regressor's
+            by default.
 
         Returns
         -------
-        score : float
-            At most 1; 0 for the prediction of each task's mean.
+        estimator : GATERegressor
+            Ready for :meth:`add_task`.
 
         Raises
         ------
-        ValueError
-            If y names other tasks.
+        TypeError
+            If the regressor is something else.
+        NotFittedError
+            If the regressor is not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor, SmilesToGraph
+        >>> X = SmilesToGraph().fit_transform(["CCO", "CCN", "CCC", "CCCl"])
+        >>> y = np.array([46.1, 45.1, 44.1, 64.5])
+        >>> regressor = MultiTaskGNNRegressor(max_epochs=2, random_state=0).fit(X, y)
+        >>> model = GATERegressor.from_pretrained(regressor, X, add_task_steps=5)
+        >>> model.add_task(X, [0.1, np.nan, 1.8, 1.4], name="logP").predict(X).shape
+        (4, 2)
         """
-        predictions = self.predict(X)
-        names = column_names(y) if is_frame(y) else []
-        if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
-            predictions = predictions[:, [self.task_names_.index(n) for n in names]]
-        else:
-            y = in_task_order(y, self.task_names_)
-        return float(nan_r2_score(y, predictions, sample_weight=sample_weight))
+        if not isinstance(regressor, MultiTaskGNNRegressor):
+            raise TypeError(
+                "from_pretrained takes a fitted MultiTaskGNNRegressor, got "
+                f"{regressor!r}."
+            )
+        source = regressor._state
+        own = set(cls._get_param_names()) - {"target_tasks", "head_hidden_dims"}
+        shared = regressor.get_params(deep=False)
+        shared = {name: value for name, value in shared.items() if name in own}
+        estimator = cls(**{**shared, **parameters})
+        with warnings_once():
+            estimator._check_parameters()
+            settings = estimator._settings(estimator._targets())
+            rng = check_random_state(estimator.random_state)
+            seed = int(rng.randint(MAX_SEED))
+            with seeded(seed, settings.device, settings.n_threads):
+                state = take_over(source, settings, seed)
+            if X is not None:
+                graphs = read_graphs(estimator._with(state), X)
+                rows = np.flatnonzero(graphs.valid)
+                vectors = embed(state, settings, graphs[rows])
+                with seeded(seed, settings.device, settings.n_threads):
+                    state = align(state, settings, vectors, seed)
+        return estimator._adopt(state)
 
-    # -- what the base class asks for --------------------------------------------
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        for parameter in WIDTHS:
-            widths = getattr(self, parameter)
-            if not all(map(is_count, widths)):
-                raise InvalidParameterError(
-                    f"The {parameter!r} parameter of GATERegressor must hold integers "
-                    f">= 1. Got {widths!r} instead."
-                )
-
-    def _watched_tasks(self) -> np.ndarray:
-        return np.arange(self.n_tasks_)
-
-    def _build(self) -> None:
-        super()._build()
-        self._begin()
-
-    def _training_set(self, graphs, targets, weights, row_weights) -> GraphDataset:
-        sampling = None
-        labelled = weights > 0
-        if self.task_sampling is not None and targets.shape[1] > 1 and labelled.any():
-            counts = np.maximum(labelled.sum(axis=0), 1)
-            shares = labelled @ (counts ** (self.task_sampling - 1.0))
-            sampling = np.where(shares > 0, shares, shares[shares > 0].min())
-        return GraphDataset(graphs, targets, weights, [row_weights[:, None]], sampling)
-
-    def _step(self, targets: np.ndarray, seed: int, n_rows: int) -> GATEStep:
-        self.seed_ = seed
-        return GATEStep(self._terms(), self.task_names_, self._n_warmup(n_rows))
-
-    def task_problem(self, X, y, **options):
-        """Refuse: curvature needs linear heads."""
-        raise TypeError(
-            "Curvature and gradient tools need a network with linear heads, which "
-            "GATERegressor does not have: use a MultiTaskGNNRegressor."
-        )
+def _of_sources(state: FittedState) -> FittedState:
+    """Note that all tasks of a state are sources."""
+    targets = state.targets
+    additions = Additions(targets.names, one_dimensional=targets.one_dimensional)
+    return replace(state, additions=additions)

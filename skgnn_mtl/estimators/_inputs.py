@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _get_feature_names,
+    check_array,
+    check_consistent_length,
+    validate_data,
+)
 
-from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl._warn import warn
+from skgnn_mtl.graphs import GraphArray, GraphSchema
 from skgnn_mtl.metrics._tables import (
     as_cells,
     as_numbers,
@@ -21,18 +30,70 @@ from skgnn_mtl.metrics._tables import (
 )
 
 
-def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
-    """Read X as graphs and keep, or check, what ``fit`` learned about it.
+@dataclass(frozen=True)
+class Inputs:
+    """What ``fit`` learned about X.
+
+    Parameters
+    ----------
+    schema : GraphSchema
+        Columns of the graphs.
+    n_features : int
+        1 for graphs, else the number of columns of a numeric table.
+    feature_names : ndarray of str or None
+        Names of the columns of a numeric table that has them.
+    """
+
+    schema: GraphSchema
+    n_features: int = 1
+    feature_names: np.ndarray | None = None
+
+
+def learn_graphs(estimator: Any, X: Any) -> tuple[GraphArray, Inputs]:
+    """Read the X of a first fit; the estimator is not changed.
 
     Parameters
     ----------
     estimator : estimator
-        Its ``n_features_in_``, ``feature_names_in_`` and ``schema_`` are set
-        (``reset=True``) or compared with.
+        For messages.
     X : GraphArray or array-like of shape (n_samples, n_features)
         Graphs, or a numeric table whose rows are graphs of one node.
-    reset : bool
-        True in ``fit``.
+
+    Returns
+    -------
+    graphs : GraphArray of shape (n_samples,)
+        The graphs.
+    inputs : Inputs
+        What later calls are compared with.
+
+    Raises
+    ------
+    TypeError
+        If X holds strings.
+    ValueError
+        If X is empty, or has graph features, which no network reads, or masked
+        entries.
+    """
+    if isinstance(X, GraphArray):
+        _refuse_unusable(X)
+        return X, Inputs(X.schema)
+    _refuse_no_table(estimator, X)
+    names = _get_feature_names(X)
+    table = check_array(X, dtype=np.float64, estimator=estimator, input_name="X")
+    graphs = GraphArray.from_features(table)
+    return graphs, Inputs(graphs.schema, table.shape[1], names)
+
+
+def read_graphs(estimator: Any, X: Any) -> GraphArray:
+    """Read X as graphs of the columns of ``fit``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; its ``n_features_in_``, ``feature_names_in_`` and ``schema_`` are
+        compared with X.
+    X : GraphArray or array-like of shape (n_samples, n_features)
+        Graphs, or a numeric table whose rows are graphs of one node.
 
     Returns
     -------
@@ -44,28 +105,16 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
     TypeError
         If X holds strings.
     ValueError
-        If X does not fit the schema of ``fit``, has graph features, which no network
-        reads, or masked entries.
+        If X does not have the columns of ``fit``, or has masked entries.
     """
     if isinstance(X, GraphArray):
         graphs = X
-        if reset:
-            estimator.n_features_in_ = 1
-            estimator.__dict__.pop("feature_names_in_", None)
-        if not len(graphs):
-            raise ValueError(
-                "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
-                "required."
-            )
+        _refuse_unusable(graphs)
     else:
-        refuse_masked(X, "X", "fill or drop them")
-        _refuse_strings(estimator, X)
-        table = validate_data(estimator, X, dtype=np.float64, reset=reset)
+        _refuse_no_table(estimator, X)
+        table = validate_data(estimator, X, dtype=np.float64, reset=False)
         graphs = GraphArray.from_features(table)
-    _refuse_graph_features(graphs)
-    if reset:
-        estimator.schema_ = graphs.schema
-    elif graphs.schema != estimator.schema_:
+    if graphs.schema != estimator.schema_:
         raise ValueError(
             f"X has other columns than in fit: "
             f"{estimator.schema_.difference(graphs.schema)} (fit against now). "
@@ -74,7 +123,12 @@ def read_graphs(estimator, X, *, reset: bool) -> GraphArray:
     return graphs
 
 
-def _refuse_graph_features(graphs: GraphArray) -> None:
+def _refuse_unusable(graphs: GraphArray) -> None:
+    if not len(graphs):
+        raise ValueError(
+            "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
+            "required."
+        )
     if graphs.schema.graph_features:
         raise ValueError(
             f"X has the graph features {list(graphs.schema.graph_features)}, but the "
@@ -83,7 +137,12 @@ def _refuse_graph_features(graphs: GraphArray) -> None:
         )
 
 
-def _refuse_strings(estimator, X) -> None:
+def _refuse_no_table(estimator: Any, X: Any) -> None:
+    refuse_masked(X, "X", "fill or drop them")
+    _refuse_strings(estimator, X)
+
+
+def _refuse_strings(estimator: Any, X: Any) -> None:
     first = _first_entry(X.to_numpy() if hasattr(X, "to_numpy") else X)
     if isinstance(first, str):
         # CIF has many lines, SMILES one.
@@ -95,27 +154,25 @@ def _refuse_strings(estimator, X) -> None:
         )
 
 
-def _first_entry(values):
-    """First entry of a list, an array or a table that is not missing."""
+def _first_entry(values: Any) -> Any:
+    """Find the first entry of a list, an array or a table that is not missing."""
     if not isinstance(values, (list, tuple, np.ndarray)):
         return values
     entries = map(_first_entry, values)
     return next((entry for entry in entries if not _is_missing(entry)), None)
 
 
-def _is_missing(value) -> bool:
+def _is_missing(value: Any) -> bool:
     return (
         value is None or value is pd.NA or (isinstance(value, float) and value != value)
     )
 
 
-def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
+def read_targets(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     """Read y as a table of labels with gaps.
 
     Parameters
     ----------
-    estimator : estimator
-        For the message.
     X : sized
         Must be as long as y.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
@@ -131,10 +188,9 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     Raises
     ------
     ValueError
-        If y is None, has other dimensions or another length, or an entry that is
-        infinite or not a number, whose task and row are named.
+        If y has other dimensions or another length, or an entry that is infinite or
+        not a number, whose task and row are named.
     """
-    require_labels(estimator, y)
     cells = read_cells(X, y)
     names = task_names(y, 1 if cells.ndim == 1 else cells.shape[1])
     values = as_numbers(cells.reshape(len(cells), -1), names, "y")
@@ -147,7 +203,7 @@ def read_targets(estimator, X, y) -> tuple[np.ndarray, list[str]]:
     return values.reshape(cells.shape), names
 
 
-def read_cells(X, y) -> np.ndarray:
+def read_cells(X: Any, y: Any) -> np.ndarray:
     """Read y as an array of one or two dimensions, with a row for each row of X.
 
     Parameters
@@ -176,7 +232,7 @@ def read_cells(X, y) -> np.ndarray:
     return cells
 
 
-def require_labels(estimator, y) -> None:
+def require_labels(estimator: Any, y: Any) -> None:
     """Refuse a y that was not passed.
 
     Parameters
@@ -198,8 +254,8 @@ def require_labels(estimator, y) -> None:
         )
 
 
-def task_names(y, n_tasks: int) -> list[str]:
-    """Names of tasks, made up where y has none.
+def task_names(y: Any, n_tasks: int) -> list[str]:
+    """List the names of tasks, made up where y does not have any.
 
     Parameters
     ----------
@@ -224,8 +280,8 @@ def task_names(y, n_tasks: int) -> list[str]:
     return names
 
 
-def task_positions(tasks, names: Sequence[str], parameter: str) -> list[int]:
-    """Positions of the tasks that a parameter names.
+def task_positions(tasks: Any, names: Sequence[str], parameter: str) -> list[int]:
+    """Find the positions of the tasks that a parameter names.
 
     Parameters
     ----------
@@ -262,7 +318,7 @@ def task_positions(tasks, names: Sequence[str], parameter: str) -> list[int]:
     return positions
 
 
-def in_task_order(y, names: Sequence[str]):
+def in_task_order(y: Any, names: Sequence[str]) -> Any:
     """Bring the columns of a table into the order of the tasks.
 
     Parameters
@@ -321,8 +377,10 @@ def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
         )
 
 
-def mean_and_scale(table: np.ndarray, weights: np.ndarray):
-    """Mean and standard deviation of each task over its labelled, weighted rows.
+def mean_and_scale(
+    table: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute mean and standard deviation of each task over its weighted labels.
 
     Parameters
     ----------
@@ -342,3 +400,52 @@ def mean_and_scale(table: np.ndarray, weights: np.ndarray):
     shown = np.where(weights > 0, table, np.nan)
     constant = np.nanmax(shown, axis=0) == np.nanmin(shown, axis=0)
     return mean, np.where(constant, 1.0, np.sqrt(variance))
+
+
+def read_row_weights(graphs: GraphArray, sample_weight: Any) -> np.ndarray:
+    """Read the weights of rows.
+
+    Parameters
+    ----------
+    graphs : GraphArray of shape (n,)
+        The graphs.
+    sample_weight : array-like of shape (n,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    weights : ndarray of float64 of shape (n,)
+        At most 1; 0 where a graph is invalid.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not a finite number, or if no row counts.
+    """
+    refuse_masked(sample_weight, "sample_weight", "fill them with 0")
+    weight = _check_sample_weight(
+        sample_weight,
+        np.empty((len(graphs), 1)),
+        dtype=np.float64,
+        ensure_non_negative=True,
+    )
+    if not weight.any():
+        raise ValueError("All sample weights are zero: there is nothing to fit.")
+    # A common factor does not have a meaning, but could leave the range of float32.
+    weight = weight / weight.max()
+    invalid = np.flatnonzero(~graphs.valid)
+    if invalid.size:
+        warn(
+            f"{invalid.size} invalid graphs are left out of fit, at rows "
+            f"{_enumerate(invalid)}."
+        )
+    if invalid.size == len(graphs):
+        raise ValueError(
+            f"All {invalid.size} graphs are invalid: there is nothing to fit."
+        )
+    return np.where(graphs.valid, weight, 0.0)
+
+
+def _enumerate(rows: np.ndarray, most: int = 10) -> str:
+    shown = ", ".join(map(str, rows[:most]))
+    return shown + (", ..." if rows.size > most else "")

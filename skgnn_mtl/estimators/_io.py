@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from io import BytesIO
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from sklearn.base import BaseEstimator
 from skgnn_mtl import auxiliary, encoders, metrics, readouts, weighting
 from skgnn_mtl._component import Component, part_names
 from skgnn_mtl.curvature import HessianSpectrum
+from skgnn_mtl.gate import TaskLayout
 from skgnn_mtl.graphs import GraphSchema
 
 _FORMAT = "skgnn_mtl.estimator"
@@ -32,7 +35,13 @@ _SCORERS = {
 }
 
 
-def write(path, *, kind: str, values: dict, tensors: dict) -> None:
+def write(
+    path: str | PathLike[str],
+    *,
+    kind: str,
+    values: dict[str, Any],
+    tensors: dict[str, Any],
+) -> None:
     """Write JSON values and tensors into one file.
 
     Parameters
@@ -51,7 +60,7 @@ def write(path, *, kind: str, values: dict, tensors: dict) -> None:
     ValueError
         If a value cannot be expressed.
     """
-    sources: list[dict] = []
+    sources: list[dict[str, Any]] = []
     header = {
         "format": _FORMAT,
         "kind": kind,
@@ -62,7 +71,9 @@ def write(path, *, kind: str, values: dict, tensors: dict) -> None:
     torch.save(content, path)
 
 
-def read(path, *, kind: str) -> tuple[dict, dict]:
+def read(
+    path: str | PathLike[str], *, kind: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what :func:`write` wrote.
 
     Parameters
@@ -96,7 +107,7 @@ def read(path, *, kind: str) -> tuple[dict, dict]:
     return decode(header["values"], content["sources"]), content["tensors"]
 
 
-def encode(value: Any, where: str, sources: list[dict]) -> Any:
+def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
     """Express a value in JSON.
 
     Parameters
@@ -138,6 +149,8 @@ def encode(value: Any, where: str, sources: list[dict]) -> Any:
         return str(value)
     if isinstance(value, GraphSchema):
         return {"schema": value.to_dict()}
+    if isinstance(value, TaskLayout):
+        return {"layout": encode(asdict(value), where, sources)}
     if isinstance(value, HessianSpectrum):
         buffer = BytesIO()
         value.save(buffer)
@@ -164,7 +177,7 @@ def encode(value: Any, where: str, sources: list[dict]) -> Any:
     )
 
 
-def decode(value: Any, sources: list[dict]) -> Any:
+def decode(value: Any, sources: list[dict[str, Any]]) -> Any:
     """Give back what :func:`encode` expressed.
 
     Parameters
@@ -192,6 +205,8 @@ def decode(value: Any, sources: list[dict]) -> Any:
         return np.array(value["array"], dtype=object if dtype.hasobject else dtype)
     if "spectrum" in value:
         return HessianSpectrum.load(BytesIO(base64.b64decode(value["spectrum"])))
+    if "layout" in value:
+        return TaskLayout(**decode(value["layout"], sources))
     if "schema" in value:
         return GraphSchema.from_dict(value["schema"])
     if value.get("scorer") in _SCORERS:

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._param_validation import InvalidParameterError, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.training import LOSSES, Loss, logistic
-from skgnn_mtl.weighting import CurvatureWeighting
+from skgnn_mtl.readouts import Readout
+from skgnn_mtl.weighting import TaskWeighting
 
-from ._base import BaseMultiTaskGNN
-from ._inputs import mean_and_scale, read_targets
-
-_LOSSES: dict[str, Loss] = {**LOSSES, "logistic": logistic}
-_CHOICES = {"auto", *_LOSSES}
-# Parameters of the other estimators: pretraining has no targets of its own to serve.
-_FIXED = {
-    "head_hidden_dims",
-    "head_activation",
-    "target_tasks",
-    "scoring",
-    "hessian_spectrum",
-}
+from ._base import BaseGNN
+from ._linear import WEIGHTING_CONSTRAINTS, LinearHeadGNN
+from ._mixed import CHOICES, MixedTargets
+from ._recipe import MultiTaskRecipe
 
 
-class GNNPretrainer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMultiTaskGNN
-):
+class GNNPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LinearHeadGNN):  # type: ignore[misc]
     """Pretrain a graph encoder; embed graphs with it.
 
     Without ``y`` the auxiliary tasks alone are trained (self-supervised), with it its
@@ -113,6 +103,9 @@ callable, default="cosine"
         The whole trained network, in evaluation mode.
     task_weighting_ : TaskWeighting
         The weighting with its state.
+    targets_ : object
+        What was learned about ``y``: names, units or classes, the loss; curvature
+        and files read it.
     history_ : list of dict
         One record an epoch, as :class:`MultiTaskGNNRegressor` keeps it.
     auxiliary_names_ : list of str
@@ -186,45 +179,36 @@ callable, default="cosine"
     (8,)
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **{
-            name: constraints
-            for name, constraints in BaseMultiTaskGNN._parameter_constraints.items()
-            if name not in _FIXED
-        },
-        "target_loss": [None, StrOptions(_CHOICES), list, tuple],
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseGNN._parameter_constraints,
+        **WEIGHTING_CONSTRAINTS,
+        "target_loss": [None, StrOptions(set(CHOICES)), list, tuple],
     }
-
-    head_hidden_dims = ()
-    head_activation = "relu"
-    target_tasks = None
-    hessian_spectrum = False
-    scoring = "loss"
 
     def __init__(
         self,
-        encoder="gin",
+        encoder: str | GraphEncoder = "gin",
         *,
-        readout="mean",
-        auxiliary_tasks=("atommasking",),
-        task_weighting="equal",
-        target_loss="auto",
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=0.0,
-        lr_schedule="cosine",
-        gradient_clip=None,
-        batch_size=64,
-        max_epochs=100,
-        early_stopping=False,
-        validation=0.1,
-        n_iter_no_change=10,
-        callbacks=None,
-        device="auto",
-        n_threads=None,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
+        readout: str | Readout = "mean",
+        auxiliary_tasks: Sequence[str | AuxiliaryTask] = ("atommasking",),
+        task_weighting: str | TaskWeighting | Callable[..., Any] = "equal",
+        target_loss: str | Sequence[str] | None = "auto",
+        optimizer: str | Callable[..., Any] = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        lr_schedule: str | Callable[[float], float] = "cosine",
+        gradient_clip: float | None = None,
+        batch_size: int = 64,
+        max_epochs: int = 100,
+        early_stopping: bool = False,
+        validation: Any = 0.1,
+        n_iter_no_change: int = 10,
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "auto",
+        n_threads: int | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int | bool = 0,
     ) -> None:
         self.encoder = encoder
         self.readout = readout
@@ -248,7 +232,13 @@ callable, default="cosine"
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None, sample_weight=None, groups=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -282,10 +272,11 @@ callable, default="cosine"
             any other error the estimator is as it was before the call.
         """
         resume = self.warm_start and self.__sklearn_is_fitted__()
-        self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
-        return self
+        return self._adopt(self._fit(X, y, sample_weight, groups, resume=resume))
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train for one epoch on a chunk, from the fitted state if there is one.
 
         The first call fixes the columns of the graphs, the tasks, and the losses and
@@ -315,10 +306,10 @@ callable, default="cosine"
             If the user interrupts; see :meth:`fit`, also for other errors.
         """
         resume = self.__sklearn_is_fitted__()
-        self._fit(X, y, sample_weight, None, resume=resume, partial=True)
-        return self
+        state = self._fit(X, y, sample_weight, None, resume=resume, partial=True)
+        return self._adopt(state)
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Embed graphs, in evaluation mode.
 
         Parameters
@@ -344,138 +335,41 @@ callable, default="cosine"
         if index is None or _get_output_config("transform", self)["dense"] != "pandas":
             return vectors
         # scikit-learn takes the index of frames only, and joins tables by it.
-        return pd.DataFrame(vectors, index=index)
+        frame: Any = pd.DataFrame(vectors, index=index)
+        return frame  # type: ignore[no-any-return]
 
     @property
     def encoder_(self) -> GraphEncoder:
         """The trained encoder, out of any wrapper."""
-        check_is_fitted(self)
-        return self.module_.encoder.core
+        module: Any = self.module_
+        encoder: GraphEncoder = module.encoder.core
+        return encoder
+
+    @property
+    def target_losses_(self) -> list[str]:
+        """Loss of each column of ``y``."""
+        return list(self.targets_.losses)
+
+    @property
+    def target_mean_(self) -> np.ndarray:
+        """What is subtracted from the columns of ``y``."""
+        mean: np.ndarray = self.targets_.mean
+        return mean
+
+    @property
+    def target_scale_(self) -> np.ndarray:
+        """What the columns of ``y`` are divided by."""
+        spread: np.ndarray = self.targets_.spread
+        return spread
 
     @property
     def _n_features_out(self) -> int:
         return self.encoder_.width
 
-    # -- labels -------------------------------------------------------------------
+    def _targets(self) -> MixedTargets:
+        return MixedTargets(target_loss=self.target_loss)
 
-    def _read_labels(self, graphs, y, sample_weight, resume, classes):
-        if y is not None and self.target_loss is not None:
-            values, names = _read_numbers(self, graphs, y)
-            if resume and not self.n_tasks_:
-                raise ValueError(
-                    "y has labels, but the first call had none and made no heads for "
-                    "them: start a GNNPretrainer(Pretrained(first.encoder_))."
-                )
-            return values, names
-        if resume:
-            # A chunk without labels.
-            width = () if self._one_dimensional else (self.n_tasks_,)
-            return np.full((len(graphs), *width), np.nan), self.task_names_
-        self._check_self_supervision()
-        return np.empty((len(graphs), 0)), []
-
-    def _check_self_supervision(self) -> None:
-        """Refuse what makes no sense without a column of y."""
-        name = type(self).__name__
-        if not len(self.auxiliary_tasks):
-            raise ValueError(
-                f"This {name} estimator requires y to be passed, but the target y is "
-                "None: without auxiliary_tasks there is nothing else to learn."
-            )
-        weighting = self._resolve_weighting()
-        pools = getattr(weighting, "pool", None) is not None
-        if pools or isinstance(weighting, CurvatureWeighting):
-            raise ValueError(
-                f"task_weighting={weighting!r} looks at the columns of y, but there is "
-                "no y: use another weighting, such as 'equal'."
-            )
-
-    def _as_given(self, table: np.ndarray) -> np.ndarray:
-        return table
-
-    def _learn_targets(self, table: np.ndarray, weights: np.ndarray) -> None:
-        """Learn loss and scale of each column over its labelled, weighted rows."""
-        mean, scale = mean_and_scale(table, weights)
-        self.target_losses_ = self._chosen_losses()
-        for t, name in enumerate(self.task_names_):
-            values = np.unique(table[weights[:, t] > 0, t])
-            if self.target_losses_[t] == "auto":
-                binary = len(values) == 2
-                self.target_losses_[t] = "logistic" if binary else "squared_error"
-            if self.target_losses_[t] == "logistic":
-                low, high = _two_values(values, name)
-                mean[t], scale[t] = low, high - low
-        self.target_mean_, self.target_scale_ = mean, scale
-
-    def _chosen_losses(self) -> list[str]:
-        chosen = self.target_loss
-        if not isinstance(chosen, (list, tuple)):
-            return [chosen] * self.n_tasks_
-        if len(chosen) != self.n_tasks_ or not _CHOICES.issuperset(chosen):
-            raise InvalidParameterError(
-                f"target_loss must be one of {sorted(_CHOICES)}, or a list of these "
-                f"with one entry for each of the tasks {self.task_names_}. Got "
-                f"{chosen!r} instead."
-            )
-        return list(chosen)
-
-    def _encode_targets(self, table: np.ndarray) -> np.ndarray:
-        return (table - self.target_mean_) / self.target_scale_
-
-    def _weigh_classes(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """All classes count alike; but there may be no third one."""
-        for t in np.flatnonzero(np.array(self.target_losses_) == "logistic"):
-            low = self.target_mean_[t]
-            known = (low, low + self.target_scale_[t])
-            other = table[(weights[:, t] > 0) & ~np.isin(table[:, t], known), t]
-            if len(other):
-                raise ValueError(
-                    f"Task {self.task_names_[t]!r} has the label {other[0]:g}, but its "
-                    f"logistic loss knows {known[0]:g} and {known[1]:g} only. Set "
-                    "target_loss='squared_error', or one loss a task."
-                )
-        return weights
-
-    def _elementwise_loss(self) -> Loss:
-        return _by_column(self.target_losses_)
-
-
-def _read_numbers(estimator, graphs, y) -> tuple[np.ndarray, list[str]]:
-    """Read y, which in a pipeline may be the text labels of a classifier."""
-    try:
-        return read_targets(estimator, graphs, y)
-    except ValueError as error:
-        if "must hold numbers" not in str(error):
-            raise
-        raise ValueError(
-            f"{error} GNNPretrainer reads numbers as y: encode two classes as 0 and 1, "
-            "or set target_loss=None to learn from the graphs alone."
-        ) from error
-
-
-def _two_values(values: np.ndarray, name: str) -> tuple[float, float]:
-    """Both labels of a column, of which a chunk may hold one."""
-    if len(values) == 1 and values[0] in (0.0, 1.0):
-        return 0.0, 1.0
-    if len(values) != 2:
-        shown = ", ".join(f"{value:g}" for value in values[:5])
-        raise ValueError(
-            f"The logistic loss needs two labels, but task {name!r} has {len(values)}: "
-            f"{shown}{', ...' * (len(values) > 5)}. Set target_loss='squared_error'."
+    def _recipe(self) -> MultiTaskRecipe:
+        return MultiTaskRecipe(
+            self.encoder, self.readout, self.task_weighting, self.auxiliary_tasks
         )
-    return float(values[0]), float(values[1])
-
-
-def _by_column(names: Sequence[str]) -> Loss:
-    """Elementwise loss of outputs whose columns have losses of their own."""
-    kinds = sorted(set(names)) or ["squared_error"]
-    masks = [[name == kind for name in names] for kind in kinds]
-
-    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        values = _LOSSES[kinds[0]](outputs, targets)
-        for kind, mask in zip(kinds[1:], masks[1:], strict=True):
-            here = torch.tensor(mask, device=outputs.device)
-            values = torch.where(here, _LOSSES[kind](outputs, targets), values)
-        return values
-
-    return loss

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl.auxiliary import AuxiliaryTask
+from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.metrics import nan_r2_score
-from skgnn_mtl.training import LOSSES
+from skgnn_mtl.readouts import Readout
+from skgnn_mtl.training import LOSSES, Loss, MultiTaskModel
+from skgnn_mtl.weighting import TaskWeighting
 
-from ._base import BaseMultiTaskGNN
+from ._base import BaseGNN
 from ._cgcnn import read_checkpoint
-from ._inputs import in_task_order
-from ._numeric_targets import NumericTargetsMixin
+from ._compute import present_device, seeded
+from ._inputs import Inputs, in_task_order, require_labels
+from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
+from ._numeric import NumericTargets
+from ._recipe import MultiTaskRecipe, build_weighting, resolve_weighting
+from ._state import FittedState
 
 
-class MultiTaskGNNRegressor(
-    RegressorMixin, MultiOutputMixin, NumericTargetsMixin, BaseMultiTaskGNN
-):
+class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
     """Multi-task graph neural network for regression.
 
     The prediction is heads(readout(encoder(graph))): node states, one vector a graph,
@@ -119,6 +129,9 @@ callable, default="cosine"
         The trained network, in evaluation mode.
     task_weighting_ : TaskWeighting
         The weighting with its state.
+    targets_ : object
+        What was learned about ``y``: names, units or classes, the loss; curvature
+        and files read it.
     history_ : list of dict
         One record an epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
         validation rows, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
@@ -191,42 +204,43 @@ callable, default="cosine"
     (2, 2)
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseMultiTaskGNN._parameter_constraints,
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseGNN._parameter_constraints,
+        **PREDICTOR_CONSTRAINTS,
         "loss": [StrOptions(set(LOSSES)), callable],
         "normalize_targets": ["boolean"],
     }
 
     def __init__(
         self,
-        encoder="gin",
+        encoder: str | GraphEncoder = "gin",
         *,
-        readout="mean",
-        head_hidden_dims=(),
-        head_activation="relu",
-        task_weighting="equal",
-        target_tasks=None,
-        auxiliary_tasks=(),
-        loss="squared_error",
-        normalize_targets=True,
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=0.0,
-        lr_schedule="cosine",
-        gradient_clip=None,
-        batch_size=64,
-        max_epochs=100,
-        early_stopping=False,
-        scoring="loss",
-        validation=0.1,
-        n_iter_no_change=10,
-        hessian_spectrum=False,
-        callbacks=None,
-        device="auto",
-        n_threads=None,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
+        readout: str | Readout = "mean",
+        head_hidden_dims: Sequence[int] = (),
+        head_activation: str = "relu",
+        task_weighting: str | TaskWeighting | Callable[..., Any] = "equal",
+        target_tasks: Any = None,
+        auxiliary_tasks: Sequence[str | AuxiliaryTask] = (),
+        loss: str | Loss = "squared_error",
+        normalize_targets: bool = True,
+        optimizer: str | Callable[..., Any] = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        lr_schedule: str | Callable[[float], float] = "cosine",
+        gradient_clip: float | None = None,
+        batch_size: int = 64,
+        max_epochs: int = 100,
+        early_stopping: bool = False,
+        scoring: str | Callable[..., float] | None = "loss",
+        validation: Any = 0.1,
+        n_iter_no_change: int = 10,
+        hessian_spectrum: bool | dict[str, Any] = False,
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "auto",
+        n_threads: int | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int | bool = 0,
     ) -> None:
         self.encoder = encoder
         self.readout = readout
@@ -256,7 +270,31 @@ callable, default="cosine"
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def _targets(self) -> NumericTargets:
+        return NumericTargets(loss=self.loss, normalize=self.normalize_targets)
+
+    def _recipe(self) -> MultiTaskRecipe:
+        return predictor_recipe(self)
+
+    @property
+    def target_mean_(self) -> np.ndarray:
+        """What the targets were reduced by, in units of ``y``."""
+        mean: np.ndarray = self.targets_.mean
+        return mean
+
+    @property
+    def target_scale_(self) -> np.ndarray:
+        """What the targets were divided by, in units of ``y``."""
+        spread: np.ndarray = self.targets_.spread
+        return spread
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the network.
 
         Parameters
@@ -286,11 +324,21 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
-        resume = self.warm_start and self.__sklearn_is_fitted__()
-        self._fit(X, y, sample_weight, groups, resume=resume, partial=False)
-        return self
+        require_labels(self, y)
+        state = self._fit(
+            X,
+            y,
+            sample_weight,
+            groups,
+            resume=self.warm_start and self.__sklearn_is_fitted__(),
+            scoring=self.scoring,
+            hessian_spectrum=self.hessian_spectrum,
+        )
+        return self._adopt(state)
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train for one epoch, from the fitted state if there is one.
 
         The first call learns the tasks, the scales of the targets and the columns of
@@ -317,11 +365,19 @@ callable, default="cosine"
         KeyboardInterrupt
             If the user interrupts; see :meth:`fit`, also for other errors.
         """
-        resume = self.__sklearn_is_fitted__()
-        self._fit(X, y, sample_weight, None, resume=resume, partial=True)
-        return self
+        require_labels(self, y)
+        state = self._fit(
+            X,
+            y,
+            sample_weight,
+            None,
+            resume=self.__sklearn_is_fitted__(),
+            partial=True,
+            hessian_spectrum=self.hessian_spectrum,
+        )
+        return self._adopt(state)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Predict all tasks.
 
         Parameters
@@ -342,11 +398,11 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        outputs = self._forward(X, lambda module, batch: module(batch))
-        predictions = outputs * self.target_scale_ + self.target_mean_
-        return predictions[:, 0] if self._one_dimensional else predictions
+        outputs = self._apply(X, MultiTaskModel.__call__)
+        predictions: np.ndarray = self.targets_.decode(outputs)
+        return predictions
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Mean over tasks of the coefficient of determination on labelled entries.
 
         Parameters
@@ -373,7 +429,14 @@ callable, default="cosine"
         return float(nan_r2_score(y, predictions, sample_weight=sample_weight))
 
     @classmethod
-    def from_cgcnn(cls, path, atom_features, *, task_name="task_0", **parameters):
+    def from_cgcnn(
+        cls,
+        path: str | PathLike[str],
+        atom_features: str | PathLike[str],
+        *,
+        task_name: str = "task_0",
+        **parameters: Any,
+    ) -> Self:
         """Turn a published CGCNN checkpoint into a fitted regressor of one task.
 
         It predicts, embeds, is saved and trained on (``warm_start=True`` or
@@ -425,15 +488,25 @@ callable, default="cosine"
         checkpoint = read_checkpoint(path, atom_features)
         estimator = cls(**checkpoint.architecture, **parameters)
         estimator._check_parameters()
-        estimator.schema_, estimator.n_features_in_ = checkpoint.schema, 1
-        estimator.task_names_, estimator.n_tasks_ = [task_name], 1
-        estimator._one_dimensional = True
-        estimator.target_mean_ = np.array([checkpoint.mean])
-        estimator.target_scale_ = np.array([checkpoint.scale])
-        estimator.task_weights_ = np.ones(1)
-        estimator.history_, estimator.best_epoch_ = [], 0
-        with estimator._seeded_with(0):
-            estimator._build()
-        estimator.module_.load_state_dict(checkpoint.tensors)
-        estimator.module_.eval()
-        return estimator
+        recipe, device = estimator._recipe(), present_device(estimator.device)
+        targets = NumericTargets(
+            names=(task_name,),
+            one_dimensional=True,
+            mean=np.array([checkpoint.mean]),
+            spread=np.array([checkpoint.scale]),
+        )
+        with seeded(0, device, None):
+            part = resolve_weighting(estimator.task_weighting)
+            weighting = build_weighting(part, [task_name], 1, device)
+            module = recipe.network(checkpoint.schema, 1)
+        module.load_state_dict(checkpoint.tensors)
+        state = FittedState(
+            Inputs(checkpoint.schema),
+            targets,
+            module.to(device).eval(),
+            weighting,
+            seed=0,
+            split_seed=None,
+            task_weights=np.ones(1),
+        )
+        return estimator._adopt(state)

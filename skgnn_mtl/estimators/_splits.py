@@ -1,10 +1,11 @@
-"""Rows that train, rows that watch the training, and rows held out from it."""
+"""Rows that train, rows that validate, and rows held out for a task weighting."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -21,11 +22,11 @@ _SMALL = 200
 
 
 def split_validation(
-    validation,
-    X,
-    y,
+    validation: Any,
+    X: Any,
+    y: np.ndarray,
     weights: np.ndarray,
-    groups,
+    groups: Any,
     labelled: np.ndarray,
     seed: int,
     *,
@@ -33,7 +34,7 @@ def split_validation(
     watched: Sequence[int] | np.ndarray,
     held_out: HeldOut | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the rows that watch the training.
+    """Choose the rows that validate the training.
 
     A random choice must leave every task a label to train on, and every watched task
     one to validate with. Where it does not, as few rows as possible change sides.
@@ -107,15 +108,17 @@ def split_validation(
     try:
         hold_out(held_out, weights, groups, found[0], seed, targets=watched)
     except ValueError:
-        judges = np.asarray(present[:, watched].any(axis=1))
+        has_target = np.asarray(present[:, watched].any(axis=1))
         three = [*needs, np.zeros(len(names), dtype=bool)]
-        sides = assign_sides(present, sides, three, seed, judges, wishes=needs[1])
+        sides = assign_sides(present, sides, three, seed, has_target, wishes=needs[1])
         if sides is not None:
             found = rows[sides[units] != 1], rows[sides[units] == 1]
     return found
 
 
-def _units(rows, weights, groups) -> tuple[np.ndarray, np.ndarray]:
+def _units(
+    rows: np.ndarray, weights: np.ndarray, groups: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Find what moves as a whole: each row's unit, and where units have labels."""
     present = weights[rows] > 0
     if groups is None:
@@ -132,11 +135,20 @@ def _systematic(present: np.ndarray, n_picked: int, seed: int) -> np.ndarray:
     """Draw rows evenly over the patterns of labels (n, t): systematic sampling."""
     n, rng = len(present), np.random.default_rng(seed)
     order = np.lexsort([rng.random(n), *present.T])
-    return order[((np.arange(n_picked) + rng.random()) * n / n_picked).astype(int)]
+    picked: np.ndarray = order[
+        ((np.arange(n_picked) + rng.random()) * n / n_picked).astype(int)
+    ]
+    return picked
 
 
-def _first_split(splitter, X, y, groups, labelled: np.ndarray):
-    """Labelled rows of the first split."""
+def _first_split(
+    splitter: Any,
+    X: Any,
+    y: np.ndarray,
+    groups: Any,
+    labelled: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the labelled rows of the first split."""
     n = len(labelled)
     with warnings.catch_warnings():
         # They may be meant for what a weighting holds out.
@@ -166,14 +178,14 @@ def _first_split(splitter, X, y, groups, labelled: np.ndarray):
 def hold_out(
     part: HeldOut,
     weights: np.ndarray,
-    groups,
+    groups: Any,
     rows: np.ndarray,
     seed: int,
     *,
     names: Sequence[str] | None = None,
     targets: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose training rows that judge a task weighting.
+    """Choose training rows that a task weighting learns from.
 
     Every task that has labels keeps one to train on. Where the choice that ``part``
     asks for leaves one without, as few rows as possible change sides.
@@ -208,8 +220,8 @@ def hold_out(
     tasks = np.arange(weights.shape[1])
     targets = tasks if targets is None else targets
     names = [f"task_{t}" for t in tasks] if names is None else names
-    judges = (weights[rows][:, targets] > 0).any(axis=1)
-    labelled = rows[judges]
+    has_target = (weights[rows][:, targets] > 0).any(axis=1)
+    labelled = rows[has_target]
     if len(labelled) < 2:
         raise ValueError(
             f"{len(labelled)} training rows have a label of a target, but at least 2 "
@@ -219,7 +231,7 @@ def hold_out(
     if groups is None:
         n_held = ceil(min(part.fraction, 1 - 1 / len(labelled)) * len(labelled))
         n_held = min(n_held, len(labelled) - 1)
-        picked = np.flatnonzero(judges)[
+        picked = np.flatnonzero(has_target)[
             _systematic(weights[labelled][:, targets] > 0, n_held, seed)
         ]
     else:
@@ -230,13 +242,13 @@ def hold_out(
     drawn[picked] = 1
     needs = [np.asarray(present.any(axis=0)), np.zeros(len(tasks), dtype=bool)]
     wishes = np.isin(tasks, targets)
-    can_judge = np.bincount(units, judges) > 0
-    sides = assign_sides(present, drawn, needs, seed, can_judge, wishes)
+    can_validate = np.bincount(units, has_target) > 0
+    sides = assign_sides(present, drawn, needs, seed, can_validate, wishes)
     if sides is None:
         kind = "row" if groups is None else "group"
         raise ValueError(_refusal(present, needs, names, kind, "hold out"))
     held = sides[units] == 1
-    return rows[~held], np.sort(rows[held & judges])
+    return rows[~held], np.sort(rows[held & has_target])
 
 
 def _tail(part: HeldOut, groups: np.ndarray, seed: int) -> np.ndarray:
@@ -257,7 +269,7 @@ def _tail(part: HeldOut, groups: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _tail_last(groups: np.ndarray) -> np.ndarray:
-    """Distinct groups, large ones first, among equals those that begin late."""
+    """Sort distinct groups: large ones first, among equals those that begin late."""
     names, first, sizes = np.unique(groups, return_index=True, return_counts=True)
     return names[np.lexsort([-first, -sizes])]
 
@@ -312,8 +324,8 @@ def assign_sides(
     if not lacking.any():
         return drawn
     rng = np.random.default_rng([seed, 1])
-    costs = 1.0 + 0.1 * rng.random(n_units)
-    few = columns[:, lacking.any(axis=0)].any(axis=1)
+    costs: Any = 1.0 + 0.1 * rng.random(n_units)
+    few: Any = columns[:, lacking.any(axis=0)].any(axis=1)
     every = np.ones_like(few)
     for free in (few, every) if n_units > _SMALL else (every,):
         sides = _repair(columns, drawn, must, wish, allowed, costs, free)
@@ -324,11 +336,19 @@ def assign_sides(
 
 
 def _counts(columns: np.ndarray, sides: np.ndarray, n_sides: int) -> np.ndarray:
-    """Labelled units of each task (n_sides, n_columns)."""
+    """Count the labelled units of each task (n_sides, n_columns)."""
     return np.stack([columns[sides == side].sum(axis=0) for side in range(n_sides)])
 
 
-def _repair(columns, drawn, must, wish, allowed, costs, free) -> np.ndarray | None:
+def _repair(
+    columns: np.ndarray,
+    drawn: np.ndarray,
+    must: np.ndarray,
+    wish: np.ndarray,
+    allowed: np.ndarray,
+    costs: np.ndarray,
+    free: np.ndarray,
+) -> np.ndarray | None:
     """Solve for the sides of the free units, as an integer program.
 
     The variables are x[s, i] for the sides s behind the first, 1 if the free unit i is
@@ -363,7 +383,13 @@ def _repair(columns, drawn, must, wish, allowed, costs, free) -> np.ndarray | No
     return found
 
 
-def _labels_on_sides(columns, needed, wish, x, shape) -> LinearConstraint:
+def _labels_on_sides(
+    columns: np.ndarray,
+    needed: np.ndarray,
+    wish: np.ndarray,
+    x: np.ndarray,
+    shape: tuple[int],
+) -> LinearConstraint:
     """Demand a label on each side that needs one, unless a wish is refused."""
     demands = np.argwhere(needed).tolist()
     table, low = lil_array((len(demands), *shape)), np.ones(len(demands))
@@ -380,7 +406,9 @@ def _labels_on_sides(columns, needed, wish, x, shape) -> LinearConstraint:
     return LinearConstraint(table.tocsr(), low, np.inf)
 
 
-def _one_side_each(x, sizes, shape) -> tuple[LinearConstraint, LinearConstraint]:
+def _one_side_each(
+    x: np.ndarray, sizes: np.ndarray, shape: tuple[int]
+) -> tuple[LinearConstraint, LinearConstraint]:
     """Give each unit one side, and measure how far sizes are from those of the draw."""
     once = lil_array((x.shape[1], *shape))
     table = lil_array((len(x), *shape))
@@ -395,7 +423,14 @@ def _one_side_each(x, sizes, shape) -> tuple[LinearConstraint, LinearConstraint]
     )
 
 
-def _restore_sizes(sides, drawn, columns, wanted, allowed, rng) -> None:
+def _restore_sizes(
+    sides: np.ndarray,
+    drawn: np.ndarray,
+    columns: np.ndarray,
+    wanted: np.ndarray,
+    allowed: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     """Move units back and forth, in place, until sides are as large as in the draw."""
     counts = _counts(columns, sides, len(wanted))
     for side in range(1, len(wanted)):
@@ -414,7 +449,13 @@ def _restore_sizes(sides, drawn, columns, wanted, allowed, rng) -> None:
             surplus -= 1 if source else -1
 
 
-def _refusal(present, needs, names, kind: str, use: str) -> str:
+def _refusal(
+    present: np.ndarray,
+    needs: Sequence[np.ndarray],
+    names: Sequence[str],
+    kind: str,
+    use: str,
+) -> str:
     """Say why no sides give every task what it needs, and what to do."""
     counts, needed = present.sum(axis=0), np.sum(needs, axis=0)
     advice = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -245,7 +245,7 @@ class GATEModel(nn.Module):
                 schema,
                 n_sources,
                 pretrained["hidden_dims"],
-                pretrained["head_activation"],
+                pretrained["activation"],
             )
             self.heads = nn.Sequential(model.trunk, model.heads).requires_grad_(False)
 
@@ -254,7 +254,7 @@ class GATEModel(nn.Module):
         """Arguments that, with encoder and readout, build an equal network."""
         return {
             "n_sources": self.sources.n_tasks,
-            "layout": asdict(self.layout),
+            "layout": self.layout,
             "n_added": len(self.added),
             "pretrained": self.pretrained,
         }

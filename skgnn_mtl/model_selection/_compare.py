@@ -214,7 +214,7 @@ def compare_with_single_task(
 
 def _as_frame(X: Any, y: Any) -> pd.DataFrame:
     """Read labels as a table with names, without the labels of invalid graphs."""
-    values, names = read_targets(None, X, y)
+    values, names = read_targets(X, y)
     if len(names) < 2:
         raise ValueError(
             f"y must have at least two tasks to compare, but has shape {values.shape}."

@@ -133,7 +133,7 @@ def _check_each_once(tested: np.ndarray, n: int) -> None:
 
 def _classes(X: Any, y: Any) -> list[tuple[str, list[Any]]]:
     """Name and classes of each task, over all rows."""
-    labels, names = read_class_labels(None, X, y)
+    labels, names = read_class_labels(X, y)
     table = labels.reshape(len(labels), -1)
     found = find_classes(table, names, np.ones(len(table), dtype=bool))
     return [(name, part.tolist()) for name, part in zip(names, found, strict=True)]

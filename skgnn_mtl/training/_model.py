@@ -66,9 +66,10 @@ class MultiTaskModel(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """Arguments that, with encoder and readout, build an equal network."""
         return {
+            "n_tasks": self.heads.out_features,
             "hidden_dims": self.hidden_dims,
-            "head_activation": self.activation,
-            "auxiliary_tasks": self.tasks(),
+            "activation": self.activation,
+            "auxiliary": self.tasks(),
         }
 
     def embed(self, batch: GraphBatch) -> Tensor:

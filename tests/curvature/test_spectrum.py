@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,8 +114,9 @@ def test_density_integrates_to_one_and_cumulative_reaches_it(gin):
 def test_raw_units_are_the_square_of_the_target_scale(gin):
     twice = copy.deepcopy(gin)
     # The same network read as one of targets three times as large.
-    twice.model.target_scale_ = 3 * gin.model.target_scale_
-    twice.model.target_mean_ = 3 * gin.model.target_mean_
+    targets = gin.model.targets_
+    targets = replace(targets, mean=3 * targets.mean, spread=3 * targets.spread)
+    twice.model = twice.model._with(replace(twice.model._state, targets=targets))
     twice.y = 3 * gin.y
     first, second = spectrum(gin), spectrum(twice)
     np.testing.assert_allclose(first.eigenvalues, second.eigenvalues, rtol=1e-6)

@@ -106,7 +106,7 @@ def test_class_weights_are_weights_of_rows(graphs):
     several = make(class_weight=[{0: 2.0}, None], **options)
     several.fit(graphs, np.column_stack([y, 1 - y]))
     assert several.class_weight_.tolist() == [[2.0, 1.0], [1.0, 1.0]]
-    with pytest.raises(ValueError, match="pass a list with one entry a task"):
+    with pytest.raises(ValueError, match="pass a list with one entry per task"):
         make(class_weight={0: 1}).fit(graphs, np.column_stack([y, y]))
     with pytest.raises(ValueError, match="class_weight has 1 entries"):
         make(class_weight=[None]).fit(graphs, np.column_stack([y, y]))
@@ -187,7 +187,7 @@ def test_continuation_needs_the_same_classes(graphs):
     assert len(model.history_) == 2
     with pytest.raises(ValueError, match=r"label 2, but its classes are \[0, 1\]"):
         model.partial_fit(graphs, 2 * y)
-    with pytest.raises(ValueError, match="one list a task"):
+    with pytest.raises(ValueError, match="one list per task"):
         make().partial_fit(graphs, np.column_stack([y, y]), classes=[[0, 1]])
 
 
@@ -195,7 +195,7 @@ def test_continuation_needs_the_same_classes(graphs):
     ("classes", "message"),
     [
         ([0, 1, 2], "Only binary classification is supported"),
-        ([[0, 1]], "one list a task"),
+        ([[0, 1]], "one list per task"),
     ],
     ids=str,
 )

@@ -56,7 +56,7 @@ def test_eigenvalues_converge_from_below_to_those_of_the_spectrum(
         model, graphs, gaps, matrix=matrix, n_eigenvalues=1, random_state=0
     ).eigenvalues[:, 0]
     weights = (~np.isnan(gaps)).astype(float)
-    targets = model._encode_targets(gaps)
+    targets = model.targets_.encode(gaps)
     data = GraphDataset(graphs, targets, weights)
     # The same rows in two batches of unequal size.
     batches = [data.__getitems__(rows) for rows in np.split(np.arange(30), [11])]

@@ -203,7 +203,7 @@ def test_the_moments_of_learned_weights_survive_partial_fit(small, graphs, frame
     model = small(task_weighting=FAMO(lr=0.1), batch_size=100)
     for _ in range(3):
         model.partial_fit(graphs, frame)
-    steps = model._optimizer_state["step"]["adam"][0]["steps"]
+    steps = model._state.optimizer_state["step"]["adam"][0]["steps"]
     assert steps.tolist() == [3.0] * 3
 
 

@@ -21,7 +21,9 @@ from skgnn_mtl import (
 )
 from skgnn_mtl.curvature import hessian_spectrum
 from skgnn_mtl.encoders import GIN
-from skgnn_mtl.estimators import _curvature
+from skgnn_mtl.estimators import _additions, _curvature
+from skgnn_mtl.estimators._state import FittedState
+from skgnn_mtl.estimators._targets import Targets
 from skgnn_mtl.weighting import FAMO
 
 
@@ -100,6 +102,8 @@ def frozen(value):
         return frozen(value.state_dict()), value.training
     if isinstance(value, np.random.RandomState):
         return frozen(value.get_state())
+    if isinstance(value, (FittedState, Targets)):
+        return frozen(vars(value))
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return np.asarray(value).dtype.str, np.asarray(value).tobytes()
     if isinstance(value, dict):
@@ -271,51 +275,51 @@ def test_an_interrupted_stage_keeps_the_stages_before(
         assert np.array_equal(model.predict(X)[:, order], whole.predict(X))
 
 
-def stop_second_call(monkeypatch, owner, name):
-    """Let a function be interrupted when it is called again."""
+def stop_in_call(monkeypatch, owner, name, k):
+    """Let a function be interrupted in its k-th call."""
     original, calls = getattr(owner, name), []
 
     def stop(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == k:
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
     monkeypatch.setattr(owner, name, stop)
 
 
-@pytest.mark.parametrize("where", ["_embed_tensor", "_choose_sources", "_commit"])
+@pytest.mark.parametrize("where", ["embed", "rank_correlations", "_with_task"])
 def test_an_interruption_between_steps_of_an_addition(staged, where, monkeypatch):
     model, (X, y) = staged
-    stop_second_call(monkeypatch, GATERegressor, where)
+    stop_in_call(monkeypatch, _additions, where, 2)
     with pytest.raises(KeyboardInterrupt, match=r"keeps \['b', 'c', 'd'\] .*\['a'\]"):
         model.fit(X, y)
     assert model.predict(X).shape == (12, 3)
 
 
-@pytest.mark.parametrize("name", ["append", "delete"])
-def test_tasks_come_and_go_at_once(staged, name, monkeypatch):
+def test_tasks_come_and_go_at_once(staged, monkeypatch):
     model, (X, y) = staged
     model.fit(X, y)
     before, predictions = state(model), model.predict(X)
-    # The second of two arrays that grow or shrink, behind the network's change.
-    stop_second_call(monkeypatch, np, name)
-    with pytest.raises(KeyboardInterrupt):
-        if name == "append":
-            model.add_task(X, y["c"], name="new")
-        else:
-            model.remove_task("a")
-    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        # The second of two arrays that grow, behind the network's change.
+        stop_in_call(patch, np, "append", 2)
+        model.add_task(X, y["c"], name="new")
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        stop_in_call(patch, _additions, "in_order", 1)
+        model.remove_task("a")
     assert state(model) == before
     assert np.array_equal(model.predict(X), predictions)
 
 
 def test_an_interruption_within_the_change_of_a_stage(staged, monkeypatch):
     model, (X, y) = staged
-    stop_second_call(monkeypatch, np, "append")
-    with pytest.raises(KeyboardInterrupt, match=r"keeps \['c', 'd'\] .*\['a', 'b'\]"):
+    with (
+        pytest.raises(KeyboardInterrupt, match=r"keeps \['c', 'd'\] .*\['a', 'b'\]"),
+        monkeypatch.context() as patch,
+    ):
+        stop_in_call(patch, np, "append", 2)
         model.fit(X, y)
-    monkeypatch.undo()
     assert model.predict(X).shape == (12, 2)
     assert len(model.module_.added) == len(model.added_names_) == 0
     assert model.add_task(X, y["b"]).predict(X).shape == (12, 3)

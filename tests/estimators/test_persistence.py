@@ -381,7 +381,7 @@ def test_graphs_and_model_of_two_files(model, graphs, tmp_path):
 def test_a_pickle_from_an_accelerator_holds_cpu_tensors_only(small, graphs, gaps):
     model = small(device="cuda").partial_fit(graphs, gaps)
     state = model.__getstate__()
-    tensors = list(state["module_"].state_dict().values())
-    for slot in state["_optimizer_state"]["state"].values():
+    tensors = list(state["_fitted_state"].module.state_dict().values())
+    for slot in state["_fitted_state"].optimizer_state["state"].values():
         tensors += [value for value in slot.values() if torch.is_tensor(value)]
     assert {tensor.device.type for tensor in tensors} == {"cpu"}

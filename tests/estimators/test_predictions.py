@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 
 from skgnn_mtl import GraphArray
 from skgnn_mtl.encoders import DMPNN, GAT, GCN, GIN
-from skgnn_mtl.estimators._fitted import FittedNetwork
+from skgnn_mtl.estimators._network import FittedNetwork
 from skgnn_mtl.readouts import Attention, Mean, Sum
 from skgnn_mtl.training import LOSSES, task_losses
 

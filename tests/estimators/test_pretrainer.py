@@ -103,7 +103,7 @@ def test_each_column_has_its_loss_and_scale(pretrainer, graphs, mixed):
     assert model.target_scale_[1] == pytest.approx(mixed["bonds"].std(ddof=0))
     outputs, targets = torch.randn(2, 7, 2, dtype=torch.float64)
     targets[:, 0] = (targets[:, 0] > 0).double()
-    values = model._elementwise_loss()(outputs, targets)
+    values = model.targets_.elementwise_loss(outputs, targets)
     torch.testing.assert_close(values[:, 0], logistic(outputs, targets)[:, 0])
     squared = LOSSES["squared_error"](outputs, targets)
     torch.testing.assert_close(values[:, 1], squared[:, 1])

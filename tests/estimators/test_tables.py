@@ -28,6 +28,13 @@ from skgnn_mtl.model_selection import (
 
 nan = np.nan
 SMALL = {"max_epochs": 1, "random_state": 0}
+
+
+def watched(model) -> list[int]:
+    """Positions of the target tasks."""
+    return model._recipe().watched(model.task_names_).tolist()
+
+
 ENCODER = GIN(width=8, n_layers=1)
 LABELS = {
     "ints": [10, 20, 30],
@@ -133,7 +140,7 @@ def test_rows_of_all_arguments_are_paired_by_position(
 def test_columns_of_any_label(labels, small, graphs, table):
     y = pd.DataFrame(table, columns=labels)
     model = small(target_tasks=[y.columns[2]], task_weighting="gcs").fit(graphs, y)
-    assert model._watched_tasks().tolist() == [2]
+    assert watched(model) == [2]
     assert len(set(model.task_names_)) == 3
     score = model.score(graphs, table)
     assert model.score(graphs, y) == score
@@ -177,8 +184,8 @@ def test_positions_that_could_be_names_are_refused(small, graphs, table):
     with pytest.raises(ValueError, match="0 is the position of task '1', but also"):
         small(target_tasks=[0]).fit(graphs, y)
     model = small(target_tasks=["0"]).fit(graphs, y)
-    assert model._watched_tasks().tolist() == [1]
-    assert small(target_tasks=2).fit(graphs, y)._watched_tasks().tolist() == [2]
+    assert watched(model) == [1]
+    assert watched(small(target_tasks=2).fit(graphs, y)) == [2]
     for wrong, sentence in (([], "is empty"), ([7], "names 7, but the tasks are")):
         with pytest.raises(ValueError, match=f"target_tasks {sentence}"):
             small(target_tasks=wrong).fit(graphs, y)

@@ -60,7 +60,12 @@ def test_rows_of_weight_zero_take_no_part(make, graphs, gaps):
 def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
     weights = np.zeros((30, 2))
     weights[:16, 0] = weights[14:18, 1] = 1.0  # 16 and 4 labels, 2 rows with both
-    data = make(task_sampling=0.5)._training_set(graphs, weights, weights, np.ones(30))
+
+    def training_set(sampling):
+        recipe = make(task_sampling=sampling)._recipe()
+        return recipe.training_set(None, graphs, weights, weights, np.ones(30))
+
+    data = training_set(0.5)
     shares = np.r_[[1 / 4] * 14, [3 / 4] * 2, [1 / 2] * 2, [1 / 4] * 12]
     assert np.allclose(data.sampling.numpy(), shares)
     loader = GraphLoader(
@@ -70,10 +75,7 @@ def test_rows_are_drawn_by_their_scarcest_labels(make, graphs):
         [(x.weights[:, 1] > 0).sum() for _ in range(300) for _, x in loader]
     )
     assert scarce == pytest.approx(10 * shares[14:18].sum() / shares.sum(), rel=0.05)
-    everything = make(task_sampling=None)
-    assert (
-        everything._training_set(graphs, weights, weights, np.ones(30)).sampling is None
-    )
+    assert training_set(None).sampling is None
 
 
 def test_a_call_may_lack_the_labels_of_a_task(make, graphs, gaps):

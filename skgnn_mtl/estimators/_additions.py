@@ -1,0 +1,444 @@
+"""Tasks that are added to a network of GATE, and removed: states in, states out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from skgnn_mtl._component import is_count
+from skgnn_mtl._seeds import stream_seed
+from skgnn_mtl._warn import warn
+from skgnn_mtl.gate import (
+    GATEModel,
+    NewTask,
+    fit_addition,
+    fit_frames,
+    rank_correlations,
+    with_added,
+)
+from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.metrics._tables import column_names, name_of
+
+from ._compute import seeded
+from ._fit import FitSettings
+from ._gate_recipe import GATERecipe
+from ._inputs import check_labels, read_row_weights, read_targets
+from ._network import FittedNetwork
+from ._numeric import NumericTargets
+from ._splits import split_validation
+from ._state import Additions, FittedState
+
+
+@dataclass(frozen=True)
+class AdditionSettings:
+    """What the parameters of an estimator say about an addition.
+
+    Parameters
+    ----------
+    fit : FitSettings
+        Settings of a fit; its recipe is that of GATE.
+    sources : "all", str, int or list of str
+        Sources to learn from.
+    from_nearest : bool
+        Whether the new maps start from those of the nearest source.
+    n_steps : int
+        Length of the training.
+    """
+
+    fit: FitSettings
+    sources: Any
+    from_nearest: bool
+    n_steps: int
+
+    @property
+    def recipe(self) -> GATERecipe:
+        """How the network is made."""
+        assert isinstance(self.fit.recipe, GATERecipe)
+        return self.fit.recipe
+
+
+@dataclass(frozen=True)
+class AdditionData:
+    """What the user passed to ``add_task``; X is read as graphs."""
+
+    graphs: GraphArray
+    y: Any
+    sample_weight: Any = None
+    groups: Any = None
+
+
+def free_name(state: FittedState, y: Any) -> str:
+    """Find the name of a new task: that of y, else the first free ``task_k``."""
+    given = next(iter(column_names(y)), None)
+    made_up = (f"task_{k}" for k in count(state.targets.n_tasks))
+    return given or next(name for name in made_up if name not in state.targets.names)
+
+
+def add_task(
+    state: FittedState,
+    settings: AdditionSettings,
+    data: AdditionData,
+    name: str,
+    *,
+    train_encoder: bool = False,
+) -> FittedState:
+    """Train the maps of a task next to the frozen sources of a state.
+
+    Parameters
+    ----------
+    state : FittedState
+        With additions. It is not changed.
+    settings : AdditionSettings
+        Parameters of the estimator.
+    data : AdditionData
+        Graphs and labels.
+    name : str
+        Name of the task.
+    train_encoder : bool, default=False
+        Whether the encoder is trained along.
+
+    Returns
+    -------
+    state : FittedState
+        With one more task.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, a source unknown, there are less than two labels, or the
+        encoder to train is frozen.
+    KeyboardInterrupt
+        If the user interrupts; nothing of the task is kept.
+    """
+    names = state.targets.names
+    if name in names:
+        raise ValueError(
+            f"There is a task {name!r} already: the tasks are {list(names)}. "
+            "Give the new one another name, or remove_task first."
+        )
+    module: Any = state.module
+    if train_encoder and not any(p.requires_grad for p in module.encoder.parameters()):
+        raise ValueError(
+            "train_encoder=True, but the encoder is frozen: fit with "
+            "Pretrained(..., freeze=False), or leave train_encoder out."
+        )
+    # By the name, so that the order of additions does not matter.
+    seed, fit = stream_seed(state.seed, name), settings.fit
+    task, learned = _read_task(state, fit, data, name, seed)
+    vectors = embed(state, fit, data.graphs)
+    with seeded(seed, fit.device, fit.n_threads):
+        if not _additions(state).aligned:
+            state = align(state, fit, vectors[task.rows], seed)
+        sources, nearest = _choose_sources(state, settings.sources, task, vectors)
+        whole, result = fit_addition(
+            state.module,  # type: ignore[arg-type]
+            task,
+            vectors,
+            sources=sources,
+            init=nearest if settings.from_nearest else None,
+            terms=settings.recipe.terms,
+            options=fit.options,
+            n_steps=settings.n_steps,
+            device=fit.device,
+            seed=seed,
+            train_encoder=train_encoder,
+        )
+    if result.interrupted:
+        raise KeyboardInterrupt(
+            f"The addition of {name!r} was interrupted; the estimator is as before."
+        )
+    if train_encoder:
+        warn(f"train_encoder=True changed the predictions of {list(names)}.")
+    return _with_task(state, whole, learned, result.history, not train_encoder)
+
+
+def _additions(state: FittedState) -> Additions:
+    assert state.additions is not None
+    return state.additions
+
+
+def _read_task(
+    state: FittedState,
+    settings: FitSettings,
+    data: AdditionData,
+    name: str,
+    seed: int,
+) -> tuple[NewTask, NumericTargets]:
+    """Standardise the labels of a new task, and choose its validation rows."""
+    graphs = data.graphs
+    values, _ = read_targets(graphs, data.y)
+    table = values.reshape(len(values), -1)
+    if table.shape[1] != 1:
+        raise ValueError(
+            f"add_task takes one task, but y has {table.shape[1]} columns; call it "
+            "once for each."
+        )
+    row_weights = read_row_weights(graphs, data.sample_weight)
+    weights = np.where(np.isnan(table), 0.0, row_weights[:, None])
+    n_labels = int((weights > 0).sum())
+    if n_labels < 2:
+        raise ValueError(
+            f"Task {name!r} has {n_labels} label(s) on valid graphs, but needs at "
+            "least 2."
+        )
+    rows, valid_rows = np.flatnonzero(row_weights > 0), None
+    if settings.needs_validation:
+        rows, valid_rows = split_validation(
+            settings.validation,
+            graphs,
+            table,
+            weights,
+            data.groups,
+            row_weights > 0,
+            seed,
+            names=[name],
+            watched=[0],
+        )
+        check_labels(weights[rows], [name], "inner training")
+        check_labels(weights[valid_rows], [name], "validation")
+    assert isinstance(settings.targets, NumericTargets)
+    learned = replace(settings.targets, names=(name,)).learn(table[rows], weights[rows])
+    targets = learned.encode(table)
+    task = NewTask(name, graphs, targets, weights, row_weights, rows, valid_rows)
+    return task, learned
+
+
+def embed(
+    state: FittedState, settings: FitSettings, graphs: GraphArray
+) -> torch.Tensor:
+    """Compute the embeddings (n, width) of graphs, on the device; NaN if invalid."""
+    network = FittedNetwork(
+        state.module,
+        settings.device,
+        settings.options.batch_size,
+        settings.n_threads,
+    )
+    vectors = network.apply(graphs, GATEModel.embed)
+    dtype = getattr(torch, state.inputs.schema.dtype)
+    return torch.from_numpy(vectors).to(settings.device, dtype)
+
+
+def _choose_sources(
+    state: FittedState, sources: Any, task: NewTask, vectors: torch.Tensor
+) -> tuple[list[int], int]:
+    """Find the positions of the sources to learn from, and of the nearest."""
+    known, rows, module = _additions(state).sources, task.labelled(), state.module
+    assert isinstance(module, GATEModel)
+    with torch.no_grad():
+        predictions = module.predict_sources(vectors[rows]).cpu().numpy()
+    order = np.argsort(
+        -rank_correlations(predictions, task.targets[rows, 0]), kind="stable"
+    )
+    nearest = int(order[0])
+    if is_count(sources):
+        return sorted(order[: int(sources)].tolist()), nearest
+    names: Any = [sources] if isinstance(sources, str) else sources
+    if isinstance(sources, str) and sources == "all":
+        names = known
+    is_listed = isinstance(names, Collection)
+    names = list(map(name_of, names)) if is_listed else names
+    if not is_listed or not 0 < len(set(names)) == len(names):
+        raise ValueError(
+            f"sources must name at least one source, and each once; got {sources!r}."
+        )
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"sources names {unknown}, but the sources are {list(known)}.")
+    return [known.index(name) for name in names], nearest
+
+
+def _with_task(
+    state: FittedState,
+    module: GATEModel,
+    learned: NumericTargets,
+    history: list[dict[str, Any]],
+    frozen: bool,
+) -> FittedState:
+    """Add a trained task to a state."""
+    targets, additions = state.targets, _additions(state)
+    assert isinstance(targets, NumericTargets)
+    return replace(
+        state,
+        module=module.eval(),
+        targets=replace(
+            targets,
+            names=targets.names + learned.names,
+            one_dimensional=False,
+            mean=np.append(targets.mean, learned.mean),
+            spread=np.append(targets.spread, learned.spread),
+        ),
+        additions=replace(
+            additions,
+            added=additions.added + learned.names,
+            history={**additions.history, learned.names[0]: history},
+            frozen=additions.frozen and frozen,
+        ),
+    )
+
+
+def remove_task(state: FittedState, name: str) -> FittedState:
+    """Forget an added task.
+
+    Parameters
+    ----------
+    state : FittedState
+        With additions. It is not changed.
+    name : str
+        Name of the task.
+
+    Returns
+    -------
+    state : FittedState
+        Without the task.
+
+    Raises
+    ------
+    ValueError
+        If no added task has this name.
+    """
+    additions, module = _additions(state), state.module
+    assert isinstance(module, GATEModel)
+    if name not in additions.added:
+        raise ValueError(
+            f"Only added tasks can be removed; these are {list(additions.added)}, not "
+            f"{name!r}."
+        )
+    place = additions.added.index(name)
+    groups = list(module.added)
+    added = tuple(task for task in additions.added if task != name)
+    kept = [task for task in state.targets.names if task != name]
+    state = replace(
+        state,
+        module=with_added(module, groups[:place] + groups[place + 1 :]),
+        additions=replace(
+            additions,
+            added=added,
+            history={task: additions.history[task] for task in added},
+        ),
+    )
+    return in_order(state, kept)
+
+
+def in_order(state: FittedState, names: Sequence[str]) -> FittedState:
+    """Give a state whose predictions have these tasks as columns, in this order."""
+    targets, additions = state.targets, _additions(state)
+    assert isinstance(targets, NumericTargets)
+    order = [targets.names.index(name) for name in names]
+    targets = replace(
+        targets,
+        names=tuple(names),
+        # With its sources alone, a model predicts in the dimensions of their y.
+        one_dimensional=additions.one_dimensional and not additions.added,
+        mean=targets.mean[order],
+        spread=targets.spread[order],
+    )
+    return replace(state, targets=targets)
+
+
+# -- sources from elsewhere ------------------------------------------------------------
+
+
+def take_over(regressor: FittedState, settings: FitSettings, seed: int) -> FittedState:
+    """Make a state that predicts what a regressor does, with untrained maps.
+
+    Parameters
+    ----------
+    regressor : FittedState
+        With linear heads. It is not changed.
+    settings : FitSettings
+        Parameters of the estimator.
+    seed : int
+        Seed of the state. Torch's generator draws the weights of the maps.
+
+    Returns
+    -------
+    state : FittedState
+        Its sources are the tasks of the regressor; they are not aligned.
+    """
+    old: Any = regressor.module
+    recipe, names = settings.recipe, regressor.targets.names
+    assert isinstance(recipe, GATERecipe)
+    new = GATEModel(
+        clone(old.encoder),
+        clone(old.readout),
+        regressor.inputs.schema,
+        len(names),
+        recipe.layout,
+        pretrained=old.architecture,
+    )
+    heads: Any = new.heads
+    new.encoder.load_state_dict(old.encoder.state_dict())
+    new.readout.load_state_dict(old.readout.state_dict())
+    heads[0].load_state_dict(old.trunk.state_dict())
+    heads[1].load_state_dict(old.heads.state_dict())
+    dtype = getattr(torch, regressor.inputs.schema.dtype)
+    return FittedState(
+        regressor.inputs,
+        settings.targets.with_learned(regressor.targets.learned),
+        new.to(settings.device, dtype).eval(),
+        None,
+        seed=seed,
+        split_seed=None,
+        task_weights=np.ones(len(names)),
+        additions=Additions(
+            names,
+            aligned=False,
+            one_dimensional=regressor.targets.one_dimensional,
+        ),
+    )
+
+
+def align(
+    state: FittedState, settings: FitSettings, vectors: torch.Tensor, seed: int
+) -> FittedState:
+    """Fit the frames of pretrained sources, whose predictions do not change.
+
+    Parameters
+    ----------
+    state : FittedState
+        Its sources are those of a regressor. It is not changed.
+    settings : FitSettings
+        Parameters of the estimator.
+    vectors : Tensor of shape (n, width)
+        Embeddings of some graphs.
+    seed : int
+        Seed of the order of the batches.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user interrupts.
+    """
+    options, recipe = settings.options, settings.recipe
+    assert isinstance(recipe, GATERecipe)
+    if options.watches_plateau:
+        options = replace(options, lr_schedule="cosine")
+    module, additions = copy.deepcopy(state.module), _additions(state)
+    result = fit_frames(
+        module,  # type: ignore[arg-type]
+        vectors,
+        list(additions.sources),
+        terms=recipe.terms,
+        options=replace(options, early_stopping=False),
+        n_warmup=recipe.n_warmup(len(vectors)),
+        device=settings.device,
+        seed=seed,
+    )
+    if result.interrupted:
+        raise KeyboardInterrupt(
+            "The alignment of the sources was interrupted; nothing of it is kept."
+        )
+    return replace(
+        state,
+        module=module.eval(),
+        history=result.history,
+        best_epoch=result.best_epoch,
+        additions=replace(additions, aligned=True),
+    )

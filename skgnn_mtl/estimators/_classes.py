@@ -1,0 +1,150 @@
+"""Targets that are one of two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from skgnn_mtl._warn import warn
+from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.training import Loss, logistic
+
+from ._class_labels import (
+    class_weights,
+    encode_labels,
+    find_classes,
+    read_class_labels,
+    read_classes,
+    with_gaps,
+)
+from ._targets import Targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTargets(Targets):
+    """Labels of two classes per task, with gaps.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced", dict or list
+        The classifier's parameter.
+    given : array-like, list of these, or None
+        Classes that the user names, which the labels of a first call may not show.
+    classes : tuple of ndarray
+        One or two labels per task, sorted.
+    factors : ndarray of shape (n_tasks, 2)
+        Factors of the losses of both classes.
+    """
+
+    LEARNED: ClassVar[tuple[str, ...]] = (*Targets.LEARNED, "classes", "factors")
+
+    class_weight: Any = None
+    given: Any = None
+    classes: tuple[np.ndarray, ...] = ()
+    factors: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+
+    def begin(
+        self, graphs: GraphArray, y: Any, usable: np.ndarray
+    ) -> tuple[Self, np.ndarray]:
+        """Find the classes, and the position of each label among them."""
+        labels, names = read_class_labels(graphs, y)
+        table = labels.reshape(len(labels), -1)
+        found = find_classes(table, names, usable)
+        if self.given is not None:
+            given = [self.given] if labels.ndim == 1 else self.given
+            found = read_classes(given, names)
+        targets = replace(
+            self,
+            names=tuple(names),
+            one_dimensional=labels.ndim == 1,
+            classes=tuple(found),
+        )
+        # Labels of rows that do not count may be of no class.
+        return targets, targets._positions(table, strict=self.given is not None)
+
+    def read(self, graphs: GraphArray, y: Any) -> np.ndarray:
+        """Find the positions of labels among the classes that are known."""
+        labels, names = read_class_labels(graphs, y)
+        self.check_same(names, labels.ndim)
+        return self._positions(labels.reshape(len(labels), -1), strict=True)
+
+    def _positions(self, table: np.ndarray, *, strict: bool) -> np.ndarray:
+        columns = zip(table.T, self.classes, self.names, strict=True)
+        return np.column_stack(
+            [encode_labels(*column, strict=strict) for column in columns]
+        )
+
+    def learn(
+        self, table: np.ndarray, weights: np.ndarray, compared: Sequence[int] = ()
+    ) -> Self:
+        """Learn the weights of the classes from the labels of the training rows."""
+        alone = [
+            repr(name)
+            for name, column, weight in zip(self.names, table.T, weights.T, strict=True)
+            if len(np.unique(column[weight > 0])) == 1
+        ]
+        if alone:
+            warn(
+                f"Task {', '.join(alone)} has labels of one class only in the training "
+                "rows."
+            )
+        mass = np.stack([(weights * (table == k)).sum(axis=0) for k in (0, 1)], axis=1)
+        rows = zip(self._class_weights(), self.classes, mass, strict=True)
+        return replace(self, factors=np.array([class_weights(*row) for row in rows]))
+
+    def _class_weights(self) -> list[Any]:
+        """Bring the parameter into the form of one entry per task."""
+        given = self.class_weight
+        if not isinstance(given, list):
+            if isinstance(given, dict) and self.n_tasks > 1:
+                raise ValueError(
+                    "class_weight is one dict, but y has several tasks; pass a list "
+                    "with one entry per task."
+                )
+            return [given] * self.n_tasks
+        if len(given) != self.n_tasks:
+            raise ValueError(
+                f"class_weight has {len(given)} entries, but y has {self.n_tasks} "
+                "tasks."
+            )
+        return given
+
+    def encode(self, table: np.ndarray) -> np.ndarray:
+        """Keep positions 0 and 1."""
+        return table
+
+    def decode(self, logits: np.ndarray) -> np.ndarray:
+        """Turn logits (n, t) into the more probable labels, in the dimensions of y."""
+        columns = [
+            # With one class only, that class is the prediction for all graphs.
+            classes[((column > 0) & (len(classes) == 2)).astype(int)]
+            for column, classes in zip(logits.T, self.classes, strict=True)
+        ]
+        invalid = np.isnan(logits[:, 0])
+        if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
+            columns = [with_gaps(column, invalid) for column in columns]
+        return self.shaped(np.column_stack(columns))
+
+    def weigh(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Multiply weights with those of the classes."""
+        first, second = self.factors.T
+        weighed: np.ndarray = weights * np.where(table == 1.0, second, first)
+        return weighed
+
+    @property
+    def elementwise_loss(self) -> Loss:
+        """The logistic loss."""
+        return logistic
+
+    @property
+    def loss_name(self) -> str:
+        """The logistic loss has no choice."""
+        return "logistic"
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Ones, because logits have no unit."""
+        return np.ones(self.n_tasks)

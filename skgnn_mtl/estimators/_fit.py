@@ -1,0 +1,476 @@
+"""One fit, from what the user passed to a fitted state; nothing else is changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import check_scoring
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from skgnn_mtl._seeds import MAX_SEED, torch_stream
+from skgnn_mtl._warn import warn
+from skgnn_mtl.graphs import GraphArray, GraphDataset
+from skgnn_mtl.metrics._tables import refuse_masked
+from skgnn_mtl.training import (
+    HeldOutRows,
+    TrainingOptions,
+    TrainingResult,
+    recalibrate,
+    train,
+)
+from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
+
+from ._compute import seeded
+from ._curvature import SpectrumOptions, SpectrumRecorder
+from ._inputs import Inputs, check_labels, read_row_weights
+from ._recipe import Recipe, StepNeeds, build_weighting
+from ._splits import hold_out, split_validation
+from ._state import FittedState
+from ._targets import Targets
+
+# Makes an estimator that is fitted with a state, for scorers and for curvature.
+View = Callable[[FittedState], Any]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What the parameters of an estimator say about a fit.
+
+    Parameters
+    ----------
+    targets : Targets
+        Meaning of y, with nothing learned yet.
+    recipe : Recipe
+        Network and step.
+    options : TrainingOptions
+        Options of the training.
+    validation : float or cross-validation splitter
+        Validation rows.
+    device : torch.device
+        A device that is there.
+    n_threads : int or None
+        Threads of torch.
+    random_state : int, RandomState or None
+        Source of the seed.
+    scoring : str, callable or None, default="loss"
+        What early stopping watches.
+    spectrum : SpectrumOptions, optional
+        Curvature to compute.
+    """
+
+    targets: Targets
+    recipe: Recipe
+    options: TrainingOptions
+    validation: Any
+    device: torch.device
+    n_threads: int | None
+    random_state: Any
+    scoring: Any = "loss"
+    spectrum: SpectrumOptions | None = None
+
+    def for_one_epoch(self) -> FitSettings:
+        """Give the settings of ``partial_fit``, which does not know its end."""
+        options = replace(
+            self.options, lr_schedule="constant", max_epochs=1, early_stopping=False
+        )
+        return replace(self, options=options, validation=None, spectrum=None)
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether some rows validate the training."""
+        watches = self.options.early_stopping or self.options.watches_plateau
+        return watches or hasattr(self.validation, "split")
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What the user passed to fit, and the graphs and columns that X was read as."""
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    groups: Any
+    graphs: GraphArray
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of fit or partial_fit."""
+
+    settings: FitSettings
+    data: FitData
+    view: View
+    before: FittedState | None
+    partial: bool
+
+    @property
+    def weighting(self) -> TaskWeighting | None:
+        """The task weighting, built if the training goes on."""
+        before = self.before
+        return self.settings.recipe.weighting if before is None else before.weighting
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Labels and weights of all rows."""
+
+    targets: Targets
+    labels: np.ndarray
+    weights: np.ndarray
+    row_weights: np.ndarray
+    groups: np.ndarray | None
+    # Rows that may train or validate.
+    usable: np.ndarray
+    # Positions of the target tasks.
+    watched: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Positions: training rows, of these the rows of the steps, and the others."""
+
+    train: np.ndarray
+    steps: np.ndarray
+    held_out: np.ndarray | None
+    valid: np.ndarray | None
+
+
+def fit_network(
+    settings: FitSettings,
+    data: FitData,
+    view: View,
+    before: FittedState | None = None,
+    *,
+    partial: bool = False,
+) -> FittedState:
+    """Train a network, or go on from a fitted state.
+
+    Parameters
+    ----------
+    settings : FitSettings
+        Parameters of the estimator.
+    data : FitData
+        Graphs and labels.
+    view : callable
+        Makes the estimator of a state, which a scorer receives.
+    before : FittedState, optional
+        State to go on from. It does not change, because a copy is trained.
+    partial : bool, default=False
+        Whether this is a call of ``partial_fit``.
+
+    Returns
+    -------
+    state : FittedState
+        ``interrupted`` tells that the user stopped the training; the state is then the
+        best that was reached.
+
+    Raises
+    ------
+    ValueError
+        If labels, weights, groups or parameters are wrong.
+    FloatingPointError
+        If the training diverges.
+    KeyboardInterrupt
+        If the user interrupts before the first step.
+    """
+    if partial:
+        settings = settings.for_one_epoch()
+    call = _Call(settings, data, view, before, partial)
+    table = _read(call)
+    source = _random_source(call)
+    seed = int(source.randint(MAX_SEED))
+    split_seed = (
+        seed if before is None or before.split_seed is None else (before.split_seed)
+    )
+    with seeded(seed, settings.device, settings.n_threads):
+        # All continuations divide the rows alike, so that rows that validate or are
+        # held out are never trained on.
+        rows = _choose_rows(call, table, split_seed)
+        if before is None:
+            start = _begin(call, table, rows, seed)
+        else:
+            start = _continued(before, table.targets, seed)
+        start = replace(
+            start,
+            split_seed=split_seed,
+            random_state=source if partial else None,
+            held_out_rows=rows.held_out,
+        )
+        return _trained(call, start, table, rows)
+
+
+def _read(call: _Call) -> _Table:
+    """Read labels, weights and groups of all rows."""
+    data, recipe = call.data, call.settings.recipe
+    targets, graphs = call.settings.targets, data.graphs
+    row_weights = read_row_weights(graphs, data.sample_weight)
+    if call.before is None:
+        targets, labels = targets.begin(graphs, data.y, row_weights > 0)
+    else:
+        targets = targets.with_learned(call.before.targets.learned)
+        labels = targets.read(graphs, data.y)
+    if not recipe.entries(targets.names):
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: without "
+            "auxiliary_tasks there is nothing else to learn."
+        )
+    weights = np.where(np.isnan(labels), 0.0, row_weights[:, None])
+    if call.before is None:
+        check_labels(weights, targets.names, "training")
+    groups = data.groups
+    if groups is not None:
+        refuse_masked(groups, "groups", "give each row a group")
+        groups = column_or_1d(groups)
+        check_consistent_length(graphs, groups)
+    usable: Any = (weights > 0).any(axis=1)
+    if recipe.uses_unlabelled:
+        usable = row_weights > 0
+    if not usable.any():
+        raise ValueError("No row of X has a label: there is nothing to fit.")
+    watched = recipe.watched(targets.names)
+    return _Table(targets, labels, weights, row_weights, groups, usable, watched)
+
+
+def _random_source(call: _Call) -> np.random.RandomState:
+    """Find the generator of this call's seed: a copy, so that a failure draws nothing.
+
+    Calls of ``partial_fit`` go on with the generator of the call before.
+    """
+    if call.partial and call.before is not None and call.before.random_state:
+        return copy.deepcopy(call.before.random_state)
+    source: np.random.RandomState = check_random_state(call.settings.random_state)
+    return source
+
+
+def _choose_rows(call: _Call, table: _Table, seed: int) -> _Rows:
+    """Divide the usable rows."""
+    settings, names, watched = call.settings, table.targets.names, table.watched
+    # Where all entries are targets, there are no others to learn about.
+    has_others = len(watched) < len(settings.recipe.entries(names))
+    part = _held_out_part(call.weighting) if has_others else None
+    train_rows, valid_rows = np.flatnonzero(table.usable), None
+    if settings.needs_validation:
+        train_rows, valid_rows = split_validation(
+            settings.validation,
+            call.data.graphs,
+            table.targets.shaped(table.labels),
+            table.weights,
+            table.groups,
+            table.usable,
+            seed,
+            names=names,
+            watched=watched if names else [],
+            held_out=part,
+        )
+        # Checked, because a user's splitter does not know the tasks.
+        check_labels(table.weights[train_rows], names, "inner training")
+        if names:
+            watched_names = [names[task] for task in watched]
+            weights = table.weights[valid_rows][:, watched]
+            check_labels(weights, watched_names, "validation")
+    if part is None:
+        return _Rows(train_rows, train_rows, None, valid_rows)
+    steps, held_out = hold_out(
+        part,
+        table.weights,
+        table.groups,
+        train_rows,
+        seed,
+        names=names,
+        targets=watched,
+    )
+    return _Rows(train_rows, steps, held_out, valid_rows)
+
+
+def _held_out_part(weighting: TaskWeighting | None) -> HeldOut | None:
+    """Ask the weighting what it holds out."""
+    if not isinstance(weighting, HeldOutWeighting):
+        return None
+    part: Any = weighting.held_out
+    return part  # type: ignore[no-any-return]
+
+
+def _begin(call: _Call, table: _Table, rows: _Rows, seed: int) -> FittedState:
+    """Learn about y, and build the weighting and the network."""
+    recipe, device, inputs = (
+        call.settings.recipe,
+        call.settings.device,
+        call.data.inputs,
+    )
+    entries = recipe.entries(table.targets.names)
+    weighting = recipe.weighting
+    compares = weighting is not None and weighting.compares_norms and len(entries) > 1
+    targets = table.targets.learn(
+        table.labels[rows.train],
+        table.weights[rows.train],
+        table.watched.tolist() if compares else (),
+    )
+    # The weighting is first, because both draw from one generator.
+    if weighting is not None:
+        weighting = build_weighting(weighting, entries, targets.n_tasks, device)
+    module: Any = recipe.network(inputs.schema, targets.n_tasks)
+    module = module.to(device, getattr(torch, inputs.schema.dtype))
+    if getattr(module.encoder, "recalibrate", False):
+        recalibrate(module.encoder, _chosen(call.data.graphs, rows.train), device)
+    return FittedState(inputs, targets, module, weighting, seed, None)
+
+
+def _continued(before: FittedState, targets: Targets, seed: int) -> FittedState:
+    """Copy what a training changes in place."""
+    return replace(
+        before,
+        targets=targets,
+        module=copy.deepcopy(before.module),
+        weighting=copy.deepcopy(before.weighting),
+        optimizer_state=copy.deepcopy(before.optimizer_state),
+        spectrum=None,
+        spectrum_path=None,
+        interrupted=False,
+        seed=seed,
+    )
+
+
+def _trained(
+    call: _Call, start: FittedState, table: _Table, rows: _Rows
+) -> FittedState:
+    """Train the network of a state, and compute its curvature."""
+    settings, seed = call.settings, start.seed
+    recipe, options = settings.recipe, settings.options
+    train_set, valid_set, held_out = _data_sets(call, start, table, rows)
+    # A training that goes on, or a single epoch, has no beginning to rise from.
+    goes_on = call.before is not None or call.partial
+    needs = StepNeeds(
+        start.targets, table.watched, 0 if goes_on else len(train_set), held_out, seed
+    )
+    step = recipe.step(start.weighting, needs)
+    recorder = None
+    if settings.spectrum is not None:
+        recorder = SpectrumRecorder(
+            start,
+            call.data.graphs[rows.steps],
+            table.labels[rows.steps],
+            settings.spectrum,
+            options.max_epochs,
+            settings.device,
+        )
+    entries = recipe.entries(start.targets.names)
+    result = train(
+        start.module,
+        step,
+        train_set,
+        valid_set,
+        task_names=entries,
+        watched=table.watched,
+        options=options,
+        device=settings.device,
+        generator=torch_stream(seed, "batches"),
+        optimizer_state=start.optimizer_state if call.partial else None,
+        scorer=_scorer(call, start, rows.valid),
+        observer=recorder,
+    )
+    earlier = [] if call.before is None else call.before.history
+    state = _with_result(start, result, entries, earlier, call.partial)
+    if recorder is None or result.interrupted:
+        return state
+    try:
+        spectrum = recorder.compute()
+    except KeyboardInterrupt:
+        # The training is complete, so that its network is kept.
+        return replace(state, interrupted=True)
+    path = recorder.path if recorder.epochs else None
+    return replace(state, spectrum=spectrum, spectrum_path=path)
+
+
+def _data_sets(
+    call: _Call, state: FittedState, table: _Table, rows: _Rows
+) -> tuple[GraphDataset, GraphDataset | None, HeldOutRows | None]:
+    """Make the rows of the steps, of validation, and those held out."""
+    recipe, graphs = call.settings.recipe, call.data.graphs
+    targets = state.targets.encode(table.labels)
+    weights = state.targets.weigh(table.labels, table.weights)
+    steps = rows.steps
+    train_set = recipe.training_set(
+        state.module,
+        _chosen(graphs, steps),
+        targets[steps],
+        weights[steps],
+        table.row_weights[steps],
+    )
+    valid_set = held_out = None
+    if rows.valid is not None:
+        parts = (part[rows.valid] for part in (graphs, targets, weights))
+        valid_set = recipe.validation_set(state.module, *parts)
+    if rows.held_out is not None:
+        parts = (part[rows.held_out] for part in (graphs, targets, weights))
+        size = int(call.settings.options.batch_size)
+        held_out = HeldOutRows(train_set, GraphDataset(*parts), size, state.seed)
+    return train_set, valid_set, held_out
+
+
+def _scorer(
+    call: _Call, state: FittedState, rows: np.ndarray | None
+) -> Callable[[], float] | None:
+    """Make the score, on the validation rows, of the network in its present state."""
+    scoring, data = call.settings.scoring, call.data
+    if rows is None or (isinstance(scoring, str) and scoring == "loss"):
+        return None
+    estimator, weights = call.view(state), {}
+    scorer = check_scoring(estimator, scoring)
+    if data.sample_weight is not None:
+        weights["sample_weight"] = np.asarray(data.sample_weight)[rows]
+    X, y = _safe_indexing(data.X, rows), _safe_indexing(data.y, rows)
+    return lambda: scorer(estimator, X, y, **weights)
+
+
+def _with_result(
+    state: FittedState,
+    result: TrainingResult,
+    entries: Sequence[str],
+    earlier: list[dict[str, Any]],
+    partial: bool,
+) -> FittedState:
+    """Add to a state what outlives its training."""
+    for k, record in enumerate(result.history):
+        record["epoch"] = len(earlier) + k + 1
+    history = earlier + result.history
+    _warn_of_absent_tasks(entries[state.targets.n_tasks :], result.history)
+    last = history[-1]["task_weights"] if history else {}
+    weights = np.array([last.get(name, 1.0) for name in entries])
+    return replace(
+        state,
+        history=history,
+        best_epoch=len(earlier) + result.best_epoch,
+        # The absolute mean keeps signs, because gradient methods may give negative
+        # weights.
+        task_weights=weights / (abs(weights.mean()) or 1.0),
+        # Only partial_fit goes on with the optimizer; it is as large as the network.
+        optimizer_state=result.optimizer_state if partial else None,
+        interrupted=result.interrupted,
+    )
+
+
+def _warn_of_absent_tasks(names: Sequence[str], history: list[dict[str, Any]]) -> None:
+    """Warn of auxiliary tasks that no batch had anything for."""
+    absent = [
+        name
+        for name in names
+        if all(record["absent_shares"][name] == 1.0 for record in history)
+    ]
+    if absent and history:
+        warn(
+            f"Auxiliary task {', '.join(absent)} was in no batch: the graphs have "
+            "nothing for it, such as a context beyond its radius. Leave it out, or "
+            "change its parameters."
+        )
+
+
+def _chosen(graphs: GraphArray, rows: np.ndarray) -> GraphArray:
+    """Take rows; all of them without a copy, because memory may not hold one."""
+    return graphs if len(rows) == len(graphs) else graphs[rows]

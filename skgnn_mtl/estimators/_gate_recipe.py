@@ -1,0 +1,112 @@
+"""How the network of GATE is made and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from skgnn_mtl.gate import GATEModel, GATEStep, GATETerms, TaskLayout
+from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphSchema
+from skgnn_mtl.training import Step
+from skgnn_mtl.weighting import TaskWeighting
+
+from ._recipe import Recipe, StepNeeds, resolve_encoder, resolve_readout
+
+
+class GATERecipe(Recipe):
+    """Tasks with maps of their own, aligned in a flat frame.
+
+    Parameters
+    ----------
+    encoder, readout : str or part
+        Parameters of the estimator; parts are cloned.
+    layout : TaskLayout
+        Widths of the maps.
+    terms : GATETerms
+        The alignment terms.
+    warmup : float
+        Share of the training over which the terms rise to their weights.
+    sampling : float or None
+        Exponent of the number of labels in the frequency of a task's rows; None draws
+        all rows evenly.
+    max_epochs, batch_size : int
+        Length of the training, and size of its batches.
+    """
+
+    # The step has a sum of its own, and its terms read rows without labels.
+    weighting = None
+    uses_unlabelled = True
+
+    def __init__(
+        self,
+        encoder: Any,
+        readout: Any,
+        *,
+        layout: TaskLayout,
+        terms: GATETerms,
+        warmup: float,
+        sampling: float | None,
+        max_epochs: int,
+        batch_size: int,
+    ) -> None:
+        self.encoder, self.readout = encoder, readout
+        self.layout, self.terms = layout, terms
+        self.warmup, self.sampling = warmup, sampling
+        self.max_epochs, self.batch_size = max_epochs, batch_size
+
+    def entries(self, names: Sequence[str]) -> list[str]:
+        """List the tasks, which have no company."""
+        return list(names)
+
+    def watched(self, names: Sequence[str]) -> np.ndarray:
+        """Find all tasks."""
+        return np.arange(len(names))
+
+    def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
+        """Build encoder, readout and the maps of all tasks."""
+        encoder, readout = resolve_encoder(self.encoder), resolve_readout(self.readout)
+        return GATEModel(encoder, readout, schema, n_tasks, self.layout)
+
+    def n_warmup(self, n_rows: int) -> int:
+        """Count the steps over which the terms rise, in a training on so many rows."""
+        return round(self.warmup * self.max_epochs * ceil(n_rows / self.batch_size))
+
+    def training_set(
+        self,
+        module: Any,
+        graphs: GraphArray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        row_weights: np.ndarray,
+    ) -> GraphDataset:
+        """Add weights of the rows, and draw rows of scarce tasks more often."""
+        columns = [row_weights[:, None]]
+        return GraphDataset(graphs, targets, weights, columns, self._shares(weights))
+
+    def _shares(self, weights: np.ndarray) -> np.ndarray | None:
+        """Compute relative frequencies of rows (n,) from their labels."""
+        labelled = weights > 0
+        if self.sampling is None or weights.shape[1] == 1 or not labelled.any():
+            return None
+        counts = np.maximum(labelled.sum(axis=0), 1)
+        shares = labelled @ (counts ** (self.sampling - 1.0))
+        smallest: np.ndarray = np.where(shares > 0, shares, shares[shares > 0].min())
+        return smallest
+
+    def validation_set(
+        self,
+        module: Any,
+        graphs: GraphArray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+    ) -> GraphDataset:
+        """Add nothing, because only the losses of the tasks are watched."""
+        return GraphDataset(graphs, targets, weights)
+
+    def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
+        """Make the step of losses and alignment terms."""
+        return GATEStep(self.terms, needs.targets.names, self.n_warmup(needs.n_rows))

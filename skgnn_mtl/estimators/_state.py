@@ -1,0 +1,107 @@
+"""What a fit leaves, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from skgnn_mtl.curvature import HessianSpectrum
+from skgnn_mtl.weighting import TaskWeighting
+
+from ._inputs import Inputs
+from ._targets import Targets
+
+Spectra = HessianSpectrum | dict[str, HessianSpectrum]
+
+
+@dataclass(frozen=True)
+class Additions:
+    """How the tasks of a GATE network came to it.
+
+    Parameters
+    ----------
+    sources : tuple of str
+        Tasks that were trained together.
+    added : tuple of str
+        Tasks added to them, in the order of the network's modules.
+    history : dict of str to list of dict
+        Records of each addition.
+    frozen : bool
+        Whether the sources are as they were trained.
+    aligned : bool
+        Whether the sources have frames.
+    one_dimensional : bool
+        Whether the ``y`` of the sources was.
+    """
+
+    sources: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    frozen: bool = True
+    aligned: bool = True
+    one_dimensional: bool = False
+
+    @property
+    def module_order(self) -> tuple[str, ...]:
+        """Tasks in the order of the network's outputs."""
+        return self.sources + self.added
+
+
+@dataclass(frozen=True)
+class FittedState:
+    """Everything that a fit leaves; estimators swap it in as a whole.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What was learned about X.
+    targets : Targets
+        What was learned about y.
+    module : torch.nn.Module
+        The network.
+    weighting : TaskWeighting or None
+        The task weighting with its state; None if the network has a step of its own.
+    seed : int
+        Seed of the last call.
+    split_seed : int or None
+        Seed of the rows that validate or are held out, the same in all continuations;
+        None before the first fit.
+    history : list of dict
+        One record per epoch.
+    best_epoch : int
+        Epoch that the weights of the network come from.
+    task_weights : ndarray of shape (n_entries,)
+        Weights of the last epoch, divided by their mean.
+    random_state : RandomState, optional
+        Where ``partial_fit`` draws its next seed from.
+    optimizer_state : dict, optional
+        What ``partial_fit`` goes on with.
+    held_out_rows : ndarray of int, optional
+        Training rows that the task weighting learns from.
+    spectrum, spectrum_path : optional
+        Curvature at the end, and along the training.
+    additions : Additions, optional
+        Sources and added tasks of GATE.
+    interrupted : bool
+        Whether the user stopped the training.
+    """
+
+    inputs: Inputs
+    targets: Targets
+    module: nn.Module
+    weighting: TaskWeighting | None
+    seed: int
+    split_seed: int | None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    task_weights: np.ndarray = field(default_factory=lambda: np.empty(0))
+    random_state: np.random.RandomState | None = None
+    optimizer_state: dict[str, Any] | None = None
+    held_out_rows: np.ndarray | None = None
+    spectrum: Spectra | None = None
+    spectrum_path: list[Spectra] | None = None
+    additions: Additions | None = None
+    interrupted: bool = False
