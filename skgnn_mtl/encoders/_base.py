@@ -181,11 +181,12 @@ class GraphEncoder(Component, ABC):
                 "take the encoder of a fitted estimator. (In a class of your own, "
                 "build must call super().build(schema).)"
             )
-        if schema != self.schema:
+        difference = self.schema.structure.difference(schema.structure)
+        if difference:
             raise ValueError(
                 f"The weights of {name} belong to graphs of schema "
-                f"{self.schema.name!r}, but these graphs differ in "
-                f"{self.schema.difference(schema)} (weights against graphs). Featurize "
+                f"{self.schema.name!r}, but these graphs differ in {difference} "
+                f"(weights against graphs). Featurize "
                 f'with SmilesToGraph(features="{self.schema.name}").'
             )
 

@@ -376,6 +376,7 @@ def take_over(regressor: FittedState, settings: FitSettings, seed: int) -> Fitte
     heads: Any = new.heads
     new.encoder.load_state_dict(old.encoder.state_dict())
     new.readout.load_state_dict(old.readout.state_dict())
+    new.features.load_state_dict(old.features.state_dict())
     heads[0].load_state_dict(old.trunk.state_dict())
     heads[1].load_state_dict(old.heads.state_dict())
     dtype = getattr(torch, regressor.inputs.schema.dtype)

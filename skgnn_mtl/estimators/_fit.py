@@ -317,6 +317,8 @@ def _begin(call: _Call, table: _Table, rows: _Rows, seed: int) -> FittedState:
         weighting = build_weighting(weighting, entries, targets.n_tasks, device)
     module: Any = recipe.network(inputs.schema, targets.n_tasks)
     module = module.to(device, getattr(torch, inputs.schema.dtype))
+    features = call.data.graphs.graph_features[rows.train]
+    module.features.learn(features, table.row_weights[rows.train])
     if getattr(module.encoder, "recalibrate", False):
         recalibrate(module.encoder, _chosen(call.data.graphs, rows.train), device)
     return FittedState(inputs, targets, module, weighting, seed, None)

@@ -71,11 +71,10 @@ def learn_graphs(estimator: Any, X: Any) -> tuple[GraphArray, Inputs]:
     TypeError
         If X holds strings.
     ValueError
-        If X is empty, or has graph features, which no network reads, or masked
-        entries.
+        If X is empty, or has masked entries.
     """
     if isinstance(X, GraphArray):
-        _refuse_unusable(X)
+        _refuse_empty(X)
         return X, Inputs(X.schema)
     _refuse_no_table(estimator, X)
     names = _get_feature_names(X)
@@ -109,7 +108,7 @@ def read_graphs(estimator: Any, X: Any) -> GraphArray:
     """
     if isinstance(X, GraphArray):
         graphs = X
-        _refuse_unusable(graphs)
+        _refuse_empty(graphs)
     else:
         _refuse_no_table(estimator, X)
         table = validate_data(estimator, X, dtype=np.float64, reset=False)
@@ -123,17 +122,11 @@ def read_graphs(estimator: Any, X: Any) -> GraphArray:
     return graphs
 
 
-def _refuse_unusable(graphs: GraphArray) -> None:
+def _refuse_empty(graphs: GraphArray) -> None:
     if not len(graphs):
         raise ValueError(
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
             "required."
-        )
-    if graphs.schema.graph_features:
-        raise ValueError(
-            f"X has the graph features {list(graphs.schema.graph_features)}, but the "
-            "networks read features of nodes and edges only. Make X without "
-            "graph_features."
         )
 
 

@@ -364,7 +364,9 @@ callable, default="cosine"
 
     @property
     def _n_features_out(self) -> int:
-        return self.encoder_.width
+        module: Any = self.module_
+        width: int = module.width
+        return width
 
     def _targets(self) -> MixedTargets:
         return MixedTargets(target_loss=self.target_loss)

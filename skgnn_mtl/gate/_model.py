@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
-from skgnn_mtl.training import MultiTaskModel
+from skgnn_mtl.training import GraphFeatures, MultiTaskModel
 
 
 class TaskMLP(nn.Module):
@@ -229,13 +229,14 @@ class GATEModel(nn.Module):
         pretrained: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        encoder.build(schema)
+        encoder.build(schema.structure)
         readout.build(encoder.width)
         self.encoder, self.readout = encoder, readout
+        self.features = GraphFeatures(len(schema.graph_features))
         self.layout, self.pretrained = layout, pretrained
-        self.sources = TaskModules(encoder.width, n_sources, layout)
+        self.sources = TaskModules(self.width, n_sources, layout)
         self.added = nn.ModuleList(
-            TaskModules(encoder.width, 1, layout) for _ in range(n_added)
+            TaskModules(self.width, 1, layout) for _ in range(n_added)
         )
         if pretrained is not None:
             # Clones, because a MultiTaskModel builds the parts that it receives.
@@ -259,12 +260,18 @@ class GATEModel(nn.Module):
             "pretrained": self.pretrained,
         }
 
+    @property
+    def width(self) -> int:
+        """Width of the embedding: that of the encoder, and graph features."""
+        return self.encoder.width + self.features.n_features
+
     def embed(self, batch: GraphBatch | Embedded) -> Tensor:
-        """Compute the embeddings (n_graphs, encoder.width)."""
+        """Compute the embeddings (n_graphs, width), with graph features."""
         if isinstance(batch, Embedded):
             return batch.vectors
         vectors: Tensor = self.readout(self.encoder(batch), batch)
-        return vectors
+        joined: Tensor = self.features(vectors, batch)
+        return joined
 
     def predict_sources(self, embedding: Tensor) -> Tensor:
         """Predict the standardised targets (n, n_sources) of the sources."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 
@@ -60,6 +60,11 @@ class GraphSchema:
                 f"node_table must have one row of one length for each of the {n_codes} "
                 f"codes of the first node column, but has {len(self.node_table)} rows."
             )
+
+    @property
+    def structure(self) -> GraphSchema:
+        """The schema without graph features, which encoders do not read."""
+        return replace(self, graph_features=())
 
     def difference(self, other: GraphSchema) -> str:
         """Name the fields in which two schemas differ; '' if they are equal.

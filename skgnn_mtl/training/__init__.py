@@ -1,5 +1,6 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+from ._features import GraphFeatures
 from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
@@ -20,6 +21,7 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "GraphFeatures",
     "HeldOutRows",
     "Loss",
     "MultiTaskModel",

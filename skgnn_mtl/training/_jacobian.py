@@ -142,7 +142,7 @@ def forward_pass(
     """
     nodes = model.encoder(graphs)
     vectors = model.readout(nodes, graphs)
-    z = model.trunk(vectors)
+    z = model.trunk(model.features(vectors, graphs))
     if draws is None or not len(model.auxiliary):
         return z, model.heads(z), []
     context = BatchContext(model.encoder, graphs, nodes, vectors, draws)

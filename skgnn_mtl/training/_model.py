@@ -14,9 +14,13 @@ from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
 
+from ._features import GraphFeatures
+
 
 class MultiTaskModel(nn.Module):
     """Encoder, readout, shared hidden layers, and one linear head per task.
+
+    Graph features are appended to what the readout gives.
 
     Parameters
     ----------
@@ -47,19 +51,21 @@ class MultiTaskModel(nn.Module):
         auxiliary: Sequence[AuxiliaryTask] = (),
     ) -> None:
         super().__init__()
-        encoder.build(schema)
+        structure = schema.structure
+        encoder.build(structure)
         readout.build(encoder.width)
         self.encoder, self.readout = encoder, readout
+        self.features = GraphFeatures(len(schema.graph_features))
         self.hidden_dims = tuple(hidden_dims)
         self.activation = activation
-        widths = [encoder.width, *hidden_dims]
+        widths = [self.width, *hidden_dims]
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(widths):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = _linear(widths[-1], n_tasks)
         for task in auxiliary:
-            task.build(schema, encoder)
+            task.build(structure, encoder)
         self.auxiliary = nn.ModuleList(auxiliary)
 
     @property
@@ -72,10 +78,16 @@ class MultiTaskModel(nn.Module):
             "auxiliary": self.tasks(),
         }
 
+    @property
+    def width(self) -> int:
+        """Width of the vector of a graph: that of the encoder, and graph features."""
+        return self.encoder.width + self.features.n_features
+
     def embed(self, batch: GraphBatch) -> Tensor:
-        """Compute the output of the readout, shape (n_graphs, encoder.width)."""
+        """Compute the readout and the graph features, shape (n_graphs, width)."""
         vectors: Tensor = self.readout(self.encoder(batch), batch)
-        return vectors
+        joined: Tensor = self.features(vectors, batch)
+        return joined
 
     def represent(self, batch: GraphBatch) -> Tensor:
         """Compute the input of the heads, (n_graphs, width of the last layer)."""
