@@ -148,6 +148,28 @@ class TargetTransforms:
         return result
 
 
+def check_domain(spec: Any, table: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse labels out of the domain of a named transform, before a fit.
+
+    Parameters
+    ----------
+    spec : None, str, dict or transformer
+        What :func:`check_target_transform` takes.
+    table : ndarray of shape (n, t)
+        All labels, so that the message names the row of the user's table.
+    names : sequence of str of length t
+        Names of the tasks.
+
+    Raises
+    ------
+    ValueError
+        If the specification is wrong, or a label is outside of the domain.
+    """
+    steps = check_target_transform(spec, names)
+    named = tuple(step if isinstance(step, str) else None for step in steps)
+    TargetTransforms(tuple(names), named).transform(table)
+
+
 def check_target_transform(spec: Any, names: Sequence[str]) -> list[Any]:
     """Read a specification of transforms as one entry for each task.
 

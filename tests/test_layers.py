@@ -18,6 +18,7 @@ LAYERS = {
     "_flat": 0,
     "_gram": 0,
     "_seeds": 0,
+    "_target_transforms": 0,
     "graphs": 0,
     "metrics": 0,
     "datasets": 0,

@@ -14,6 +14,7 @@ from sklearn.base import clone
 
 from skgnn_mtl._component import is_count
 from skgnn_mtl._seeds import stream_seed
+from skgnn_mtl._target_transforms import check_domain
 from skgnn_mtl._warn import warn
 from skgnn_mtl.gate import (
     GATEModel,
@@ -72,6 +73,13 @@ class AdditionData:
     y: Any
     sample_weight: Any = None
     groups: Any = None
+
+
+def as_sources(state: FittedState) -> FittedState:
+    """Note that all tasks of a state are sources."""
+    targets = state.targets
+    additions = Additions(targets.names, one_dimensional=targets.one_dimensional)
+    return replace(state, additions=additions)
 
 
 def free_name(state: FittedState, y: Any) -> str:
@@ -204,7 +212,9 @@ def _read_task(
         check_labels(weights[rows], [name], "inner training")
         check_labels(weights[valid_rows], [name], "validation")
     assert isinstance(settings.targets, NumericTargets)
-    learned = replace(settings.targets, names=(name,)).learn(table[rows], weights[rows])
+    new = replace(settings.targets.for_tasks([name]), names=(name,))
+    check_domain(new.transform, table, [name])
+    learned = new.learn(table[rows], weights[rows])
     targets = learned.encode(table)
     task = NewTask(name, graphs, targets, weights, row_weights, rows, valid_rows)
     return task, learned
@@ -267,13 +277,7 @@ def _with_task(
     return replace(
         state,
         module=module.eval(),
-        targets=replace(
-            targets,
-            names=targets.names + learned.names,
-            one_dimensional=False,
-            mean=np.append(targets.mean, learned.mean),
-            spread=np.append(targets.spread, learned.spread),
-        ),
+        targets=targets.joined(learned),
         additions=replace(
             additions,
             added=additions.added + learned.names,
@@ -331,15 +335,9 @@ def in_order(state: FittedState, names: Sequence[str]) -> FittedState:
     targets, additions = state.targets, _additions(state)
     assert isinstance(targets, NumericTargets)
     order = [targets.names.index(name) for name in names]
-    targets = replace(
-        targets,
-        names=tuple(names),
-        # With its sources alone, a model predicts in the dimensions of their y.
-        one_dimensional=additions.one_dimensional and not additions.added,
-        mean=targets.mean[order],
-        spread=targets.spread[order],
-    )
-    return replace(state, targets=targets)
+    # With its sources alone, a model predicts in the dimensions of their y.
+    flat = additions.one_dimensional and not additions.added
+    return replace(state, targets=targets.in_order(order, one_dimensional=flat))
 
 
 # -- sources from elsewhere ------------------------------------------------------------

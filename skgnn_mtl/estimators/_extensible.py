@@ -16,12 +16,11 @@ from skgnn_mtl._component import Numbers
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.gate import GATEModel
 from skgnn_mtl.graphs import GraphBatch
-from skgnn_mtl.metrics import nan_r2_score
-from skgnn_mtl.metrics._tables import column_names, is_frame, name_of
+from skgnn_mtl.metrics._tables import name_of
 
 from ._additions import AdditionData, AdditionSettings, add_task, free_name, remove_task
 from ._base import BaseGNN
-from ._inputs import in_task_order, read_graphs
+from ._inputs import read_graphs
 from ._state import Additions
 
 ADDITION_CONSTRAINTS: dict[str, list[Any]] = {
@@ -258,33 +257,3 @@ class ExtensibleGNN(BaseGNN, ABC):
             return found
 
         return self._apply(X, point)
-
-    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Mean over tasks of the coefficient of determination on labelled entries.
-
-        Parameters
-        ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            Graphs with the columns of fit.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels, NaN where missing; a DataFrame may hold some of the tasks.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows.
-
-        Returns
-        -------
-        score : float
-            At most 1; 0 for the prediction of each task's mean.
-
-        Raises
-        ------
-        ValueError
-            If y names other tasks.
-        """
-        predictions = self.predict(X)
-        names = column_names(y) if is_frame(y) else []
-        if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
-            predictions = predictions[:, [self.task_names_.index(n) for n in names]]
-        else:
-            y = in_task_order(y, self.task_names_)
-        return float(nan_r2_score(y, predictions, sample_weight=sample_weight))

@@ -17,15 +17,18 @@ from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._component import Numbers
 from skgnn_mtl._seeds import MAX_SEED
+from skgnn_mtl._target_transforms import check_domain
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
-from skgnn_mtl.gate import GATETerms, TaskLayout
+from skgnn_mtl.metrics import nan_r2_score
+from skgnn_mtl.metrics._tables import column_names, is_frame
 from skgnn_mtl.readouts import Readout
 
 from ._additions import (
     AdditionData,
     add_task,
     align,
+    as_sources,
     embed,
     in_order,
     take_over,
@@ -33,16 +36,17 @@ from ._additions import (
 from ._base import WIDTHS, BaseGNN
 from ._compute import seeded
 from ._extensible import ADDITION_CONSTRAINTS, ExtensibleGNN
-from ._gate_recipe import GATERecipe
+from ._gate_recipe import GATERecipe, gate_recipe
 from ._inputs import (
+    in_task_order,
     read_graphs,
     read_targets,
     require_labels,
     task_positions,
 )
-from ._numeric import NumericTargets
+from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
 from ._regressor import MultiTaskGNNRegressor
-from ._state import Additions, FittedState
+from ._state import FittedState
 
 _WEIGHT = [Numbers(Real, 0, None, closed="left")]
 
@@ -112,6 +116,9 @@ default=(128,), (64,), (64,)
         Steps that train an added task.
     normalize_targets : bool, default=True
         Standardise each task over its labelled, weighted training rows.
+    target_transform : None, "log10", "log", transformer or dict, default=None
+        Transform of the labels, undone on predictions; see
+        :class:`MultiTaskGNNRegressor`. :meth:`add_task` reads it for the new task.
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
         As in :class:`MultiTaskGNNRegressor`, like all that follow.
     lr : float, default=1e-3
@@ -239,6 +246,7 @@ default=(128,), (64,), (64,)
         "task_sampling": [None, Numbers(Real, 0, 1, closed="both")],
         **ADDITION_CONSTRAINTS,
         "normalize_targets": ["boolean"],
+        "target_transform": TRANSFORM_CONSTRAINT,
     }
 
     def __init__(
@@ -266,6 +274,7 @@ default=(128,), (64,), (64,)
         target_init: str = "random",
         add_task_steps: int = 1000,
         normalize_targets: bool = True,
+        target_transform: Any = None,
         optimizer: str | Callable[..., Any] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 1e-5,
@@ -305,6 +314,7 @@ default=(128,), (64,), (64,)
         self.target_init = target_init
         self.add_task_steps = add_task_steps
         self.normalize_targets = normalize_targets
+        self.target_transform = target_transform
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
@@ -323,36 +333,12 @@ default=(128,), (64,), (64,)
         self.verbose = verbose
 
     def _targets(self) -> NumericTargets:
-        return NumericTargets(normalize=self.normalize_targets)
+        return NumericTargets(
+            normalize=self.normalize_targets, transform=self.target_transform
+        )
 
     def _recipe(self) -> GATERecipe:
-        layout = TaskLayout(
-            int(self.latent_dim),
-            tuple(map(int, self.encoder_hidden_dims)),
-            tuple(map(int, self.transfer_hidden_dims)),
-            tuple(map(int, self.head_hidden_dims)),
-        )
-        terms = GATETerms(
-            autoencoder=float(self.auto_weight),
-            consistency=float(self.consistency_weight),
-            mapping=float(self.mapping_weight),
-            distance=float(self.distance_weight),
-            n_perturbations=int(self.n_perturbations),
-            perturbation=self.perturbation,
-            perturbation_scale=float(self.perturbation_scale),
-            routes=self.routes if isinstance(self.routes, str) else int(self.routes),
-            mapping_target=self.mapping_target,
-        )
-        return GATERecipe(
-            self.encoder,
-            self.readout,
-            layout=layout,
-            terms=terms,
-            warmup=self.warmup,
-            sampling=self.task_sampling,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-        )
+        return gate_recipe(self)
 
     # -- sources -----------------------------------------------------------------
 
@@ -399,7 +385,7 @@ default=(128,), (64,), (64,)
             self._refuse_to_move_sources("fit with warm_start=True")
         if self.target_tasks is None:
             state = self._fit(X, y, sample_weight, groups, resume=resume)
-            return self._adopt(_of_sources(state))
+            return self._adopt(as_sources(state))
         with warnings_once():
             state, missing = self._fit_stages(X, y, sample_weight, groups)
         return self._adopt(
@@ -446,7 +432,7 @@ default=(128,), (64,), (64,)
         if resume:
             self._refuse_to_move_sources("partial_fit")
         state = self._fit(X, y, sample_weight, None, resume=resume, partial=True)
-        return self._adopt(_of_sources(state))
+        return self._adopt(as_sources(state))
 
     def _refuse_to_move_sources(self, what: str) -> None:
         if self._additions.added:
@@ -473,7 +459,12 @@ default=(128,), (64,), (64,)
         targets = self._target_names(names)
         table = pd.DataFrame(values.reshape(len(values), -1), columns=names)
         rest = table.drop(columns=targets)
-        state = _of_sources(self._fit(X, rest, sample_weight, groups, resume=False))
+        check_domain(self.target_transform, table.to_numpy(), names)
+        sources = self._targets().for_tasks(list(rest.columns))
+        fitted = self._fit(
+            X, rest, sample_weight, groups, resume=False, targets=sources
+        )
+        state = as_sources(fitted)
         graphs = read_graphs(self._with(state), X)
         try:
             for name in () if state.interrupted else targets:
@@ -562,9 +553,32 @@ default=(128,), (64,), (64,)
                     state = align(state, settings, vectors, seed)
         return estimator._adopt(state)
 
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Mean over tasks of the coefficient of determination on labelled entries.
 
-def _of_sources(state: FittedState) -> FittedState:
-    """Note that all tasks of a state are sources."""
-    targets = state.targets
-    additions = Additions(targets.names, one_dimensional=targets.one_dimensional)
-    return replace(state, additions=additions)
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, NaN where missing; a DataFrame may hold some of the tasks.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1; 0 for the prediction of each task's mean.
+
+        Raises
+        ------
+        ValueError
+            If y names other tasks.
+        """
+        predictions = self.predict(X)
+        names = column_names(y) if is_frame(y) else []
+        if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
+            predictions = predictions[:, [self.task_names_.index(n) for n in names]]
+        else:
+            y = in_task_order(y, self.task_names_)
+        return float(nan_r2_score(y, predictions, sample_weight=sample_weight))

@@ -110,3 +110,36 @@ class GATERecipe(Recipe):
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
         """Make the step of losses and alignment terms."""
         return GATEStep(self.terms, needs.targets.names, self.n_warmup(needs.n_rows))
+
+
+def gate_recipe(estimator: Any) -> GATERecipe:
+    """Read the parameters of a GATERegressor that describe its network."""
+    layout = TaskLayout(
+        int(estimator.latent_dim),
+        tuple(map(int, estimator.encoder_hidden_dims)),
+        tuple(map(int, estimator.transfer_hidden_dims)),
+        tuple(map(int, estimator.head_hidden_dims)),
+    )
+    terms = GATETerms(
+        autoencoder=float(estimator.auto_weight),
+        consistency=float(estimator.consistency_weight),
+        mapping=float(estimator.mapping_weight),
+        distance=float(estimator.distance_weight),
+        n_perturbations=int(estimator.n_perturbations),
+        perturbation=estimator.perturbation,
+        perturbation_scale=float(estimator.perturbation_scale),
+        routes=estimator.routes
+        if isinstance(estimator.routes, str)
+        else int(estimator.routes),
+        mapping_target=estimator.mapping_target,
+    )
+    return GATERecipe(
+        estimator.encoder,
+        estimator.readout,
+        layout=layout,
+        terms=terms,
+        warmup=estimator.warmup,
+        sampling=estimator.task_sampling,
+        max_epochs=estimator.max_epochs,
+        batch_size=estimator.batch_size,
+    )

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator
 
 from skgnn_mtl import auxiliary, encoders, metrics, readouts, weighting
 from skgnn_mtl._component import Component, part_names
+from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.gate import TaskLayout
 from skgnn_mtl.graphs import GraphSchema
@@ -149,6 +150,9 @@ def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
         return str(value)
     if isinstance(value, GraphSchema):
         return {"schema": value.to_dict()}
+    if isinstance(value, TargetTransforms):
+        steps = [value.names, value.steps]
+        return {"target_transforms": encode(steps, where, sources)}
     if isinstance(value, TaskLayout):
         return {"layout": encode(asdict(value), where, sources)}
     if isinstance(value, HessianSpectrum):
@@ -205,6 +209,8 @@ def decode(value: Any, sources: list[dict[str, Any]]) -> Any:
         return np.array(value["array"], dtype=object if dtype.hasobject else dtype)
     if "spectrum" in value:
         return HessianSpectrum.load(BytesIO(base64.b64decode(value["spectrum"])))
+    if "target_transforms" in value:
+        return TargetTransforms(*decode(value["target_transforms"], sources))
     if "layout" in value:
         return TaskLayout(**decode(value["layout"], sources))
     if "schema" in value:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.utils._param_validation import HasMethods
 
+from skgnn_mtl._target_transforms import TargetTransforms, check_domain
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.training import LOSSES, Loss
 
 from ._inputs import mean_and_scale, read_targets
 from ._targets import Targets
+
+TRANSFORM_CONSTRAINT: list[Any] = [None, str, dict, HasMethods("inverse_transform")]
 
 
 def _nothing() -> np.ndarray:
@@ -30,14 +34,25 @@ class NumericTargets(Targets):
         Loss of one standardised label.
     normalize : bool
         Whether to standardise.
+    transform : None, str, dict or transformer
+        The regressors' parameter ``target_transform``.
+    transforms : TargetTransforms
+        What was learned about it.
     mean, spread : ndarray of shape (n_tasks,)
-        What a label is reduced by, and then divided by.
+        What a transformed label is reduced by, and then divided by.
     """
 
-    LEARNED: ClassVar[tuple[str, ...]] = (*Targets.LEARNED, "mean", "spread")
+    LEARNED: ClassVar[tuple[str, ...]] = (
+        *Targets.LEARNED,
+        *("transforms", "mean", "spread"),
+    )
 
     loss: str | Callable[..., Any] = "squared_error"
     normalize: bool = True
+    transform: Any = None
+    transforms: TargetTransforms = field(
+        default_factory=lambda: TargetTransforms((), ())
+    )
     mean: np.ndarray = field(default_factory=_nothing)
     spread: np.ndarray = field(default_factory=_nothing)
 
@@ -46,22 +61,30 @@ class NumericTargets(Targets):
     ) -> tuple[Self, np.ndarray]:
         """Read numbers and the names of their columns."""
         values, names = read_targets(graphs, y)
+        table = values.reshape(len(values), -1)
+        # Here, because the message names the row of X, not that of a training row.
+        check_domain(self.transform, table, names)
         targets = replace(self, names=tuple(names), one_dimensional=values.ndim == 1)
-        return targets, values.reshape(len(values), -1)
+        return targets, table
 
     def read(self, graphs: GraphArray, y: Any) -> np.ndarray:
         """Read numbers of the same columns."""
         values, names = read_targets(graphs, y)
         self.check_same(names, values.ndim)
-        return values.reshape(len(values), -1)
+        table = values.reshape(len(values), -1)
+        self.transforms.transform(table)  # refuses labels out of its domain
+        return table
 
     def learn(
         self, table: np.ndarray, weights: np.ndarray, compared: Sequence[int] = ()
     ) -> Self:
-        """Learn mean and standard deviation of each task."""
-        mean, spread = mean_and_scale(table, weights)
+        """Learn the transforms, then mean and standard deviation of each task."""
+        known = np.where(weights > 0, table, np.nan)
+        transforms = TargetTransforms.fit(self.transform, known, self.names)
+        mean, spread = mean_and_scale(transforms.transform(known), weights)
+        learned = replace(self, transforms=transforms, mean=mean, spread=spread)
         if self.normalize:
-            return replace(self, mean=mean, spread=spread)
+            return learned
         odd = [t for t in compared if not 0.1 <= spread[t] <= 10]
         if odd:
             named = ", ".join(f"{self.names[t]!r} ({spread[t]:.3g})" for t in odd)
@@ -70,16 +93,52 @@ class NumericTargets(Targets):
                 f"targets, whose standard deviations are far from 1: {named}. Set "
                 "normalize_targets=True."
             )
-        return replace(self, mean=np.zeros_like(mean), spread=np.ones_like(spread))
+        return replace(learned, mean=np.zeros_like(mean), spread=np.ones_like(mean))
 
     def encode(self, table: np.ndarray) -> np.ndarray:
-        """Standardise labels (n, t)."""
-        encoded: np.ndarray = (table - self.mean) / self.spread
+        """Transform and standardise labels (n, t)."""
+        transformed = self.transforms.transform(table)
+        encoded: np.ndarray = (transformed - self.mean) / self.spread
         return encoded
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Turn outputs (n, t) into predictions in the units and dimensions of y."""
-        return self.shaped(outputs * self.spread + self.mean)
+        transformed = outputs * self.spread + self.mean
+        return self.shaped(self.transforms.inverse_transform(transformed))
+
+    def for_tasks(self, names: Sequence[str]) -> Self:
+        """Give the parameters for some of the tasks that they describe."""
+        transform = self.transform
+        if isinstance(transform, Mapping):
+            by_name = {str(name): step for name, step in transform.items()}
+            transform = {n: by_name[n] for n in names if n in by_name}
+        return replace(self, transform=transform)
+
+    def in_order(self, order: Sequence[int], *, one_dimensional: bool) -> Self:
+        """Give what was learned about some tasks, in another order."""
+        steps = tuple(self.transforms.steps[t] for t in order)
+        names = tuple(self.names[t] for t in order)
+        return replace(
+            self,
+            names=names,
+            one_dimensional=one_dimensional,
+            transforms=TargetTransforms(names, steps),
+            mean=self.mean[list(order)],
+            spread=self.spread[list(order)],
+        )
+
+    def joined(self, other: NumericTargets) -> Self:
+        """Append what was learned about other tasks."""
+        names = self.names + other.names
+        steps = self.transforms.steps + other.transforms.steps
+        return replace(
+            self,
+            names=names,
+            one_dimensional=False,
+            transforms=TargetTransforms(names, steps),
+            mean=np.append(self.mean, other.mean),
+            spread=np.append(self.spread, other.spread),
+        )
 
     def weigh(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Keep the weights."""

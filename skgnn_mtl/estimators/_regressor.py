@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.metrics import nan_r2_score
@@ -24,7 +25,7 @@ from ._cgcnn import read_checkpoint
 from ._compute import present_device, seeded
 from ._inputs import Inputs, in_task_order, require_labels
 from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
-from ._numeric import NumericTargets
+from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
 from ._recipe import MultiTaskRecipe, build_weighting, resolve_weighting
 from ._state import FittedState
 
@@ -70,6 +71,10 @@ default="relu"
         targets (n, t) to losses (n, t).
     normalize_targets : bool, default=True
         Standardise each task over its labelled, weighted training rows.
+    target_transform : None, "log10", "log", transformer or dict, default=None
+        Transform of the labels, undone on predictions: the logarithm, or a transformer
+        of scikit-learn, which is fitted on the training labels of each task. A dict
+        maps names of tasks to transforms, and leaves other tasks as they are.
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
         A callable makes a torch optimizer from (params, lr=, weight_decay=).
     lr : float, default=1e-3
@@ -161,7 +166,7 @@ callable, default="cosine"
     schema_ : GraphSchema
         Columns of the graphs seen in fit.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
-        What the targets were standardised with, in units of ``y``.
+        What the targets were standardised with, after their transform.
     task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
         Weights of the last epoch, divided by their mean.
     auxiliary_names_ : list of str
@@ -209,6 +214,7 @@ callable, default="cosine"
         **PREDICTOR_CONSTRAINTS,
         "loss": [StrOptions(set(LOSSES)), callable],
         "normalize_targets": ["boolean"],
+        "target_transform": TRANSFORM_CONSTRAINT,
     }
 
     def __init__(
@@ -223,6 +229,7 @@ callable, default="cosine"
         auxiliary_tasks: Sequence[str | AuxiliaryTask] = (),
         loss: str | Loss = "squared_error",
         normalize_targets: bool = True,
+        target_transform: Any = None,
         optimizer: str | Callable[..., Any] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -251,6 +258,7 @@ callable, default="cosine"
         self.auxiliary_tasks = auxiliary_tasks
         self.loss = loss
         self.normalize_targets = normalize_targets
+        self.target_transform = target_transform
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
@@ -271,7 +279,11 @@ callable, default="cosine"
         self.verbose = verbose
 
     def _targets(self) -> NumericTargets:
-        return NumericTargets(loss=self.loss, normalize=self.normalize_targets)
+        return NumericTargets(
+            loss=self.loss,
+            normalize=self.normalize_targets,
+            transform=self.target_transform,
+        )
 
     def _recipe(self) -> MultiTaskRecipe:
         return predictor_recipe(self)
@@ -492,6 +504,7 @@ callable, default="cosine"
         targets = NumericTargets(
             names=(task_name,),
             one_dimensional=True,
+            transforms=TargetTransforms((task_name,), (None,)),
             mean=np.array([checkpoint.mean]),
             spread=np.array([checkpoint.scale]),
         )
