@@ -120,6 +120,7 @@ def gate_recipe(estimator: Any) -> GATERecipe:
         tuple(map(int, estimator.transfer_hidden_dims)),
         tuple(map(int, estimator.head_hidden_dims)),
     )
+    routes = estimator.routes
     terms = GATETerms(
         autoencoder=float(estimator.auto_weight),
         consistency=float(estimator.consistency_weight),
@@ -128,9 +129,7 @@ def gate_recipe(estimator: Any) -> GATERecipe:
         n_perturbations=int(estimator.n_perturbations),
         perturbation=estimator.perturbation,
         perturbation_scale=float(estimator.perturbation_scale),
-        routes=estimator.routes
-        if isinstance(estimator.routes, str)
-        else int(estimator.routes),
+        routes=routes if isinstance(routes, str) else int(routes),
         mapping_target=estimator.mapping_target,
     )
     return GATERecipe(
