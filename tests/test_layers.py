@@ -16,6 +16,7 @@ LAYERS = {
     "_component": 0,
     "_flat": 0,
     "_gram": 0,
+    "_overlap": 0,
     "_seeds": 0,
     "graphs": 0,
     "metrics": 0,

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skgnn_mtl._gram import cosines
+
 from ._base import GramianWeighting, as_matrix, as_weights, positions
 from ._pcgrad import random_orders
 
@@ -89,7 +91,7 @@ class GradVac(GramianWeighting):
         for others in random_orders(len(G), generator):
             p, d = Q[rows, others], np.sqrt(diagonal[others])
             length = np.sqrt(np.clip(squares, 1e-300, None))
-            cosine = np.clip(p / (length * d), -1.0, 1.0)
+            cosine = np.clip(cosines(p, length * d), -1.0, 1.0)
             target = targets[rows, others]
             # Clipped, because only a gradient parallel to the other has a cosine of 1.
             root = np.sqrt(np.clip(1.0 - target**2, 1e-12, None))

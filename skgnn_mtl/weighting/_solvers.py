@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, nnls
 
+from skgnn_mtl._gram import cosines
+
 # Steps of the active-set iteration of conflict_averse before the bracketing search.
 _FACES = 10
 
@@ -53,7 +55,7 @@ class SolverReport:
 def norms_and_cosines(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the norms (t,) of the gradients and the cosines (t, t) between them."""
     d = np.sqrt(np.diagonal(G))
-    return d, G / d / d[:, None]
+    return d, cosines(G, d, d[:, None])
 
 
 def unit_columns(C: np.ndarray) -> np.ndarray:

@@ -68,6 +68,20 @@ def test_an_epoch_tells_of_the_gradients_of_its_steps():
     assert summary["conflict_share"] == pytest.approx(np.mean(conflicts))
 
 
+def test_a_vanished_auxiliary_gradient_counts_in_the_norms_only():
+    monitor = GradientMonitor()
+    anchor = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    for norm in (0.0, 3.0):
+        monitor.note_auxiliaries(
+            gramian(2.0, 1.0, norm, conflict=True), anchor, tasks=None
+        )
+    summary = monitor.end_epoch()
+    assert summary["target_norm"] == pytest.approx(2.0)
+    assert summary["norms"] == {1: pytest.approx(1.0), 2: pytest.approx(1.5)}
+    assert summary["cosines"] == {1: pytest.approx(-0.5), 2: 0.0}
+    assert summary["conflict_shares"] == {1: 1.0, 2: 0.0}
+
+
 @pytest.mark.parametrize(("share", "warned"), [(0.2, True), (0.6, False)])
 def test_few_labels_in_common_are_told_for_representation_gradients(share, warned):
     monitor = GradientMonitor()
@@ -78,3 +92,10 @@ def test_few_labels_in_common_are_told_for_representation_gradients(share, warne
         warnings.simplefilter("always")
         monitor.end_fit("PCGrad()")
     assert bool(caught) == warned
+
+
+def test_a_task_without_labels_in_training_has_none_in_common():
+    monitor = GradientMonitor()
+    monitor.note_labels(torch.tensor([[True, False], [True, False]]))
+    with pytest.warns(UserWarning, match="the labels of only 0% of their graphs"):
+        monitor.end_fit("PCGrad()")
