@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from random_tasks import N_TASKS, batch, model, step
+from random_tasks import N_TASKS, batch, jacobian_of, model, step
 
 from skgnn_mtl.training._monitor import GradientMonitor
 from skgnn_mtl.weighting import UPGrad
@@ -47,16 +47,7 @@ def test_an_epoch_tells_of_the_gradients_of_its_steps():
     for rows in (None, range(10, 25), range(20)):
         graphs, labels = batch(rows)
         losses, _ = surgery.losses(network, graphs, labels)
-        shared = network.shared_parameters()
-        J = torch.stack(
-            [
-                torch.cat([g.reshape(-1) for g in grads])
-                for grads in (
-                    torch.autograd.grad(loss, shared, retain_graph=True)
-                    for loss in losses
-                )
-            ]
-        )
+        J = jacobian_of(losses, network.shared_parameters())
         lengths = J.norm(dim=1)
         ratios.append(float(lengths.max() / lengths.min()))
         pairs = (J @ J.T)[*np.triu_indices(N_TASKS, k=1)]
