@@ -44,7 +44,9 @@ class Evaluation(NamedTuple):
 
 
 class AlignmentStep(Step):
-    """Losses of a batch, the alignment terms, and their gradients.
+    """Losses of a batch, the alignment terms, and their gradients [1]_.
+
+    The losses have the shape (n_tasks,), in squared standard deviations of the targets.
 
     Parameters
     ----------
@@ -54,6 +56,11 @@ class AlignmentStep(Step):
         Names of the tasks that are trained.
     n_warmup : int
         Steps over which consistency, mapping and distance rise to their weights.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Multitask Extension of Geometrically Aligned Transfer
+       Encoder", 2024, arXiv:2405.01974.
     """
 
     def __init__(
@@ -186,14 +193,20 @@ class AlignmentStep(Step):
 
 
 class GATEStep(AlignmentStep):
-    """All tasks of a :class:`GATEModel` at once.
+    """All tasks of a :class:`GATEModel` at once [1]_.
 
+    Labels and losses have one column per task, (n_graphs, n_tasks) and (n_tasks,).
     The heads of a pretrained model do not change; only its maps learn.
 
     Parameters
     ----------
     terms, task_names, n_warmup : object
         As for :class:`AlignmentStep`.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Multitask Extension of Geometrically Aligned Transfer
+       Encoder", 2024, arXiv:2405.01974.
     """
 
     def __init__(
@@ -223,8 +236,9 @@ class GATEStep(AlignmentStep):
 class AdditionStep(AlignmentStep):
     r"""A new task t next to frozen sources s, which do not change [1]_.
 
-    The terms use the symbols of :func:`~skgnn_mtl.gate._terms.alignment`. They are
-    means over sources and molecules:
+    Labels and losses have one column, (n_graphs, 1) and (1,). The terms use the symbols
+    of :func:`~skgnn_mtl.gate._terms.alignment`. They are means over sources and
+    molecules:
 
     .. math::
         l_{cons} &= |u_t - u_s|^2 / d, \qquad

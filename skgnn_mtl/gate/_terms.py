@@ -19,6 +19,8 @@ from ._model import TaskModules
 class GATETerms:
     """Weights and parameters of the alignment terms [1]_.
 
+    The terms compare points (n_tasks, n, latent_dim) of the tasks in the flat frame.
+
     Parameters
     ----------
     autoencoder, consistency, mapping, distance : float

@@ -39,7 +39,8 @@ class HeldOutRows:
     Parameters
     ----------
     train_set, held_out : GraphDataset
-        Rows for the steps, and rows for the weighting.
+        Rows for the steps, and rows for the weighting, with labels of shape
+        (n_graphs, n_tasks).
     batch_size : int
         Graphs per batch.
     seed : int

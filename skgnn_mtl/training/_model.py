@@ -16,7 +16,10 @@ from skgnn_mtl.readouts import Readout
 
 
 class MultiTaskModel(nn.Module):
-    """Encoder, readout, shared hidden layers, and one linear head per task.
+    """Encoder, readout, shared hidden layers, and one linear head per task [1]_.
+
+    It maps a batch of graphs to predictions of shape (n_graphs, n_tasks), in units of
+    the standardised targets.
 
     Parameters
     ----------
@@ -34,6 +37,10 @@ class MultiTaskModel(nn.Module):
         Nonlinearity after each hidden layer.
     auxiliary : sequence of AuxiliaryTask
         Unbuilt; they are built here.
+
+    References
+    ----------
+    .. [1] R. Caruana, "Multitask Learning", Machine Learning 28, 41 (1997).
     """
 
     def __init__(

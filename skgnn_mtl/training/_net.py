@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
+from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
 
@@ -28,46 +28,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
-
-
-@dataclass
-class TrainingOptions:
-    """Options of a training; the estimators explain the parameters of these names."""
-
-    optimizer: Any
-    lr: float
-    weight_decay: float
-    lr_schedule: Any
-    gradient_clip: float | None
-    batch_size: int
-    max_epochs: int
-    early_stopping: bool
-    n_iter_no_change: int
-    callbacks: Sequence[Any] | None
-    verbose: int
-
-    @property
-    def watches_plateau(self) -> bool:
-        """Whether the learning rate follows the validation loss or score."""
-        # The type first, because a callable may not be comparable with a string.
-        return isinstance(self.lr_schedule, str) and self.lr_schedule == "plateau"
-
-    @property
-    def advice(self) -> str:
-        """Advice for a training that diverges."""
-        if self.gradient_clip is None or self.gradient_clip > 1.0:
-            return "Lower lr, or set gradient_clip=1.0"
-        return "Lower lr or gradient_clip"
-
-
-@dataclass
-class TrainingResult:
-    """Result of a training: records, and the state that a continuation needs."""
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    optimizer_state: dict[str, Any] | None = None
-    interrupted: bool = False
 
 
 def train(

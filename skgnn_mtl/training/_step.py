@@ -41,8 +41,10 @@ class TrainingStep(Step):
     """Losses of a batch, their weighting, and the gradients that follow.
 
     The classes of a weighting state its needs. Its family decides how gradients are
-    computed (:class:`Descent`). Its capabilities ``LookBack``, ``EpochAware``,
-    ``TargetAware`` and ``HeldOutWeighting`` decide what else it receives.
+    computed (:class:`Descent`). The losses have the shape (n_entries,) and are in units
+    of the elementwise loss of standardised targets. Its capabilities ``LookBack``,
+    ``EpochAware``, ``TargetAware`` and ``HeldOutWeighting`` decide what else it
+    receives.
 
     Parameters
     ----------

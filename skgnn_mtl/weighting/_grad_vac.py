@@ -29,6 +29,8 @@ class GradVac(GramianWeighting):
     and always :math:`\varphi \leftarrow (1 - \beta) \varphi + \beta c`. All target
     cosines start at 0, so the first step is that of PCGrad.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     beta : float, default=0.5
