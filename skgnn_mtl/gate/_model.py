@@ -253,6 +253,7 @@ class GATEModel(nn.Module):
                 pretrained["hidden_dims"],
                 pretrained["head_activation"],
             )
+            # Frozen, because the sources keep the predictions of that model.
             self.heads = nn.Sequential(model.trunk, model.heads).requires_grad_(False)
 
     @property

@@ -116,6 +116,7 @@ class AlignmentStep(Step):
             Losses and weights of the tasks.
         """
         found = self.evaluate(model, graphs, labels.to(graphs.device))
+        # One pass, because the terms share the graph of the losses.
         (found.losses.sum() + self._weighted(found.terms)).backward()
         self._note(found)
         self.n_steps += 1
@@ -133,6 +134,7 @@ class AlignmentStep(Step):
 
     def _weighted(self, values: dict[str, Tensor]) -> Tensor | float:
         """Sum the terms with their weights of this step."""
+        # A warm-up of 0 steps is one of 1, so that the terms begin at their weights.
         rise = min(1.0, (self.n_steps + 1) / max(self.n_warmup, 1))
         weights = {name: weight * rise for name, weight in self.terms.weights.items()}
         # Without a warm-up, because it only ties frames to their own latent vectors.
@@ -272,6 +274,7 @@ class AdditionStep(AlignmentStep):
             wanted = torch.where(labelled, targets.T, output)
             arrived = new.arrive(cache.frames.transpose(0, 1).flatten(0, 1))
             there = (arrived.view(-1, len(cache)) - wanted).square()
+            # Both ways, because the frames must fit the new task and its sources.
             back = (model.frozen.arrive(u[0]) - cache.outputs.T).square()
             values["mapping"] = (there + back).mean(dim=0) @ shares
         if self.terms.distance:

@@ -123,7 +123,9 @@ def task_pass(
     # A leaf of its own, so that the slopes do not walk through the network.
     at = outputs.detach().requires_grad_()
     losses, mass = task_losses(at, labels.targets, labels.weights, loss)
+    # Of the sum, because the loss of a task depends on its own column alone.
     (slopes,) = torch.autograd.grad(losses.sum(), at)
+    # The loss of an auxiliary task counts by the graphs of its batch.
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
     mass = torch.cat([mass, *(count[None] for count in counts)])
     return TaskPass(z, outputs, with_auxiliary(losses, extra), mass, slopes, extra)
@@ -284,6 +286,7 @@ def representation_gramian(
         Inner products.
     """
     D = result.slopes[rows][:, tasks]
+    # In closed form where that is possible, because it needs no backward pass.
     if isinstance(model.heads, nn.Linear):
         A = model.heads.weight.detach()[tasks]
         return gram(D.t()) * gram(A)

@@ -65,6 +65,7 @@ class MultiTaskModel(nn.Module):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = _linear(widths[-1], n_tasks)
+        # Built last, so that the first weights of the rest do not depend on them.
         for task in auxiliary:
             task.build(schema, encoder)
         self.auxiliary = nn.ModuleList(auxiliary)

@@ -80,9 +80,11 @@ class GradientMonitor:
         summary: dict[str, Any] = {}
         if self._conflicts:
             summary["conflict_share"] = float(np.mean(self._conflicts))
+            # A median, because a gradient that almost vanishes would dominate a mean.
             summary["norm_ratio"] = float(np.median(self._ratios))
         if self._auxiliaries:
             tables = {k: np.array(v) for k, v in sorted(self._auxiliaries.items())}
+            # Without vanished gradients, which have a length but no angle.
             cosines = {k: table[table[:, 1] > 0, 0] for k, table in tables.items()}
             summary["target_norm"] = float(np.mean(self._target_norms))
             summary["norms"] = {k: float(v[:, 1].mean()) for k, v in tables.items()}
