@@ -174,7 +174,7 @@ def fit_addition(
     result : TrainingResult
         Records of the training.
     """
-    # Of its own modules, so that the predictions of the given model do not change.
+    # A new model, so that the predictions of the given one do not change.
     whole = copy.deepcopy(model) if train_encoder else with_added(model, model.added)
     perturbations = terms.perturbations(vectors[task.rows])
     addition = AdditionModel(whole, sources, perturbations, init, train_encoder)

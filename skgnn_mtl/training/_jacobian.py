@@ -123,7 +123,7 @@ def task_pass(
     # A leaf of its own, so that the slopes do not walk through the network.
     at = outputs.detach().requires_grad_()
     losses, mass = task_losses(at, labels.targets, labels.weights, loss)
-    # Of the sum, because the loss of a task depends on its own column alone.
+    # One gradient of the sum, because a loss depends on its own column alone.
     (slopes,) = torch.autograd.grad(losses.sum(), at)
     # The loss of an auxiliary task counts by the graphs of its batch.
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
@@ -232,7 +232,7 @@ def fill_jacobian(
     seeds = [result.seed(task) for task in tasks.tolist()]
     if pool is not None:
         seeds[0] = (result.outputs, result.slopes * pool.to(result.slopes))
-    # Losses of auxiliary tasks are no columns of the outputs: vmap covers the others.
+    # Losses of auxiliary tasks are not columns of the outputs; vmap covers the others.
     columns = [cotangent for tensor, cotangent in seeds if tensor is result.outputs]
     n_done = len(columns) if chunk > 1 else 0
     for start in range(0, n_done, chunk):

@@ -133,7 +133,7 @@ class TrainingStep(Step):
         graphs : GraphBatch
             On the model's device.
         labels : Labels
-            Of the batch.
+            Labels of the batch.
 
         Returns
         -------

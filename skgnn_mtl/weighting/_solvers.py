@@ -109,9 +109,10 @@ def combination_vanishes(G: np.ndarray, weights: np.ndarray, tolerance: float) -
     G : ndarray of shape (t, t)
         Gramian with a positive diagonal.
     weights : ndarray of shape (t,)
-        Of any combination; if it improves all tasks, the answer is no at once.
+        Weights of any combination. If it improves all tasks, no combination vanishes,
+        and nothing needs to be solved.
     tolerance : float
-        Length of a combination that counts as none.
+        Largest length of a combination that counts as zero.
 
     Returns
     -------
