@@ -1,7 +1,8 @@
-"""Inner products of long vectors."""
+"""Inner products of long vectors, and cosines from inner products."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,3 +30,27 @@ def gram(rows: Tensor) -> Tensor:
         block = rows[:, start : start + _BLOCK].to(device, torch.float64)
         total += block @ block.T
     return total
+
+
+def cosines(products: np.ndarray, *lengths: np.ndarray | float) -> np.ndarray:
+    """Divide inner products by the lengths of their vectors.
+
+    Parameters
+    ----------
+    products : ndarray
+        Inner products.
+    *lengths : ndarray or float
+        Factors of the product of both lengths, which broadcast against the products.
+        The division is by one after the other.
+
+    Returns
+    -------
+    cosines : ndarray
+        Shaped like the products. NaN for a vector of length zero; rounding may put
+        a cosine slightly outside [-1, 1].
+    """
+    # Silent, because a vanished vector has no direction and its NaN says so.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for length in lengths:
+            products = products / length
+    return products

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,34 @@ def shared_weights() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder shared/weights with published weights is absent")
     return folder
+
+
+@pytest.fixture
+def memory_of(monkeypatch) -> Callable[[int], list[int]]:
+    """Let no more vector-Jacobian products at a time fit in memory than a number.
+
+    The call gives the list to which every request adds its number of products.
+    """
+    differentiate = torch.autograd.grad
+
+    def limit(n_rows: int) -> list[int]:
+        asked: list[int] = []
+
+        def grad(
+            outputs, inputs, cotangents=None, *, is_grads_batched=False, **options
+        ):
+            asked.append(len(cotangents[0]) if is_grads_batched else 1)
+            if asked[-1] > n_rows:
+                raise torch.OutOfMemoryError("full")
+            return differentiate(
+                outputs,
+                inputs,
+                cotangents,
+                is_grads_batched=is_grads_batched,
+                **options,
+            )
+
+        monkeypatch.setattr(torch.autograd, "grad", grad)
+        return asked
+
+    return limit

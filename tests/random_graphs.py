@@ -44,6 +44,12 @@ def random_graphs(n=30, seed=0, schema=SCHEMA):
     )
 
 
+def valid_graphs(n=60, seed=0, schema=NETWORK_SCHEMA):
+    """Random graphs less those without nodes."""
+    X = random_graphs(n, seed, schema)
+    return X[X.valid]
+
+
 def as_tuples(X):
     """Every graph as plain Python values: the slow, obvious reading."""
     nodes = np.concatenate([[0], np.cumsum(X.n_nodes)])

@@ -17,6 +17,7 @@ LAYERS = {
     "_component": 0,
     "_flat": 0,
     "_gram": 0,
+    "_overlap": 0,
     "_seeds": 0,
     "_target_transforms": 0,
     "graphs": 0,

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_estimators
 import torch
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -25,7 +26,7 @@ from skgnn_mtl import (
 )
 from skgnn_mtl._warn import warn, warnings_once
 from skgnn_mtl.curvature import hessian_spectrum, top_eigenpairs
-from skgnn_mtl.encoders import GIN, Pretrained
+from skgnn_mtl.encoders import Pretrained
 from skgnn_mtl.metrics import nan_r2_score, task_scorer
 from skgnn_mtl.model_selection import (
     LabelPresenceKFold,
@@ -35,8 +36,7 @@ from skgnn_mtl.model_selection import (
 from skgnn_mtl.weighting import BLO, RCGrad
 
 PACKAGE = Path(skgnn_mtl.__file__).parent
-SMILES = ["CCO", "CCN", "CCC", "CCCl", "CCBr", "c1ccccc1", "CC(=O)O", "CNC", "COC", "C"]
-GIN_SMALL = GIN(width=8, n_layers=2)
+SMILES = small_estimators.SMILES[:10]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def y():
 
 
 def small(cls=MultiTaskGNNRegressor, **changes):
-    return cls(GIN_SMALL, **{"max_epochs": 2, "random_state": 0, **changes})
+    return small_estimators.small(cls, **{"max_epochs": 2, "device": "auto", **changes})
 
 
 def fitted(X, y, **changes):

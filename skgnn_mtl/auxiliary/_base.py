@@ -97,6 +97,10 @@ class BatchContext:
 class AuxiliaryTask(Component, ABC):
     """A self-supervised or cheaply labelled task, trained together with the tasks of y.
 
+    It maps the states of a batch, (n_nodes, width) and (n_graphs, width), to a scalar
+    loss. In the unit of ``chance`` the loss starts near 1, as that of a standardised
+    target.
+
     Attributes
     ----------
     scaling : {"unit", "released"}

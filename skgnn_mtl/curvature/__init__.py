@@ -11,7 +11,6 @@ from ._lanczos import KrylovUnion, LanczosRun, RitzPairs, lanczos, top_eigenpair
 from ._leading import leading_eigenpairs
 from ._loss_curvature import second_derivatives as second_derivatives
 from ._operator import TaskGaussNewton, TaskHessian, TaskProblem
-from ._pairs import label_overlap as label_overlap
 from ._spectrum import HessianSpectrum
 from ._trace import (
     TraceEstimate,

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from skgnn_mtl._overlap import label_overlap
 from skgnn_mtl._warn import warn
 
 from ._lanczos import KrylovUnion, RitzPairs, lanczos
@@ -30,7 +31,6 @@ from ._pairs import (
     cross_curvature,
     gradient_cosine,
     hessian_cosine,
-    label_overlap,
     share_in,
     subspace_overlap,
 )

@@ -48,6 +48,10 @@ class LanczosRun:
     start_norm : float
         Norm of the start vector.
 
+    References
+    ----------
+    .. [1] B. N. Parlett, "The Symmetric Eigenvalue Problem", SIAM 1998, chapter 13.
+
     Examples
     --------
     >>> import torch
@@ -232,6 +236,10 @@ class RitzPairs:
         Norms of A x - theta x.
     vectors : Tensor of shape (k, P)
         Orthonormal rows.
+
+    References
+    ----------
+    .. [1] B. N. Parlett, "The Symmetric Eigenvalue Problem", SIAM 1998, chapter 13.
 
     Examples
     --------

@@ -344,10 +344,11 @@ def memory_limit(device: torch.device) -> float:
 class TaskHessian(TaskOperator):
     r"""The Hessian of one task's loss, :math:`H_t = \nabla^2_\theta L_t`.
 
-    The method is reverse over reverse. The gradient of a batch is computed once with
-    its graph. Each product :math:`H v = \nabla (g \cdot v)` is one reverse pass over
-    that graph. If the graphs of all batches do not fit into memory, every call of
-    :meth:`matmat` computes them again for all of its vectors.
+    The matrix (P, P) is in units of the loss; only its products with vectors (P,) are
+    computed. The method is reverse over reverse. The gradient of a batch is computed
+    once with its graph. Each product :math:`H v = \nabla (g \cdot v)` is one reverse
+    pass over that graph. If the graphs of all batches do not fit into memory, every
+    call of :meth:`matmat` computes them again for all of its vectors.
 
     Parameters
     ----------
@@ -421,9 +422,9 @@ class TaskGaussNewton(TaskOperator):
     .. math:: C_t = \frac1{N_t} \sum_i m_{it}\,
         \ell''(o_{it}, y_{it})\, \nabla o_{it} \nabla o_{it}^T
 
-    The matrix is positive semi-definite for a convex loss. For squared error it does
-    not depend on the labels. A product is one Jacobian-vector product, which all tasks
-    share, and one vector-Jacobian product per task. The former takes two reverse
+    The matrix (P, P) is positive semi-definite for a convex loss. For squared error it
+    does not depend on the labels. A product is one Jacobian-vector product, which all
+    tasks share, and one vector-Jacobian product per task. The former takes two reverse
     passes. The pull-back h(u) of a cotangent u is linear in u, so its own pull-back
     pushes forward. No forward-mode derivative is used.
 

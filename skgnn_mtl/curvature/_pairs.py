@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skgnn_mtl._gram import gram
+from skgnn_mtl._gram import cosines, gram
 
 from ._lanczos import RitzPairs
 from ._trace import wide_standard_error
@@ -27,27 +27,9 @@ def gradient_cosine(gradients: Tensor) -> np.ndarray:
     cosines : ndarray of shape (t, t)
         NaN for a task without gradient.
     """
-    return _correlation(gram(gradients).cpu().numpy())
-
-
-def label_overlap(labelled: np.ndarray) -> np.ndarray:
-    """Compute the share of rows with both labels among those with either.
-
-    Parameters
-    ----------
-    labelled : ndarray of bool, (n, t)
-        Mask of the labels.
-
-    Returns
-    -------
-    overlap : ndarray of shape (t, t)
-        In [0, 1]; NaN for a task without labels.
-    """
-    common = labelled.T.astype(np.float64) @ labelled
-    counts = np.diag(common)
-    counts = np.where(counts > 0, counts, np.nan)
-    overlap: np.ndarray = common / (counts[:, None] + counts - common)
-    return overlap
+    G = gram(gradients).cpu().numpy()
+    norms = np.sqrt(np.diag(G))
+    return cosines(G, norms[:, None], norms)
 
 
 def subspace_overlap(bases: list[Tensor | None]) -> np.ndarray:
@@ -109,15 +91,14 @@ def hessian_cosine(
     samples = np.stack([gram(H).cpu().numpy() for H in products.transpose(0, 1)])
     for row, deflated in enumerate(pairs):
         samples[row] += _deflation(deflated, probes[row])
-    cosines = _correlation(samples.mean(axis=0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        norms = np.sqrt(np.diag(samples.mean(axis=0)))
-        scaled = samples / norms[:, None] / norms
+    norms = np.sqrt(np.diag(samples.mean(axis=0)))
+    scaled = cosines(samples, norms[:, None], norms)
+    mean = cosines(samples.mean(axis=0), norms[:, None], norms)
     own = np.diagonal(scaled, axis1=1, axis2=2)
-    deviations = scaled - cosines * (own[:, :, None] + own[:, None, :]) / 2
+    deviations = scaled - mean * (own[:, :, None] + own[:, None, :]) / 2
     rounding = 10 * torch.finfo(products.dtype).eps
     errors = np.hypot(wide_standard_error(deviations), rounding)
-    return cosines.clip(-1, 1), errors
+    return mean.clip(-1, 1), errors
 
 
 def _deflation(pairs: Sequence[RitzPairs], probe: Tensor) -> np.ndarray:
@@ -131,13 +112,6 @@ def _deflation(pairs: Sequence[RitzPairs], probe: Tensor) -> np.ndarray:
     sums = (task == np.arange(len(pairs))[:, None]).astype(np.float64)
     traces: np.ndarray = sums @ terms @ sums.T
     return traces
-
-
-def _correlation(G: np.ndarray) -> np.ndarray:
-    norms = np.sqrt(np.diag(G))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation: np.ndarray = G / norms[:, None] / norms
-    return correlation
 
 
 def cross_curvature(gradients: Tensor, products: list[Tensor | None]) -> np.ndarray:

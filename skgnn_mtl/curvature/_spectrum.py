@@ -106,6 +106,11 @@ class HessianSpectrum:
     hessian_spectrum : Computes this object.
     skgnn_mtl.inspection.HessianSpectrumDisplay : Draws it.
 
+    References
+    ----------
+    .. [1] B. Ghorbani, S. Krishnan, Y. Xiao, "An Investigation into Neural Net
+       Optimization via Hessian Eigenvalue Density", ICML 2019.
+
     Examples
     --------
     >>> import numpy as np

@@ -44,6 +44,7 @@ class CachedDataset(torch.utils.data.Dataset[Any]):
         self.sampling = (
             None if sampling is None else torch.from_numpy(np.tile(sampling, repeats))
         )
+        # Gaps are filled, because the loss is computed before the weights apply.
         tables = (fill_gaps(targets, weights), weights, rows)
         self.tables = [torch.from_numpy(t).to(cache.vectors.dtype) for t in tables]
 
@@ -111,6 +112,7 @@ class AdditionModel(nn.Module):
     def evaluate_sources(self, vectors: Tensor) -> Embedded:
         """Evaluate the sources at embeddings (n, width)."""
         _, frames, lengths = observe(self.frozen, vectors, self.perturbations)
+        # By all sources, so that the predictions are those of the model, bit for bit.
         outputs = self._whole[0].predict_sources(vectors)[:, self.positions]
         return Embedded(
             vectors, frames.transpose(0, 1), outputs, lengths.permute(2, 0, 1)

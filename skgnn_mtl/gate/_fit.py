@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from skgnn_mtl._gram import cosines
 from skgnn_mtl._seeds import torch_stream
 from skgnn_mtl.graphs import GraphArray, GraphDataset
 from skgnn_mtl.training import TrainingOptions, TrainingResult, train
@@ -115,11 +116,12 @@ def rank_correlations(predictions: np.ndarray, y: np.ndarray) -> np.ndarray:
     array([1.])
     """
     ranks = rankdata(np.column_stack([predictions, y]), axis=0)
+    # Centred, so that cosines of the ranks are correlations.
     ranks -= ranks.mean(axis=0)
     norms = np.sqrt((ranks**2).sum(axis=0))
     products = abs(ranks[:, :-1].T @ ranks[:, -1])
-    scales = norms[:-1] * norms[-1]
-    sizes: np.ndarray = products / np.where(scales > 0, scales, 1.0)
+    # NaN of a constant column becomes 0, because it tells nothing about the others.
+    sizes: np.ndarray = np.nan_to_num(cosines(products, norms[:-1] * norms[-1]))
     return sizes
 
 
@@ -172,7 +174,7 @@ def fit_addition(
     result : TrainingResult
         Records of the training.
     """
-    # Of its own modules, so that the predictions of the given model do not change.
+    # A new model, so that the predictions of the given one do not change.
     whole = copy.deepcopy(model) if train_encoder else with_added(model, model.added)
     perturbations = terms.perturbations(vectors[task.rows])
     addition = AdditionModel(whole, sources, perturbations, init, train_encoder)
@@ -237,6 +239,7 @@ def with_added(model: GATEModel, added: Iterable[torch.nn.Module]) -> GATEModel:
         It shares all modules with the model and with ``added``.
     """
     whole = copy.copy(model)
+    # A dict of its own, because copy shares that of the model.
     whole._modules = dict(model._modules)
     whole.added = torch.nn.ModuleList(added)
     return whole

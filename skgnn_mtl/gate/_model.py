@@ -65,6 +65,9 @@ class TaskMLP(nn.Module):
 class TaskLayout:
     """Widths of the maps of a task.
 
+    The maps take embeddings (n, width) to latent vectors (n, latent_dim), these to the
+    flat frame (n, latent_dim) and back, and to predictions (n,).
+
     Parameters
     ----------
     latent_dim : int
@@ -194,6 +197,9 @@ class Embedded:
 class GATEModel(nn.Module):
     """Encoder, readout, and the maps of the sources and of each added task [1]_.
 
+    It maps a batch of graphs to predictions of shape (n_graphs, n_tasks), in units of
+    the standardised targets; the sources come first.
+
     Parameters
     ----------
     encoder : GraphEncoder
@@ -248,6 +254,7 @@ class GATEModel(nn.Module):
                 pretrained["hidden_dims"],
                 pretrained["activation"],
             )
+            # Frozen, because the sources keep the predictions of that model.
             self.heads = nn.Sequential(model.trunk, model.heads).requires_grad_(False)
 
     @property

@@ -44,7 +44,9 @@ class Evaluation(NamedTuple):
 
 
 class AlignmentStep(Step):
-    """Losses of a batch, the alignment terms, and their gradients.
+    """Losses of a batch, the alignment terms, and their gradients [1]_.
+
+    The losses have the shape (n_tasks,), in squared standard deviations of the targets.
 
     Parameters
     ----------
@@ -54,6 +56,11 @@ class AlignmentStep(Step):
         Names of the tasks that are trained.
     n_warmup : int
         Steps over which consistency, mapping and distance rise to their weights.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Multitask Extension of Geometrically Aligned Transfer
+       Encoder", 2024, arXiv:2405.01974.
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class AlignmentStep(Step):
             Losses and weights of the tasks.
         """
         found = self.evaluate(model, graphs, labels.to(graphs.device))
+        # One pass, because the terms share the graph of the losses.
         (found.losses.sum() + self._weighted(found.terms)).backward()
         self._note(found)
         self.n_steps += 1
@@ -126,6 +134,7 @@ class AlignmentStep(Step):
 
     def _weighted(self, values: dict[str, Tensor]) -> Tensor | float:
         """Sum the terms with their weights of this step."""
+        # A warm-up of 0 steps is one of 1, so that the terms begin at their weights.
         rise = min(1.0, (self.n_steps + 1) / max(self.n_warmup, 1))
         weights = {name: weight * rise for name, weight in self.terms.weights.items()}
         # Without a warm-up, because it only ties frames to their own latent vectors.
@@ -186,14 +195,20 @@ class AlignmentStep(Step):
 
 
 class GATEStep(AlignmentStep):
-    """All tasks of a :class:`GATEModel` at once.
+    """All tasks of a :class:`GATEModel` at once [1]_.
 
+    Labels and losses have one column per task, (n_graphs, n_tasks) and (n_tasks,).
     The heads of a pretrained model do not change; only its maps learn.
 
     Parameters
     ----------
     terms, task_names, n_warmup : object
         As for :class:`AlignmentStep`.
+
+    References
+    ----------
+    .. [1] S. M. Ko et al., "Multitask Extension of Geometrically Aligned Transfer
+       Encoder", 2024, arXiv:2405.01974.
     """
 
     def __init__(
@@ -223,8 +238,9 @@ class GATEStep(AlignmentStep):
 class AdditionStep(AlignmentStep):
     r"""A new task t next to frozen sources s, which do not change [1]_.
 
-    The terms use the symbols of :func:`~skgnn_mtl.gate._terms.alignment`. They are
-    means over sources and molecules:
+    Labels and losses have one column, (n_graphs, 1) and (1,). The terms use the symbols
+    of :func:`~skgnn_mtl.gate._terms.alignment`. They are means over sources and
+    molecules:
 
     .. math::
         l_{cons} &= |u_t - u_s|^2 / d, \qquad
@@ -258,6 +274,7 @@ class AdditionStep(AlignmentStep):
             wanted = torch.where(labelled, targets.T, output)
             arrived = new.arrive(cache.frames.transpose(0, 1).flatten(0, 1))
             there = (arrived.view(-1, len(cache)) - wanted).square()
+            # Both ways, because the frames must fit the new task and its sources.
             back = (model.frozen.arrive(u[0]) - cache.outputs.T).square()
             values["mapping"] = (there + back).mean(dim=0) @ shares
         if self.terms.distance:

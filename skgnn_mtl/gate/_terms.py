@@ -19,6 +19,8 @@ from ._model import TaskModules
 class GATETerms:
     """Weights and parameters of the alignment terms [1]_.
 
+    The terms compare points (n_tasks, n, latent_dim) of the tasks in the flat frame.
+
     Parameters
     ----------
     autoencoder, consistency, mapping, distance : float
@@ -89,6 +91,7 @@ class GATETerms:
         # Offsets from 1 on, so that no route starts at the own frame.
         others = torch.arange(1, n_tasks, device=device).expand(n_tasks, -1)
         if isinstance(self.routes, int) and self.routes < n_tasks - 1:
+            # Ranks of random numbers, because the offsets of a task must differ.
             ranks = torch.rand(n_tasks, n_tasks - 1, device=device)
             others = 1 + ranks.argsort(dim=1)[:, : self.routes]
         return (torch.arange(n_tasks, device=device)[:, None] + others) % n_tasks
@@ -107,6 +110,7 @@ def observe(
     Returns latent vectors and frames, (N, n, d). Also returns the lengths (N, M, n) by
     which the shifts move the frames.
     """
+    # A shift of zero stands for the embeddings themselves.
     everywhere = torch.cat([torch.zeros_like(embedding[:1]), shifts])
     z = modules.encode(embedding, everywhere)
     u = modules.transfer(z).unflatten(1, (len(everywhere), -1))
@@ -162,6 +166,7 @@ def alignment(
     if terms.autoencoder:
         gap = (modules.inverse(frames) - latent).square().mean(dim=-1)
         values["autoencoder"] = (gap @ shares).sum()
+    # The other terms compare tasks.
     if n_tasks == 1:
         return values
     if terms.consistency:

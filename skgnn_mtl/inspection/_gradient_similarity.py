@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._gram import cosines
+from skgnn_mtl._overlap import label_overlap
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.curvature import label_overlap
 from skgnn_mtl.training import MultiTaskModel
 
 if TYPE_CHECKING:
@@ -122,11 +123,11 @@ def gradient_similarity(
         squares = norms[:, None] ** 2 + norms**2
         lengths = np.linalg.norm(J_a, axis=1) * np.linalg.norm(J_b, axis=1)
         return Bunch(
-            cosines=np.clip(J @ J.T / np.outer(norms, norms), -1.0, 1.0),
+            cosines=np.clip(cosines(J @ J.T, np.outer(norms, norms)), -1.0, 1.0),
             norms=norms,
             magnitudes=2.0 * np.outer(norms, norms) / squares,
             overlap=label_overlap(np.concatenate(labelled)),
-            reliability=np.clip((J_a * J_b).sum(axis=1) / lengths, -1.0, 1.0),
+            reliability=np.clip(cosines((J_a * J_b).sum(axis=1), lengths), -1.0, 1.0),
             task_names=list(estimator.task_names_),
         )
 

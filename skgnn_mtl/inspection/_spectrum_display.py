@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skgnn_mtl.curvature import HessianSpectrum, hessian_spectrum
+
+from ._marks import Marks, common_limits, draw_marks, join, write_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,9 +23,6 @@ _MATRIX = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix"}
 _MATRICES = {"hessian": "Hessians", "ggn": "Gauss-Newton matrices"}
 # Densities below this share of the largest are results of rounding and smoothing.
 _FLOOR = 1e-6
-
-# Ends of a logarithmic axis.
-_Limits = tuple[float, float] | None
 
 
 class HessianSpectrumDisplay:
@@ -42,9 +40,15 @@ class HessianSpectrumDisplay:
     ----------
     figure_ : matplotlib Figure
         The figure, after :meth:`plot`.
-    axes_ : ndarray of matplotlib Axes
+    axes_ : ndarray of matplotlib Axes of shape (n_panels,)
         Its axes, after :meth:`plot`. Curvatures have the unit of the task's loss, which
         is dimensionless for standardised targets.
+
+    Raises
+    ------
+    ValueError
+        In ``plot``, if the kind is unknown, or if the spectra do not have its
+        quantities.
 
     See Also
     --------
@@ -287,11 +291,11 @@ default="density"
             layout="constrained",
         )
         for ax, (title, marks) in zip(axes, panels.items(), strict=True):
-            _draw_marks(ax, rows, marks, marks.limits(), _BLUE, "o", vertical=False)
+            draw_marks(ax, rows, marks, marks.limits(), _BLUE, "o", vertical=False)
             ax.set_title(title, fontsize=10)
             ax.grid(axis="x", color="0.9")
             ax.set_axisbelow(True)
-            _write_numbers(ax, rows, marks)
+            write_numbers(ax, rows, marks)
         _task_axis(axes[0], s)
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         self.figure_.suptitle(
@@ -378,8 +382,8 @@ default="density"
             [s.settings.get("epoch", k) for k, s in enumerate(self.spectra)]
         )
         statistics = {
-            "largest eigenvalue": (_join(map(_largest, self.spectra)), _BLUE, "o", -1),
-            "trace": (_join(map(_traces, self.spectra)), _ORANGE, "s", 1),
+            "largest eigenvalue": (join(map(_largest, self.spectra)), _BLUE, "o", -1),
+            "trace": (join(map(_traces, self.spectra)), _ORANGE, "s", 1),
         }
         columns = min(t, 4)
         rows = -(-t // columns)
@@ -392,7 +396,7 @@ default="density"
             squeeze=False,
             layout="constrained",
         )
-        limits = _common([marks.limits() for marks, *_ in statistics.values()])
+        limits = common_limits([marks.limits() for marks, *_ in statistics.values()])
         # Shifted to both sides, because one bar would hide the other.
         step = 0.008 * (epochs.max() - epochs.min())
         for task, ax in zip(range(t), axes.flat, strict=False):
@@ -403,7 +407,7 @@ default="density"
                     middle = np.maximum(middle, limits[0])
                 ax.plot(epochs, middle, "--", color=colour, linewidth=0.9, alpha=0.6)
                 places = epochs + side * step
-                _draw_marks(ax, places, marks.of(task), limits, colour, marker, name)
+                draw_marks(ax, places, marks.of(task), limits, colour, marker, name)
             ax.set_title(_short(last.task_names[task]), fontsize=9)
             ax.grid(color="0.92")
             if task + columns >= t:
@@ -428,132 +432,16 @@ default="density"
         self.figure_.supxlabel(_marks_key(last.matrix, "bottom"), fontsize=9)
 
 
-@dataclass(frozen=True)
-class _Marks:
-    """Values with the half lengths of their bars, and whether they are certain."""
-
-    values: np.ndarray
-    errors: np.ndarray
-    certain: np.ndarray
-
-    def of(self, task: int) -> _Marks:
-        """Take one column, the history of a task."""
-        return _Marks(self.values[:, task], self.errors[:, task], self.certain[:, task])
-
-    def limits(self) -> _Limits:
-        """Compute the ends of a logarithmic axis; None if no value is positive."""
-        positive = self.values[self.values > 0]
-        if not len(positive):
-            return None
-        # One decade below clear values, because a value smaller than its bar is only a
-        # bound and would stretch the axis.
-        clear = self.values[self.values > self.errors]
-        lowest = positive.min()
-        if len(clear):
-            lowest = max(lowest, 0.1 * clear.min())
-        return 0.6 * float(lowest), 1.4 * float(np.nanmax(self._ends()[1]))
-
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.values - self.errors, self.values + self.errors
-
-    def within(
-        self, limits: _Limits
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Clip values and ends of bars to an axis, and mark the bars that are cut."""
-        low, high = self._ends()
-        if limits is None:
-            return self.values, low, high, np.zeros(len(low), dtype=bool)
-        edge = limits[0]
-        values = np.maximum(self.values, edge)
-        return values, np.maximum(low, edge), np.maximum(high, edge), low < edge
-
-
-def _largest(s: HessianSpectrum) -> _Marks:
+def _largest(s: HessianSpectrum) -> Marks:
     """Take the largest eigenvalues and their residuals; certain where converged."""
     residuals = np.nan_to_num(s.residuals[:, 0])
-    return _Marks(s.eigenvalues[:, 0], residuals, s.converged[:, 0].astype(bool))
+    return Marks(s.eigenvalues[:, 0], residuals, s.converged[:, 0].astype(bool))
 
 
-def _traces(s: HessianSpectrum, unit: np.ndarray | float = 1.0) -> _Marks:
+def _traces(s: HessianSpectrum, unit: np.ndarray | float = 1.0) -> Marks:
     """Take traces and two standard errors; certain where their sign is."""
     errors = 2 * np.nan_to_num(s.trace_sem)
-    return _Marks(s.trace / unit, errors / unit, np.abs(s.trace) > errors)
-
-
-def _join(marks: Iterable[_Marks]) -> _Marks:
-    """Stack the marks of several spectra, (n_spectra, t)."""
-    parts = [(m.values, m.errors, m.certain) for m in marks]
-    return _Marks(*(np.stack(part) for part in zip(*parts, strict=True)))
-
-
-def _common(limits: Iterable[_Limits]) -> _Limits:
-    """Join the limits of several marks to those of one axis."""
-    finite = [pair for pair in limits if pair is not None]
-    if not finite:
-        return None
-    return min(low for low, _ in finite), max(high for _, high in finite)
-
-
-def _draw_marks(
-    ax: Axes,
-    places: np.ndarray,
-    marks: _Marks,
-    limits: _Limits,
-    colour: str,
-    marker: str,
-    label: str | None = None,
-    *,
-    vertical: bool = True,
-) -> None:
-    """Draw values with bars, clipped to the edge of a logarithmic axis."""
-    values, low, high, cut = marks.within(limits)
-
-    def points(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x, y = places[where], values[where]
-        return (x, y) if vertical else (y, x)
-
-    style: dict[str, Any] = {"color": colour, "clip_on": False, "zorder": 3}
-    if vertical:
-        line: dict[str, Any] = {"linewidth": 1.3, "markersize": 5.5, "label": label}
-        ax.plot(places, values, marker=marker, color=colour, zorder=2, **line)
-    bars = ax.vlines if vertical else ax.hlines
-    bars(places, low, high, color=colour, linewidth=1.8, alpha=0.5, zorder=2)
-    for shown, face in ((marks.certain, colour), (~marks.certain, "white")):
-        if shown.any():
-            x, y = points(shown)
-            ax.plot(x, y, marker, markersize=5.5, markerfacecolor=face, **style)
-    if limits is not None:
-        if cut.any():
-            edge = places[cut], np.full(cut.sum(), limits[0])
-            x, y = edge if vertical else edge[::-1]
-            ax.plot(x, y, "v" if vertical else "<", markersize=5, **style)
-        _make_logarithmic(ax, limits, vertical=vertical)
-
-
-def _make_logarithmic(ax: Axes, limits: tuple[float, float], *, vertical: bool) -> None:
-    """Make an axis logarithmic, with ticks at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    (ax.set_yscale if vertical else ax.set_xscale)("log")
-    (ax.set_ylim if vertical else ax.set_xlim)(*limits)
-    axis = ax.yaxis if vertical else ax.xaxis
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _write_numbers(ax: Axes, rows: np.ndarray, marks: _Marks) -> None:
-    """Write value and bar at the right end of each row."""
-    texts = []
-    for value, error in zip(marks.values, marks.errors, strict=True):
-        # Formatted twice, because "g" alone would write powers of ten.
-        text = f"{float(f'{value:.3g}'):g}"
-        if error > 5e-3 * abs(value):
-            text += f" ± {float(f'{error:.2g}'):g}"
-        texts.append(text)
-    right = ax.secondary_yaxis("right")
-    right.set_yticks(rows, texts, fontsize=8, color="0.25")
-    right.tick_params(length=0)
+    return Marks(s.trace / unit, errors / unit, np.abs(s.trace) > errors)
 
 
 def _marks_key(matrix: str, edge: str) -> str:

@@ -33,6 +33,12 @@ class TransferComparisonDisplay:
         Its axes, after :meth:`plot`: one per target, or one radar plot. Errors are in
         standard deviations of the target.
 
+    Raises
+    ------
+    ValueError
+        In ``plot``, if the kind, the method or the size is unknown, or if a radar plot
+        would have fewer than three axes.
+
     See Also
     --------
     skgnn_mtl.model_selection.compare_transfer : Computes the comparison.

@@ -120,7 +120,7 @@ def _cells_of_list(values: list[Any] | tuple[Any, ...], name: str) -> np.ndarray
 
 
 def as_numbers(cells: np.ndarray, names: Sequence[str], name: str) -> np.ndarray:
-    """Turn a table (n, t) into float64; the first entry that is no number is named."""
+    """Convert a table (n, t) to float64; name the first entry that is not a number."""
     if cells.dtype.kind in "biuf":
         return cells.astype(np.float64)
     if cells.dtype.kind == "c":

@@ -32,7 +32,7 @@ class SingleTaskComparison:
 
     Parameters
     ----------
-    errors : DataFrame
+    errors : DataFrame of shape (n_results, 8)
         One row per task, fold, seed and model, with the columns ``task``, ``fold``,
         ``seed``, ``model`` ("multi-task" or "single-task"), ``error`` in the unit of
         the task, ``n_train`` and ``n_test`` (labels of valid graphs), and ``seconds``

@@ -18,7 +18,8 @@ from ._base import KFoldSplitter
 class LabelPresenceKFold(KFoldSplitter):
     r"""Split rows into K folds with about equally many labels of each task.
 
-    The folds have about equal size. A random fold of a sparse table may be without
+    The folds have about equal size. The table y has the shape (n_samples, n_tasks), NaN
+    where a label is missing. A random fold of a sparse table may be without
     labels of a task. Here rows are assigned greedily, those with the rarest task first:
     row :math:`i` joins the fold :math:`f` with the smallest
 

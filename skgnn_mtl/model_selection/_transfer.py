@@ -41,7 +41,7 @@ class TransferComparison:
 
     Parameters
     ----------
-    errors : DataFrame
+    errors : DataFrame of shape (n_results, 14)
         One row per method, target, size, fold and seed, with the columns
 
         * ``method``, ``target``, ``size`` (requested labels, as text, or "all"),

@@ -70,6 +70,8 @@ class TaskAdam:
             parameter[rows] = value - self.lr * mean / (1.0 - 0.9**steps) / unbiased
             for name, new in (("mean", mean), ("square", square), ("steps", steps)):
                 state[name][rows] = new
+            # Cleared here, because the network's optimizer does not hold these
+            # parameters.
             parameter.grad = None
 
     def restore(self, state: list[dict[str, Tensor]]) -> None:

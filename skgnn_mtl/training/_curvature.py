@@ -114,6 +114,7 @@ class CurvatureDescent(Descent):
         names = list(map(str, range(n_tasks)))
         problem = network_problem(model, batches, self.loss, task_names=names)
         matrix = self.weighting.statistic.removesuffix("_max")
+        # From the last eigenvectors, because they change little between evaluations.
         values, self.vectors = leading_eigenpairs(
             problem, matrix=matrix, vectors=self.vectors
         )
@@ -162,6 +163,7 @@ def gauss_newton_traces(
     """
     tasks = torch.arange(labels.n_tasks)
     probes = _OutputProbes(model, graphs, labels, loss, tasks, generator)
+    # In double precision, because p small squares are summed.
     samples = [probes.draw().double().square().sum(dim=1) for _ in range(n_probes)]
     return torch.stack(samples).mean(dim=0), probes.mass.double()
 
@@ -234,6 +236,7 @@ class _OutputProbes:
             lambda outputs: loss(outputs, labels.targets), self.result.outputs
         )
         self.mass = self.result.mass
+        # 1 in place of no labels, because 0 / 0 would make the whole row NaN.
         self.scales = (
             labels.weights * second / torch.where(self.mass > 0, self.mass, 1.0)
         )

@@ -119,5 +119,6 @@ def descend(result: TaskPass, weights: Tensor, tasks: Tensor) -> None:
     # Absent tasks keep the weight 0.
     spread = weights.new_zeros(len(result.losses))
     spread = spread.index_copy(0, tasks.to(weights.device), weights)
+    # With the slopes as cotangents, so that no loss is differentiated a second time.
     tensors, cotangents = zip(*result.seeds(spread), strict=True)
     torch.autograd.backward(tensors, cotangents)

@@ -39,7 +39,8 @@ class HeldOutRows:
     Parameters
     ----------
     train_set, held_out : GraphDataset
-        Rows for the steps, and rows for the weighting.
+        Rows for the steps, and rows for the weighting, with labels of shape
+        (n_graphs, n_tasks).
     batch_size : int
         Graphs per batch.
     seed : int
@@ -116,6 +117,7 @@ class HeldOutLoop:
             gradient,
             last_tasks=None if last is None else last[0],
             last_products=None if last is None else last[1],
+            # A function, so that only methods that call it pay for another batch.
             draw_batch=lambda: self._draw_batch(model),
         )
         self._note(self.weighting.update(evidence) or HeldOutReport())
@@ -198,6 +200,7 @@ def _mean(values: list[Any]) -> Any:
     """Average numbers, or dicts of numbers key by key."""
     if not isinstance(values[0], dict):
         return float(np.mean(values))
+    # The union, because a task may be absent from some of the evaluations.
     keys = sorted({key for value in values for key in value})
     return {key: float(np.mean([v[key] for v in values if key in v])) for key in keys}
 

@@ -123,7 +123,9 @@ def task_pass(
     # A leaf of its own, so that the slopes do not walk through the network.
     at = outputs.detach().requires_grad_()
     losses, mass = task_losses(at, labels.targets, labels.weights, loss)
+    # One gradient of the sum, because a loss depends on its own column alone.
     (slopes,) = torch.autograd.grad(losses.sum(), at)
+    # The loss of an auxiliary task counts by the graphs of its batch.
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
     mass = torch.cat([mass, *(count[None] for count in counts)])
     return TaskPass(z, outputs, with_auxiliary(losses, extra), mass, slopes, extra)
@@ -230,7 +232,7 @@ def fill_jacobian(
     seeds = [result.seed(task) for task in tasks.tolist()]
     if pool is not None:
         seeds[0] = (result.outputs, result.slopes * pool.to(result.slopes))
-    # Losses of auxiliary tasks are no columns of the outputs: vmap covers the others.
+    # Losses of auxiliary tasks are not columns of the outputs; vmap covers the others.
     columns = [cotangent for tensor, cotangent in seeds if tensor is result.outputs]
     n_done = len(columns) if chunk > 1 else 0
     for start in range(0, n_done, chunk):
@@ -284,6 +286,7 @@ def representation_gramian(
         Inner products.
     """
     D = result.slopes[rows][:, tasks]
+    # In closed form where that is possible, because it needs no backward pass.
     if isinstance(model.heads, nn.Linear):
         A = model.heads.weight.detach()[tasks]
         return gram(D.t()) * gram(A)

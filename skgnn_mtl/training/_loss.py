@@ -74,4 +74,5 @@ def task_losses(
         )
     mass = weights.sum(dim=0)
     total = (weights * values).sum(dim=0)
+    # 1 in place of no labels, so that neither the loss nor its gradient is NaN.
     return total / torch.where(mass > 0, mass, 1.0), mass

@@ -18,7 +18,10 @@ from ._features import GraphFeatures
 
 
 class MultiTaskModel(nn.Module):
-    """Encoder, readout, shared hidden layers, and one linear head per task.
+    """Encoder, readout, shared hidden layers, and one linear head per task [1]_.
+
+    It maps a batch of graphs to predictions of shape (n_graphs, n_tasks), in units of
+    the standardised targets.
 
     Graph features are appended to what the readout gives.
 
@@ -38,6 +41,10 @@ class MultiTaskModel(nn.Module):
         Nonlinearity after each hidden layer.
     auxiliary : sequence of AuxiliaryTask
         Unbuilt; they are built here.
+
+    References
+    ----------
+    .. [1] R. Caruana, "Multitask Learning", Machine Learning 28, 41 (1997).
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class MultiTaskModel(nn.Module):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = _linear(widths[-1], n_tasks)
+        # Built last, so that the first weights of the rest do not depend on them.
         for task in auxiliary:
             task.build(structure, encoder)
         self.auxiliary = nn.ModuleList(auxiliary)

@@ -9,6 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from skgnn_mtl._overlap import overlap_of_counts
 from skgnn_mtl._warn import warn
 from skgnn_mtl.weighting import SolverReport, relate_to_target
 
@@ -18,7 +19,8 @@ class GradientMonitor:
 
     def __init__(self) -> None:
         self.n_failures = self.n_solutions = 0
-        self._overlap: Tensor | None = None
+        # Rows with the labels of both tasks of a pair, (t, t).
+        self._common: Tensor | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -60,30 +62,29 @@ class GradientMonitor:
         relation = relate_to_target(gramian, anchor)
         if relation is None:
             return
-        length = relation.target_norm
-        self._target_norms.append(length)
+        self._target_norms.append(relation.target_norm)
         where = range(len(gramian)) if tasks is None else tasks.tolist()
-        columns = (relation.auxiliary, relation.products, relation.norms)
-        for task, is_auxiliary, product, norm in zip(where, *columns, strict=True):
+        columns = (relation.auxiliary, relation.cosines, relation.norms)
+        for task, is_auxiliary, cosine, norm in zip(where, *columns, strict=True):
             if is_auxiliary:
-                cosine = product / (norm * length) if norm > 0 else np.nan
                 self._auxiliaries.setdefault(task, []).append((cosine, norm))
 
     def note_labels(self, labelled: Tensor) -> None:
         """Record which tasks of a batch have labels, bool (n_graphs, n_tasks)."""
         M = labelled.double()
-        both, n = M.t() @ M, M.sum(dim=0)
-        counts = torch.stack([both, n[:, None] + n - both])
-        self._overlap = counts if self._overlap is None else self._overlap + counts
+        common = M.t() @ M
+        self._common = common if self._common is None else self._common + common
 
     def end_epoch(self) -> dict[str, Any]:
         """Summarise the epoch; empty without an evaluation of gradients."""
         summary: dict[str, Any] = {}
         if self._conflicts:
             summary["conflict_share"] = float(np.mean(self._conflicts))
+            # A median, because a gradient that almost vanishes would dominate a mean.
             summary["norm_ratio"] = float(np.median(self._ratios))
         if self._auxiliaries:
             tables = {k: np.array(v) for k, v in sorted(self._auxiliaries.items())}
+            # Without vanished gradients, which have a length but no angle.
             cosines = {k: table[table[:, 1] > 0, 0] for k, table in tables.items()}
             summary["target_norm"] = float(np.mean(self._target_norms))
             summary["norms"] = {k: float(v[:, 1].mean()) for k, v in tables.items()}
@@ -112,11 +113,12 @@ class GradientMonitor:
                 "sign, or try another task_weighting.",
                 ConvergenceWarning,
             )
-        if self._overlap is None:
+        if self._common is None:
             return
-        both, either = self._overlap
-        # The pair of tasks with the fewest labels in common decides.
-        share = float((both / either.clamp(min=1.0)).min())
+        # The pair of tasks with the fewest labels in common decides. A task that had
+        # no label in training (NaN) has none in common with the others.
+        shares = overlap_of_counts(self._common.cpu().numpy())
+        share = float(np.nan_to_num(shares).min())
         if share < 0.3:
             warn(
                 f"Two tasks share the labels of only {share:.0%} of their graphs. "

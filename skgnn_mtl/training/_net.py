@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
+from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
 
@@ -28,46 +28,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
-
-
-@dataclass
-class TrainingOptions:
-    """Options of a training; the estimators explain the parameters of these names."""
-
-    optimizer: Any
-    lr: float
-    weight_decay: float
-    lr_schedule: Any
-    gradient_clip: float | None
-    batch_size: int
-    max_epochs: int
-    early_stopping: bool
-    n_iter_no_change: int
-    callbacks: Sequence[Any] | None
-    verbose: int
-
-    @property
-    def watches_plateau(self) -> bool:
-        """Whether the learning rate follows the validation loss or score."""
-        # The type first, because a callable may not be comparable with a string.
-        return isinstance(self.lr_schedule, str) and self.lr_schedule == "plateau"
-
-    @property
-    def advice(self) -> str:
-        """Advice for a training that diverges."""
-        if self.gradient_clip is None or self.gradient_clip > 1.0:
-            return "Lower lr, or set gradient_clip=1.0"
-        return "Lower lr or gradient_clip"
-
-
-@dataclass
-class TrainingResult:
-    """Result of a training: records, and the state that a continuation needs."""
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    optimizer_state: dict[str, Any] | None = None
-    interrupted: bool = False
 
 
 def train(
@@ -133,6 +93,7 @@ def train(
     if observer is not None:
         callbacks.append(_Observed(observer))
     net = _net(model, step, valid_set, callbacks, options, device, generator)
+    # Here, because an earlier state needs an optimizer to be loaded into.
     net.initialize()
     kind = type(net.optimizer_).__name__
     if optimizer_state is not None and optimizer_state["kind"] == kind:
@@ -207,6 +168,7 @@ class _Net(NeuralNet):  # type: ignore[misc]
         self._set_training(True)
         graphs, labels = batch
         record = self.step.backward(self.module_, graphs.to(self.device), labels)
+        # For callbacks only, because the gradients are set at this point.
         loss = (record.weights * record.losses).sum()
         return {"loss": loss, "y_pred": None, "record": record}
 
@@ -226,6 +188,7 @@ class _Net(NeuralNet):  # type: ignore[misc]
             losses, mass = self.step.losses(
                 self.module_, graphs.to(self.device), labels
             )
+        # Validation losses are not weighed.
         weights = torch.zeros_like(losses)
         record = StepRecord(losses, mass, weights, labels.present)
         return {"loss": losses.sum(), "y_pred": None, "record": record}
@@ -289,6 +252,7 @@ class _Recorder(Callback):  # type: ignore[misc]
         """Compute mean and spread of each task's weight over its labelled batches."""
         weights = torch.stack([step.weights for step in steps]).double().cpu().numpy()
         present = torch.stack([step.present for step in steps]).numpy()
+        # At least 1, so that a task without labels has the mean 0.
         counts = np.maximum(present.sum(axis=0), 1)
         mean = (weights * present).sum(axis=0) / counts
         variance = ((weights - mean) ** 2 * present).sum(axis=0) / counts
@@ -319,6 +283,7 @@ def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
     losses = torch.stack([step.losses for step in steps]).double()
     mass = torch.stack([step.mass for step in steps]).double()
     total = mass.sum(dim=0)
+    # 0 / 0 marks a task without labels by NaN.
     mean = (losses * mass).sum(dim=0) / total
     return mean.cpu().numpy(), (total > 0).cpu().numpy()
 
@@ -426,6 +391,7 @@ def _check_finite(
     model: Any, data: BatchDataset, device: torch.device, advice: str
 ) -> None:
     """Raise FloatingPointError if the step after the last loss broke the model."""
+    # A few rows, because weights that are not finite break all predictions.
     graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))
     with torch.inference_mode():
         graphs = graphs.to(device)
@@ -552,6 +518,7 @@ def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRSche
             # Absolute, because a share of a zero or negative score has no meaning.
             **({} if watched == "valid_loss" else _LARGER_IS_BETTER),
             factor=0.5,
+            # Half of that of early stopping, so that a lower rate is tried before it.
             patience=max(1, options.n_iter_no_change // 2),
         )
     schedule = _by_name(SCHEDULES, options.lr_schedule)
@@ -574,4 +541,5 @@ def _users_early_stopping(net: _Net) -> bool:
 
 def _best_epoch(net: _Net, n_epochs: int) -> int:
     best = [part.best_epoch_ for part in _early_stopping(net) if part.load_best]
+    # The last, because a user's callback runs after early_stopping and loads its own.
     return best[-1] if best else n_epochs

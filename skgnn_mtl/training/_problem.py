@@ -56,6 +56,7 @@ def network_problem(
     masses = [labels.weights.double().sum(dim=0).cpu() for _, labels in batches]
     return TaskProblem(
         outputs=lambda batch: outputs(batch[0]),
+        # Means over each batch; the problem weighs the batches by their masses.
         losses=lambda values, batch: task_losses(
             values, batch[1].targets, batch[1].weights, loss
         )[0],
@@ -70,5 +71,6 @@ def network_problem(
 
 def shared_by_name(model: MultiTaskModel) -> dict[str, Tensor]:
     """Name the trainable parameters before the heads; empty if all are frozen."""
+    # By identity, because tensors compare elementwise.
     shared = set(map(id, model.shared_parameters()))
     return {name: p for name, p in model.named_parameters() if id(p) in shared}

@@ -37,6 +37,9 @@ class StepRecord:
 class Step(ABC):
     """Map from a batch to the gradients that the optimizer uses.
 
+    A batch has labels of shape (n_graphs, n_tasks). A step has one loss per entry,
+    shape (n_entries,): the tasks, followed by the auxiliary tasks.
+
     Attributes
     ----------
     follows_up : bool

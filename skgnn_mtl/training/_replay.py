@@ -24,6 +24,7 @@ def random_state(device: torch.device) -> RandomState:
 @contextmanager
 def replayed(state: RandomState, device: torch.device) -> Iterator[None]:
     """Repeat the random numbers drawn since ``state``, such as dropout masks."""
+    # Forked, so that the training goes on as if nothing had been drawn.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.set_rng_state(state[0])
         if state[1] is not None:
@@ -38,6 +39,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
+        # Without momentum the running statistics keep their values.
         layer.momentum = 0.0
         # A copy, because the layer counts in place.
         if layer.num_batches_tracked is not None:
@@ -96,9 +98,8 @@ def recalibrate(
             batch = graphs.batch(rows).to(device)
             n_nodes += batch.n_nodes
             for layer in layers:
-                layer.momentum = (
-                    batch.n_nodes / n_nodes
-                )  # so that the result is the mean
+                # This share makes the running mean the mean over all nodes so far.
+                layer.momentum = batch.n_nodes / n_nodes
             encoder(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

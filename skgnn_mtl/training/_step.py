@@ -41,8 +41,10 @@ class TrainingStep(Step):
     """Losses of a batch, their weighting, and the gradients that follow.
 
     The classes of a weighting state its needs. Its family decides how gradients are
-    computed (:class:`Descent`). Its capabilities ``LookBack``, ``EpochAware``,
-    ``TargetAware`` and ``HeldOutWeighting`` decide what else it receives.
+    computed (:class:`Descent`). The losses have the shape (n_entries,) and are in units
+    of the elementwise loss of standardised targets. Its capabilities ``LookBack``,
+    ``EpochAware``, ``TargetAware`` and ``HeldOutWeighting`` decide what else it
+    receives.
 
     Parameters
     ----------
@@ -80,6 +82,7 @@ class TrainingStep(Step):
         draws: torch.Generator | None = None,
         chunk: int | None = None,
     ) -> None:
+        # Any, because its capabilities are found out at run time.
         self.weighting: Any = weighting
         self.loss, self.n_entries = loss, n_entries
         self.generator, self.targets, self.draws = generator, targets, draws
@@ -130,7 +133,7 @@ class TrainingStep(Step):
         graphs : GraphBatch
             On the model's device.
         labels : Labels
-            Of the batch.
+            Labels of the batch.
 
         Returns
         -------
@@ -166,6 +169,7 @@ class TrainingStep(Step):
             self._second_pass.begin(graphs.device)
         result = task_pass(model, graphs, labels, self.loss, self.draws)
         losses, mass = result.losses, result.mass
+        # Converted, because the tensor of an empty list is not boolean.
         measured = torch.tensor([x is not None for x in result.auxiliary]).bool()
         present = torch.cat([labels.present, measured])
         tasks = present.nonzero()[:, 0]
@@ -178,6 +182,7 @@ class TrainingStep(Step):
             model, graphs, labels, self.loss, tasks, self.generator,
         )  # fmt: skip
         weights = self._descent.backward(model, graphs, labels, result, tasks, context)
+        # After the descent, which sets the gradients of its parameters.
         self._adam.step(context["tasks"])
         return StepRecord(
             losses, mass, self._spread(weights.to(losses), tasks), present
@@ -189,7 +194,9 @@ class TrainingStep(Step):
         all_present = len(tasks) == self.n_entries
         pool = self.weighting.pool
         return {
+            # None, so that methods do not index in the usual case.
             "tasks": None if all_present else tasks,
+            # Detached, because a weighting must not differentiate the network.
             "losses": losses.detach() if all_present else losses.detach()[tasks],
             "generator": self.generator,
             "anchor": None
@@ -256,6 +263,7 @@ class TrainingStep(Step):
             tasks = record.present.nonzero()[:, 0].to(after.device)
             which = None if len(tasks) == self.n_entries else tasks
             self.weighting.after_step(record.losses[tasks], after[tasks], which)
+            # Again, because the comparison sets gradients of its own.
             self._adam.step(which)
         if self._held_out is not None:
             self._held_out.advance(model)
@@ -265,6 +273,7 @@ class TrainingStep(Step):
         summary = self.monitor.end_epoch()
         if self._held_out is not None:
             summary |= self._held_out.end_epoch()
+        # A single entry has nothing to be weighed against.
         if isinstance(self.weighting, EpochAware) and self.n_entries > 1:
             summary |= self.weighting.end_epoch(torch.from_numpy(mean_losses)) or {}
         return summary
@@ -289,4 +298,5 @@ class TrainingStep(Step):
         self._adam.restore(state["adam"])
         self._descent.restore(state)
         if self._held_out is not None:
+            # 0 after a training that did not hold rows out.
             self._held_out.age = state.get("held_out_age", 0)

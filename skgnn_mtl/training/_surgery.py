@@ -251,6 +251,7 @@ class GradientSurgery(Descent):
         weights: Tensor = decision.weights.double()
         if tasks is not None:
             self._keep(weights, tasks, context["anchor"])
+        # The Gramians of parts add up to one record per step.
         self.monitor.note(G if G.ndim == 2 else G.sum(dim=0), decision.report)
         return weights
 

@@ -28,6 +28,8 @@ class AlignedMTL(GramianWeighting):
     over the eigenvalues above the rounding error. The length :math:`\sigma` is one of
     these eigenvalues, or their mean.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     scale : {"min", "median", "mean"}, default="min"

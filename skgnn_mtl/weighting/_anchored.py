@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from skgnn_mtl._gram import cosines
+
 from ._base import as_matrix, as_weights
 
 
@@ -39,9 +41,8 @@ class TargetRelation:
 
     @property
     def cosines(self) -> np.ndarray:
-        """Cosines of the gradients with :math:`g_0`, (t,)."""
-        cosines: np.ndarray = self.products / (self.norms * self.target_norm)
-        return cosines
+        """Cosines of the gradients with :math:`g_0`, (t,); NaN for a vanished one."""
+        return cosines(self.products, self.norms * self.target_norm)
 
     def weights(self, factor: float, auxiliary: np.ndarray, gramian: Tensor) -> Tensor:
         """Combine ``factor`` times :math:`g_0` and the auxiliary tasks to weights."""

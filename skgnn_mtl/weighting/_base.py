@@ -267,6 +267,11 @@ class GramianWeighting(TaskWeighting):
     FloatingPointError
         In use, if a weight is not finite.
 
+    References
+    ----------
+    .. [1] P. Quinton, V. Rey, "Jacobian Descent for Multi-Objective Optimization",
+       2024, arXiv:2406.16232. Maps of Jacobians and Gramians in this form.
+
     Examples
     --------
     >>> import torch
@@ -478,6 +483,11 @@ class JacobianAggregation(TaskWeighting):
         In use, if the direction does not have the shape (p,).
     FloatingPointError
         In use, if the direction is not finite.
+
+    References
+    ----------
+    .. [1] P. Quinton, V. Rey, "Jacobian Descent for Multi-Objective Optimization",
+       2024, arXiv:2406.16232. Maps of Jacobians and Gramians in this form.
 
     Examples
     --------

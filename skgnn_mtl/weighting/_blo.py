@@ -43,6 +43,8 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
 
     A weight rises if its gradient points along p. The parameters of heads do not count.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     inner : RCGrad or None, default=None

@@ -24,6 +24,8 @@ class CAGrad(GramianWeighting):
 
     divided by :math:`1 + c^2` (``shrink=1``), 1 (0) or :math:`1 + c` (2), times T.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     c : float, default=0.4

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class EpochAware(ABC):
-    """A task weighting that receives the mean losses of each epoch.
+    """A task weighting that receives the mean losses (n_tasks,) of each epoch.
 
     Examples
     --------
@@ -43,7 +43,8 @@ class EpochAware(ABC):
 class LookBack(ABC):
     """A task weighting that compares the losses before and after a step.
 
-    It costs one more forward pass per step.
+    It receives both as vectors (t,) of the t present tasks, at the cost of one more
+    forward pass per step.
 
     Examples
     --------
@@ -69,6 +70,8 @@ class LookBack(ABC):
 
 class TargetAware(ABC):
     """A task weighting that distinguishes target tasks from auxiliary tasks.
+
+    It receives the positions of the targets among the entries (n_tasks,) of the fit.
 
     Examples
     --------

@@ -20,6 +20,8 @@ class ConFIG(GramianWeighting):
         x = U^+ 1, \qquad
         \Bigl(\sum_t g_t^\top \frac{x}{\|x\|}\Bigr) \frac{x}{\|x\|}.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     **options : object

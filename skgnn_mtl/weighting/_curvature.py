@@ -24,10 +24,11 @@ class Curvature(CurvatureWeighting, EpochAware):
     where :math:`m_t` measures the curvature of the loss of task t in the shared
     parameters, :math:`\rho` is ``ema``, f ``floor`` and :math:`\gamma` ``exponent``.
     The weights are scaled to mean 1, clipped, and scaled again; they are 1 before the
-    first k steps. Gradient descent on :math:`w_t L_t` alone is stable for steps below
-    :math:`2 / (w_t \lambda_t)`, with the largest eigenvalue :math:`\lambda_t` of its
-    Hessian. Weights that make the products equal give all tasks the same limit. For
-    optimizers that scale their steps, as AdamW, that is a heuristic.
+    first k steps. It maps curvatures (t,) to weights (t,). Gradient descent on
+    :math:`w_t L_t` alone is stable for steps below :math:`2 / (w_t \lambda_t)`, with
+    the largest eigenvalue :math:`\lambda_t` of its Hessian. Weights that make the
+    products equal give all tasks the same limit. For optimizers that scale their steps,
+    as AdamW, that is a heuristic.
 
     Parameters
     ----------

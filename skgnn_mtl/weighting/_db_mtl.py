@@ -23,6 +23,8 @@ class DBMTL(JacobianAggregation):
         Y_t \leftarrow h_t + \frac{\beta}{k^{\gamma}} (Y_t - h_t), \qquad
         \sum_t \frac{\max_s \|Y_s\|}{\|Y_t\|}\, Y_t.
 
+    It maps a Jacobian (t, p) to a direction (p,).
+
     Parameters
     ----------
     beta : float, default=0.9

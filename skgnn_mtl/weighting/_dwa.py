@@ -23,6 +23,8 @@ class DWA(LossWeighting, EpochAware):
     with the mean losses :math:`\bar L` of the last two epochs. Tasks whose losses fall
     slowly gain weight. In the first two epochs all weights are 1.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     temperature : float, default=2.0

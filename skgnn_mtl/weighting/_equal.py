@@ -12,6 +12,8 @@ from ._base import LossWeighting, pooled
 class Equal(LossWeighting):
     r"""The sum of the losses, :math:`S = \sum_t L_t`, so every weight is 1.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     pool : None, "labels" or "tasks", default=None

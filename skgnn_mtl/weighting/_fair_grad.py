@@ -19,6 +19,8 @@ class FairGrad(GramianWeighting):
 
     which maximises the alpha-fair utility of the tasks' improvements.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     alpha : float, default=1.0

@@ -29,6 +29,8 @@ class FAMO(LossWeighting, LookBack):
     decrease of :math:`\log D_t`. Tasks that improved least gain weight. A step costs
     one forward pass more than a plain step.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     lr : float, default=0.025

@@ -15,6 +15,8 @@ from ._base import LossWeighting, pooled, present
 class Fixed(LossWeighting):
     r"""A weighted sum, :math:`S = \sum_t a_t L_t`, with constant weights a.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     weights : array-like of shape (n_tasks,) or dict of str to float

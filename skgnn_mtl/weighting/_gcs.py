@@ -23,6 +23,8 @@ class GCS(GramianWeighting):
 
     The estimator's ``target_tasks`` names the target tasks.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     pool : {"labels", "tasks"}, default="labels"

@@ -19,6 +19,8 @@ class GeometricMean(LossWeighting):
 
     The direction is that of :class:`ScaleInvariant`; its length follows the losses.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     eps : float, default=1e-8

@@ -22,6 +22,8 @@ class GNS(GramianWeighting):
 
     The estimator's ``target_tasks`` names the target tasks.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     max_scale : float, default=1.0

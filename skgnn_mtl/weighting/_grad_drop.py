@@ -26,6 +26,8 @@ class GradDrop(JacobianAggregation):
 
     with the masks :math:`M_t` of the kept entries, and leaks :math:`\ell_t`.
 
+    It maps a Jacobian (t, p) to a direction (p,).
+
     Parameters
     ----------
     leak : float or array-like of shape (n_tasks,), default=0.0

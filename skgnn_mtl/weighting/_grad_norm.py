@@ -27,6 +27,8 @@ class GradNorm(GramianWeighting, EpochAware):
     their mean. :math:`L(0)` is the mean loss of the first epoch, in which all weights
     are 1.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     alpha : float, default=1.5

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skgnn_mtl._gram import cosines
+
 from ._base import GramianWeighting, as_matrix, as_weights, positions
 from ._pcgrad import random_orders
 
@@ -26,6 +28,8 @@ class GradVac(GramianWeighting):
 
     and always :math:`\varphi \leftarrow (1 - \beta) \varphi + \beta c`. All target
     cosines start at 0, so the first step is that of PCGrad.
+
+    It maps a Gramian (t, t) to weights (t,).
 
     Parameters
     ----------
@@ -89,7 +93,7 @@ class GradVac(GramianWeighting):
         for others in random_orders(len(G), generator):
             p, d = Q[rows, others], np.sqrt(diagonal[others])
             length = np.sqrt(np.clip(squares, 1e-300, None))
-            cosine = np.clip(p / (length * d), -1.0, 1.0)
+            cosine = np.clip(cosines(p, length * d), -1.0, 1.0)
             target = targets[rows, others]
             # Clipped, because only a gradient parallel to the other has a cosine of 1.
             root = np.sqrt(np.clip(1.0 - target**2, 1e-12, None))

@@ -231,7 +231,8 @@ class HeldOutWeighting(ABC):
     """A task weighting that learns from held-out training rows.
 
     The estimator keeps the rows of :attr:`held_out` out of the steps, and the training
-    calls :meth:`update` every ``held_out.every`` steps, after the optimizer's step.
+    calls :meth:`update` every ``held_out.every`` steps, after the optimizer's step. The
+    evidence has the gradient (p,) of the held-out rows in the shared parameters.
 
     Examples
     --------

@@ -21,6 +21,8 @@ class IMTLG(GramianWeighting):
 
     with the matrix C of cosines and the norms d of the gradients.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     on_negative : {"flip", "published"}, default="flip"

@@ -20,6 +20,8 @@ class IMTLL(LossWeighting):
     :math:`s_t = -\log L_t` and the direction is that of :class:`ScaleInvariant`, which
     it follows with a lag.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     init : float, default=0.0

@@ -18,6 +18,8 @@ class MGDA(GramianWeighting):
 
     No task's loss rises along the direction. Tasks with small gradients gain.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     normalization : {"none", "l2", "loss", "loss+"}, default="none"

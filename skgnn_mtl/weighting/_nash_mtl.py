@@ -19,6 +19,8 @@ class NashMTL(GramianWeighting):
 
     Every task improves along the direction, which does not change if a loss is scaled.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     max_norm : float or None, default=None

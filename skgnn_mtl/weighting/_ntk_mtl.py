@@ -18,6 +18,8 @@ class NTKMTLSR(GramianWeighting):
 
     .. math:: w_t = \Bigl(\sum_s \lambda_s / \lambda_t\Bigr)^{\text{exponent}}.
 
+    It maps the Gramians (n, t, t) of the parts to weights (t,).
+
     Parameters
     ----------
     n_splits : int, default=4

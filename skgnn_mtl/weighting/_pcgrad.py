@@ -19,6 +19,8 @@ class PCGrad(GramianWeighting):
 
     .. math:: p = (G c)_j < 0 \;\Rightarrow\; c_j \leftarrow c_j - p / G_{jj}.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     **options : object

@@ -49,6 +49,8 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
     The other modes project, :math:`P_i = g_i - \min(0, g_i^\top g_0) g_0 / n_0^2`, and
     go along :math:`g_0 + \sum_i (\rho_i + s_i) P_i / 2`.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     mode : {"angle", "schedule", "released"}, default="angle"

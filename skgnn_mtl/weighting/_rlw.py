@@ -16,6 +16,8 @@ class RLW(LossWeighting):
     drawn anew at each step. It is a baseline: a method must do better to show that it
     learns something about the tasks.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     **options : object

@@ -15,6 +15,8 @@ class ScaleInvariant(LossWeighting):
     The weights are :math:`w_t = 1 / (L_t + \varepsilon)`, so multiplying a task's loss
     by a constant changes nothing. It is the baseline "SI" of Navon et al. (2022).
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     eps : float, default=1e-8

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, nnls
 
-# Steps of the active-set iteration of conflict_averse before the bracketing search.
-_FACES = 10
+from skgnn_mtl._gram import cosines
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class SolverReport:
 def norms_and_cosines(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the norms (t,) of the gradients and the cosines (t, t) between them."""
     d = np.sqrt(np.diagonal(G))
-    return d, G / d / d[:, None]
+    return d, cosines(G, d, d[:, None])
 
 
 def unit_columns(C: np.ndarray) -> np.ndarray:
@@ -110,9 +109,10 @@ def combination_vanishes(G: np.ndarray, weights: np.ndarray, tolerance: float) -
     G : ndarray of shape (t, t)
         Gramian with a positive diagonal.
     weights : ndarray of shape (t,)
-        Of any combination; if it improves all tasks, the answer is no at once.
+        Weights of any combination. If it improves all tasks, no combination vanishes,
+        and nothing needs to be solved.
     tolerance : float
-        Length of a combination that counts as none.
+        Largest length of a combination that counts as zero.
 
     Returns
     -------
@@ -216,7 +216,9 @@ def _objective(x: np.ndarray, Ax: np.ndarray, k: np.ndarray, p: float) -> float:
     return value
 
 
-def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverReport]:
+def conflict_averse(
+    G: np.ndarray, c: float, n_guesses: int = 10
+) -> tuple[np.ndarray, float, SolverReport]:
     r"""Minimise :math:`F(w) = b^\top w + r \sqrt{w^\top G w}` over the simplex.
 
     Here b = G 1/t and r = c ||g_0|| with the mean gradient g_0. As
@@ -232,6 +234,8 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
         Gramian with a positive diagonal.
     c : float
         Radius of the search relative to ||g_0||.
+    n_guesses : int, default=10
+        Most guesses of the tasks with a positive weight before the bracketing search.
 
     Returns
     -------
@@ -252,7 +256,7 @@ def conflict_averse(G: np.ndarray, c: float) -> tuple[np.ndarray, float, SolverR
     if r <= 1e-10 * scale:
         return uniform, 0.0, SolverReport(stationary=c > 0.0)
     problem = _ConflictAverse(R, mean, r, scale)
-    result = problem.by_faces() or problem.by_bracketing()
+    result = problem.by_faces(n_guesses) or problem.by_bracketing()
     if result is None:
         return uniform, 0.0, SolverReport(stationary=True, n_iter=problem.calls)
     return result
@@ -288,10 +292,10 @@ class _ConflictAverse:
         gap = float((slopes @ w - slopes.min()) / self.scale**2)
         return w, ratio, SolverReport(gap, self.calls, converged=gap <= 1e-6)
 
-    def by_faces(self) -> tuple[np.ndarray, float, SolverReport] | None:
+    def by_faces(self, n_guesses: int) -> tuple[np.ndarray, float, SolverReport] | None:
         """Guess the tasks with a positive weight, solve for these, and repeat."""
         tau = float(np.linalg.norm(self.mean))
-        for _ in range(_FACES):
+        for _ in range(n_guesses):
             w = self._on_face(self.weights(tau) > 0.0)
             if w is None:
                 return None

@@ -25,6 +25,8 @@ class STCH(LossWeighting, EpochAware):
         S = T \mu \log \sum_t \exp\bigl(\log(L_t / \nu_t) / \mu\bigr), \qquad
         w_t = T\,\mathrm{softmax}(\log(L / \nu) / \mu)_t / L_t.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     mu : float, default=1.0

@@ -22,6 +22,8 @@ class Uncertainty(LossWeighting):
     with a learned log variance :math:`s_t` for each task. At its minimum over s,
     :math:`s_t = \log L_t` and the direction is that of :class:`ScaleInvariant`.
 
+    It maps losses (t,) to a scalar.
+
     Parameters
     ----------
     init : float, default=0.0

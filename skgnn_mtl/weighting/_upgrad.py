@@ -22,6 +22,8 @@ class UPGrad(GramianWeighting):
     Without conflict this is :class:`Equal`. The direction is linear in the scale of
     each loss.
 
+    It maps a Gramian (t, t) to weights (t,).
+
     Parameters
     ----------
     **options : object

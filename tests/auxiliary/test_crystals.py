@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from auxiliary_context import built, context_of
 
 from skgnn_mtl import CifToGraph, GNNPretrainer, MultiTaskGNNRegressor
 from skgnn_mtl.auxiliary import (
     AtomMasking,
-    BatchContext,
     ContextPrediction,
     Denoising,
     DescriptorPrediction,
@@ -32,27 +32,13 @@ def data():
     return CifToGraph().fit_transform(cifs[:60]), np.log10(y[:60].iloc[:, :2])
 
 
-def look(encoder, X, seed=0):
-    batch = X.batch(np.arange(len(X)))
-    nodes = encoder(batch)
-    generator = torch.Generator().manual_seed(seed)
-    return BatchContext(encoder, batch, nodes, batch.membership.mean(nodes), generator)
-
-
-def built(task, X, encoder):
-    torch.manual_seed(0)
-    encoder.build(X.schema)
-    task.build(X.schema, encoder)
-    return encoder
-
-
 @pytest.mark.parametrize("encoder", [CGCNN(16, n_layers=2), GIN(16, n_layers=2)])
 @pytest.mark.parametrize("task", [AtomMasking(), Infomax(), Denoising()], ids=str)
 def test_they_start_near_one_and_teach_the_encoder(data, task, encoder):
     X, _ = data
     task, encoder = copy.deepcopy(task), copy.deepcopy(encoder)
     built(task, X, encoder)
-    loss = task(look(encoder, X), None) / task.chance
+    loss = task(context_of(encoder, X), None) / task.chance
     # States of CGCNN are positive, and its scores of larger size than those of others.
     most = 1.8 if isinstance(task, Infomax) else 1.4
     assert 0.6 < float(loss.detach()) < most
@@ -65,8 +51,8 @@ def test_a_masked_species_is_never_seen(data):
     X, _ = data
     task = AtomMasking(0.3)
     encoder = built(task, X, CGCNN(16, n_layers=2)).eval()
-    context = look(encoder, X)
-    masked = task._masked(look(encoder, X))
+    context = context_of(encoder, X)
+    masked = task._masked(context_of(encoder, X))
     codes = context.batch.node_codes.clone()
     codes[masked] = (codes[masked] + 1) % X.schema.node_columns[0][1]
     other = context.batch.with_node_codes(codes)
@@ -83,7 +69,7 @@ def test_denoising_is_its_formula_and_leaves_the_batch_alone(data):
     X, _ = data
     task = Denoising(sigma=0.2)
     encoder = built(task, X, CGCNN(16, n_layers=2)).eval()
-    context = look(encoder, X)
+    context = context_of(encoder, X)
     before = context.batch.edge_features.clone()
     found = task(context, None)
     assert torch.equal(context.batch.edge_features, before)
@@ -96,7 +82,7 @@ def test_denoising_is_its_formula_and_leaves_the_batch_alone(data):
     with torch.no_grad():  # the guess of the uninformed
         for parameter in task.head.parameters():
             parameter.zero_()
-        assert float(task(look(encoder, X), None)) == pytest.approx(1.0, abs=0.1)
+        assert float(task(context_of(encoder, X), None)) == pytest.approx(1.0, abs=0.1)
     alone = X.from_features(np.zeros((2, 1)))
     with pytest.raises(ValueError, match=r"do not have it\. Use graphs of CifToGraph"):
         task.build(alone.schema, encoder)
@@ -116,7 +102,7 @@ def test_atoms_without_a_neighbour_have_nothing_to_denoise(data):
         edge_index=np.empty((2, 0), dtype=int),
         edge_features=np.empty((0, 1)),
     )
-    assert task(look(encoder, lone), None) is None
+    assert task(context_of(encoder, lone), None) is None
 
 
 def test_pretraining_learns_each_task_and_serves_a_regressor(data):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from auxiliary_context import built, context_of
 from rdkit import Chem
 from rdkit.Chem import Descriptors, Fragments
 from sklearn.base import clone
@@ -54,25 +55,10 @@ def X():
     return SmilesToGraph(features="hu2020").fit_transform(SMILES)
 
 
-def built(task, X, encoder=None, seed=0):
-    torch.manual_seed(seed)
-    encoder = encoder or GIN(width=32, n_layers=3)
-    encoder.build(X.schema)
-    task.build(X.schema, encoder)
-    return encoder
-
-
-def look(encoder, X, rows=None, seed=0):
-    batch = X.batch(np.arange(len(X)) if rows is None else rows)
-    nodes = encoder(batch)
-    generator = torch.Generator().manual_seed(seed)
-    return BatchContext(encoder, batch, nodes, batch.membership.mean(nodes), generator)
-
-
 def loss(task, encoder, X, rows=None, seed=0):
     rows = np.arange(len(X)) if rows is None else np.asarray(rows)
     columns = torch.from_numpy(np.asarray(task.prepare(X))[rows]).float()
-    return auxiliary_losses([task], look(encoder, X, rows, seed), [columns])[0]
+    return auxiliary_losses([task], context_of(encoder, X, rows, seed), [columns])[0]
 
 
 @pytest.mark.parametrize("cls", TASKS, ids=lambda c: c.__name__)
@@ -121,7 +107,7 @@ def test_draws_come_from_the_generator_and_the_batch_stays_as_it_was(cls, X):
     )
     after = vars(X)["_columns"]
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    context = look(encoder, X)
+    context = context_of(encoder, X)
     copied = copy.deepcopy(context.batch)
     task(context, torch.from_numpy(np.asarray(task.prepare(X))).float())
     assert torch.equal(copied.node_codes, context.batch.node_codes)
@@ -158,7 +144,7 @@ def test_clones_are_unbuilt(cls, X):
 def test_masked_atoms_are_as_many_as_said_and_differ(rate, X):
     task = AtomMasking(rate)
     encoder = built(task, X)
-    masks = [task._masked(look(encoder, X, seed=seed)) for seed in (0, 1)]
+    masks = [task._masked(context_of(encoder, X, seed=seed)) for seed in (0, 1)]
     for mask in masks:
         counts = np.bincount(
             np.repeat(np.arange(len(X)), X.n_nodes), weights=mask.numpy()
@@ -171,8 +157,8 @@ def test_masked_atoms_are_as_many_as_said_and_differ(rate, X):
 def test_the_encoder_never_sees_a_masked_atom(X):
     task = AtomMasking(0.3)
     encoder = built(task, X).eval()
-    context = look(encoder, X)
-    mask = task._masked(look(encoder, X))
+    context = context_of(encoder, X)
+    mask = task._masked(context_of(encoder, X))
     other = context.batch.node_codes.clone()
     other[mask, 1] = (other[mask, 1] + 1) % 3  # chirality is no label
     changed = BatchContext(
@@ -204,7 +190,7 @@ def test_masking_works_on_other_columns_and_refuses_what_it_cannot_do(X):
 
 def test_drawn_pairs_are_no_bonds_and_no_repeats(X):
     encoder = built(EdgePrediction(), X)
-    context = look(encoder, X)
+    context = context_of(encoder, X)
     pairs = _others(context)
     graph = context.batch.graph_of_node
     assert torch.equal(graph[pairs[0]], graph[pairs[1]])
@@ -238,7 +224,7 @@ def test_batches_without_bonds_or_contexts_lack_the_task(X):
 
 
 def test_distances_are_those_of_breadth_first_search(X):
-    context = look(built(EdgePrediction(), X), X)
+    context = context_of(built(EdgePrediction(), X), X)
     first, counts = context.first_nodes()
     found = _distances(context.batch, first, 4)
     edges = context.batch.edge_index.T.tolist()
@@ -259,7 +245,7 @@ def test_context_prediction_is_its_formula(X):
     task.eval()
     rows = [0, 2, 4, 5]
     with torch.no_grad():
-        found = task(look(encoder, X, rows, seed=5), None)
+        found = task(context_of(encoder, X, rows, seed=5), None)
     draw = torch.rand(
         4, generator=torch.Generator().manual_seed(5), dtype=torch.float64
     )
@@ -286,7 +272,7 @@ def test_context_prediction_is_its_formula(X):
 def test_infomax_is_its_formula(X):
     task = Infomax()
     encoder = built(task, X).eval()
-    context = look(encoder, X, [0, 3, 4])
+    context = context_of(encoder, X, [0, 3, 4])
     parts = context.nodes.split([12, 2, int(X.n_nodes[4])])
     summaries = [torch.sigmoid(part.mean(0)) for part in parts]
     own, other = [], []

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from random_graphs import NETWORK_SCHEMA, random_graphs
+from random_graphs import valid_graphs
+from small_estimators import small
 from torch.func import functional_call
 
 from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor
@@ -81,8 +82,7 @@ class Case:
 
 def make_graphs(name: str, n: int):
     if name != "cgcnn":
-        X = random_graphs(60, seed=3, schema=NETWORK_SCHEMA)
-        return X[X.valid][:n]
+        return valid_graphs(seed=3)[:n]
     pytest.importorskip("gemmi")
     pytest.importorskip("pymatgen.core")
     cifs, _ = load_elasticity(return_X_y=True)
@@ -97,9 +97,7 @@ def make_case(name: str, n=24) -> Case:
     ) + 0.3 * rng.normal(size=(len(X), 3))
     y[rng.random(y.shape) < 0.3] = np.nan
     y[0] = [1.0, 0.0, 0.5]
-    model = MultiTaskGNNRegressor(
-        ENCODERS[name], max_epochs=3, lr=1e-2, batch_size=8, random_state=0
-    )
+    model = small(encoder=ENCODERS[name], batch_size=8)
     return Case(model.fit(X, y), X, y)
 
 

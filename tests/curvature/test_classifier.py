@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from random_graphs import NETWORK_SCHEMA, random_graphs
+from random_graphs import valid_graphs
+from small_estimators import small
 from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -20,21 +21,15 @@ WEIGHTS = [{"no": 1.0, "yes": 3.0}, None]
 
 @pytest.fixture(scope="module")
 def fitted():
-    X = random_graphs(60, seed=3, schema=NETWORK_SCHEMA)
-    X = X[X.valid][:24]
+    X = valid_graphs(seed=3)[:24]
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(2, len(X)))
     large = np.where(X.n_nodes + noise[0] > X.n_nodes.mean(), "yes", "no")
     dense = (X.n_edges - 2 * X.n_nodes + noise[1] > 0).astype(float)
     y = pd.DataFrame({"large": large, "dense": dense}, dtype=object)
     y = y.mask(rng.random(y.shape) < 0.3)
-    model = MultiTaskGNNClassifier(
-        ENCODER,
-        class_weight=WEIGHTS,
-        max_epochs=3,
-        lr=1e-2,
-        batch_size=8,
-        random_state=0,
+    model = small(
+        MultiTaskGNNClassifier, encoder=ENCODER, class_weight=WEIGHTS, batch_size=8
     )
     return model.fit(X, y), X, y
 

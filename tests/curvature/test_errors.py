@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_matrices import probes as random_probes
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -14,7 +15,6 @@ from skgnn_mtl.curvature import (
     TaskProblem,
     hessian_spectrum,
     lanczos,
-    make_probes,
     task_spectra,
 )
 from skgnn_mtl.curvature._density import cumulative, density
@@ -129,7 +129,7 @@ def test_the_error_of_a_single_direction_is_covered():
     y = np.linalg.qr(RNG.normal(size=(SIZE, 1)))[0]
     A, covered = torch.from_numpy(5 * y @ y.T), []
     for seed in range(400):
-        probes = make_probes(SIZE, 4, torch.Generator().manual_seed(seed)).double()
+        probes = random_probes(SIZE, 4, seed)
         union = KrylovUnion(lanczos(lambda V: A @ V, probes, 2))
         for power in (1, 2):
             miss = union.trace_samples(power, deflate=False).mean() - 5**power
@@ -141,7 +141,7 @@ def test_the_error_of_a_single_direction_is_covered():
 @pytest.mark.parametrize("count", [3, 8])
 def test_a_probe_is_deflated_by_runs_independent_of_it(count):
     A = torch.from_numpy(MATRICES[0])
-    probes = make_probes(SIZE, 3, torch.Generator().manual_seed(1)).double()
+    probes = random_probes(SIZE, 3, seed=1)
     runs = lanczos(lambda V: A @ V, probes, 6)
     for run, pairs in enumerate(KrylovUnion(runs).independent_pairs(count)):
         others = KrylovUnion([r for k, r in enumerate(runs) if k != run])

@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from random_matrices import probes, symmetric
 from sklearn.exceptions import ConvergenceWarning
 
-from skgnn_mtl.curvature import KrylovUnion, lanczos, make_probes, top_eigenpairs
+from skgnn_mtl.curvature import KrylovUnion, lanczos, top_eigenpairs
 from skgnn_mtl.curvature._trace import wide_standard_error
-
-
-def matrix(eigenvalues, seed=0, dtype=torch.float64):
-    rng = np.random.default_rng(seed)
-    Q = np.linalg.qr(rng.normal(size=(len(eigenvalues),) * 2))[0]
-    return torch.from_numpy(Q * np.asarray(eigenvalues) @ Q.T).to(dtype)
-
-
-def probes(size, count, seed=0):
-    return make_probes(size, count, torch.Generator().manual_seed(seed)).double()
 
 
 def union(A, count=4, steps=30, seed=0):
@@ -39,7 +30,7 @@ SPECTRA = {
 @pytest.mark.parametrize("name", SPECTRA)
 def test_an_eigenvalue_lies_within_the_residual_of_each_ritz_value(name):
     values = SPECTRA[name]
-    result = union(matrix(values), count=2, steps=15)
+    result = union(symmetric(values), count=2, steps=15)
     for pairs in (result.largest(5), result.smallest(2)):
         distance = np.abs(pairs.values[:, None] - values).min(axis=1)
         assert (distance <= pairs.residuals * (1 + 1e-6) + 1e-15).all()
@@ -50,7 +41,7 @@ def test_an_eigenvalue_lies_within_the_residual_of_each_ritz_value(name):
 
 @pytest.mark.parametrize("name", SPECTRA)
 def test_residuals_are_those_of_the_returned_vectors(name):
-    A = matrix(SPECTRA[name])
+    A = symmetric(SPECTRA[name])
     pairs = union(A, count=2, steps=15).largest(4)
     products = (A @ pairs.vectors.T).T
     true = torch.linalg.vector_norm(
@@ -61,12 +52,12 @@ def test_residuals_are_those_of_the_returned_vectors(name):
 
 
 def test_the_top_of_a_network_like_spectrum_is_exact():
-    pairs = union(matrix(SPECTRA["outliers"])).largest(4)
+    pairs = union(symmetric(SPECTRA["outliers"])).largest(4)
     np.testing.assert_allclose(pairs.values, [30, 12, 7, 5], rtol=1e-12)
 
 
 def test_several_runs_find_a_multiple_eigenvalue_and_one_does_not():
-    A = matrix(SPECTRA["multiple"])
+    A = symmetric(SPECTRA["multiple"])
     np.testing.assert_allclose(union(A, 3, 10).largest(3).values, 4, rtol=1e-6)
     # In more steps rounding would bring the lost copies back.
     assert union(A, 1, 10).largest(2).values[1] < 1.1
@@ -75,7 +66,7 @@ def test_several_runs_find_a_multiple_eigenvalue_and_one_does_not():
 # Powers of two: another factor would round the matrix itself.
 @pytest.mark.parametrize("scale", [2.0**-33, 2.0**33])
 def test_a_scaled_matrix_has_scaled_results(scale):
-    A = matrix(SPECTRA["outliers"])
+    A = symmetric(SPECTRA["outliers"])
     a, b = union(A), union(scale * A)
     for first, second in (
         (a.largest(4).values, b.largest(4).values),
@@ -98,20 +89,20 @@ def test_zero_matrix_and_order_one():
 
 
 def test_an_invariant_space_ends_a_run():
-    run = lanczos(lambda V: matrix(SPECTRA["rank 3"]) @ V, probes(100, 1), 50)[0]
+    run = lanczos(lambda V: symmetric(SPECTRA["rank 3"]) @ V, probes(100, 1), 50)[0]
     assert len(run.alpha) <= 6
     assert run.beta[-1] < 1e-10
 
 
 def test_full_reorthogonalisation_keeps_vectors_orthogonal():
     values = np.r_[1e6, 1e3, np.linspace(0, 1, 98)]
-    run = lanczos(lambda V: matrix(values) @ V, probes(100, 1), 100)[0]
+    run = lanczos(lambda V: symmetric(values) @ V, probes(100, 1), 100)[0]
     G = (run.vectors @ run.vectors.T).numpy()
     np.testing.assert_allclose(G, np.eye(len(G)), atol=1e-12)
 
 
 def test_quadrature_has_the_moments_of_the_matrix():
-    A = matrix(SPECTRA["indefinite"])
+    A = symmetric(SPECTRA["indefinite"])
     v = probes(100, 1)
     nodes, weights = lanczos(lambda V: A @ V, v, 10)[0].nodes()
     power = v[:, 0].clone()
@@ -122,7 +113,7 @@ def test_quadrature_has_the_moments_of_the_matrix():
 
 
 def test_float32_products_leave_a_floor_and_no_more():
-    A = matrix(SPECTRA["outliers"])
+    A = symmetric(SPECTRA["outliers"])
     pairs = union(A.float()).largest(4)
     np.testing.assert_allclose(pairs.values, [30, 12, 7, 5], rtol=3e-6)
     assert pairs.residuals.max() < 1e-3 * 30
@@ -130,7 +121,7 @@ def test_float32_products_leave_a_floor_and_no_more():
 
 def test_deflation_by_the_other_runs_is_unbiased_and_covers():
     values = np.r_[30.0, 12, 7, 5, np.random.default_rng(5).normal(size=56) * 0.3]
-    A, trace, square = matrix(values), values.sum(), (values**2).sum()
+    A, trace, square = symmetric(values), values.sum(), (values**2).sum()
     estimates, errors, plain = [], [], []
     for seed in range(500):
         result = union(A, count=4, steps=5, seed=seed)
@@ -147,14 +138,14 @@ def test_deflation_by_the_other_runs_is_unbiased_and_covers():
 
 
 def test_start_products_are_products():
-    A = matrix(SPECTRA["outliers"])
+    A = symmetric(SPECTRA["outliers"])
     V = probes(100, 3)
     products = KrylovUnion(lanczos(lambda X: A @ X, V, 5)).start_products()
     torch.testing.assert_close(products.T, A @ V, rtol=1e-12, atol=1e-12)
 
 
 def test_top_eigenpairs_stop_early_and_say_when_they_did_not_converge():
-    A = matrix(SPECTRA["outliers"])
+    A = symmetric(SPECTRA["outliers"])
     calls = []
 
     def product(V):
@@ -167,7 +158,7 @@ def test_top_eigenpairs_stop_early_and_say_when_they_did_not_converge():
     np.testing.assert_allclose(pairs.values, [30, 12], rtol=1e-9)
     with pytest.warns(ConvergenceWarning, match="raise max_steps"):
         _, converged = top_eigenpairs(
-            lambda V: matrix(SPECTRA["indefinite"]) @ V,
+            lambda V: symmetric(SPECTRA["indefinite"]) @ V,
             probes(100, 1)[:, 0],
             5,
             max_steps=10,

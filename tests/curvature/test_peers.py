@@ -5,6 +5,8 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from random_matrices import probes as random_probes
+from random_matrices import symmetric
 
 from skgnn_mtl.curvature import (
     KrylovUnion,
@@ -93,11 +95,6 @@ def quadratic(A):
     )
 
 
-def symmetric(values, dtype=torch.float64, seed=0):
-    Q = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values),) * 2))[0]
-    return torch.from_numpy(Q * np.asarray(values) @ Q.T).to(dtype)
-
-
 def pyhessian_of(A):
     pytest.importorskip("pyhessian")
     # The package hides its module behind the class of the same name.
@@ -119,7 +116,7 @@ def pyhessian_of(A):
 @pytest.mark.parametrize("scale", [1e-6, 1e-8])
 def test_a_constant_added_to_norms_loses_small_spectra(scale, monkeypatch):
     """PyHessian adds 1e-6 to norms before it divides; Lanczos here does not."""
-    A = scale * symmetric(np.linspace(-0.2, 1, 60), torch.float32)
+    A = scale * symmetric(np.linspace(-0.2, 1, 60), dtype=torch.float32)
     operator = TaskHessian(quadratic(A), 0)
     probes = make_probes(60, 2, torch.Generator().manual_seed(0))
     value = KrylovUnion(lanczos(operator.matmat, probes, 40)).largest(1).values[0]
@@ -146,7 +143,7 @@ def test_a_trace_near_zero_comes_with_an_error_bar():
     A = symmetric(values)
     covered = 0
     for seed in range(40):
-        probes = make_probes(200, 20, torch.Generator().manual_seed(seed)).double()
+        probes = random_probes(200, 20, seed)
         for estimate in (
             hutchinson(lambda V: A @ V, probes),
             xtrace(lambda V: A @ V, probes),
@@ -191,7 +188,7 @@ def test_close_eigenvalues_do_not_end_the_iteration_too_early():
     """Power iteration that stops at a small relative change is per cents low."""
     values = np.r_[1.0, 0.99, 0.98, np.linspace(0, 0.9, 97)]
     A = symmetric(values)
-    start = make_probes(100, 1, torch.Generator().manual_seed(1)).double()[:, 0]
+    start = random_probes(100, 1, seed=1)[:, 0]
     pairs, converged = top_eigenpairs(
         lambda V: A @ V, start, 3, tol=1e-6, max_steps=100
     )

@@ -1,14 +1,16 @@
 """Traces on matrices with a known one."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
+from random_matrices import probes as random_probes
 
 from skgnn_mtl.curvature import (
     deflated_hutchinson,
     hutchinson,
     hutchpp,
-    make_probes,
     nystrom,
     xtrace,
 )
@@ -23,8 +25,7 @@ def product(V):
     return A @ V
 
 
-def probes(count, seed):
-    return make_probes(60, count, torch.Generator().manual_seed(seed)).double()
+probes = functools.partial(random_probes, 60)
 
 
 TOP = torch.from_numpy(BASIS[:, :3].copy())

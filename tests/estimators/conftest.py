@@ -1,45 +1,12 @@
-"""Small molecules, targets that a network can learn, and a small network."""
+"""Small molecules with targets that a network can learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_estimators import SMILES, small, with_gaps
 
-from skgnn_mtl import GraphArray, MultiTaskGNNRegressor, SmilesToGraph
-from skgnn_mtl.encoders import GIN
-
-SMILES = [
-    "C",
-    "CC",
-    "CCO",
-    "CCN",
-    "CCC",
-    "CC(C)C",
-    "CCCCO",
-    "c1ccccc1",
-    "Cc1ccccc1",
-    "CC(=O)O",
-    "CCCl",
-    "CCBr",
-    "CC#N",
-    "C1CCCCC1",
-    "c1ccncc1",
-    "OCC(O)CO",
-    "CC(=O)Nc1ccc(O)cc1",
-    "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
-    "FC(F)(F)F",
-    "N#N",
-    "O=C=O",
-    "CCOCC",
-    "CSC",
-    "c1ccc2ccccc2c1",
-    "C[N+](=O)[O-]",
-    "OC(=O)c1ccccc1OC(C)=O",
-    "C=CC=C",
-    "CCCCCCCC",
-    "NCCO",
-    "CC(C)(C)O",
-]
+from skgnn_mtl import GraphArray, SmilesToGraph
 
 
 @pytest.fixture(scope="session")
@@ -63,28 +30,14 @@ def table(graphs) -> np.ndarray:
 
 @pytest.fixture
 def gaps(table) -> np.ndarray:
-    """The same with about a third of the labels missing, at least one a row."""
-    missing = np.random.default_rng(1).random(table.shape) < 0.35
-    missing[missing.all(axis=1), 0] = False
-    return np.where(missing, np.nan, table)
+    """The same with about a third of the labels missing, at least one per row."""
+    return with_gaps(table, 0.35)
 
 
-@pytest.fixture(scope="session")
-def small():
+@pytest.fixture(scope="session", name="small")
+def small_fixture():
     """Factory of a regressor that trains in milliseconds."""
-
-    def make(**changes) -> MultiTaskGNNRegressor:
-        parameters = {
-            "encoder": GIN(width=16, n_layers=2, norm=None),
-            "lr": 1e-2,
-            "max_epochs": 3,
-            "device": "cpu",
-            "random_state": 0,
-            **changes,
-        }
-        return MultiTaskGNNRegressor(**parameters)
-
-    return make
+    return small
 
 
 @pytest.fixture(scope="session")

@@ -14,18 +14,15 @@ from sklearn.model_selection import (
     PredefinedSplit,
     cross_validate,
 )
+from small_estimators import small
 
 from skgnn_mtl import MultiTaskGNNClassifier
-from skgnn_mtl.encoders import GIN
 from skgnn_mtl.metrics import nan_roc_auc_scorer, per_task_scorers
 from skgnn_mtl.weighting import Curvature
 
-SETTINGS = {"lr": 1e-2, "max_epochs": 30, "device": "cpu", "random_state": 0}
-
 
 def make(**changes):
-    encoder = GIN(width=16, n_layers=2, norm=None)
-    return MultiTaskGNNClassifier(encoder, **{**SETTINGS, **changes})
+    return small(MultiTaskGNNClassifier, **{"max_epochs": 30, **changes})
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from crystals import ORDERED, changes, cif, structure_of
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_validate
 from sklearn.pipeline import make_pipeline
+from small_estimators import small, with_gaps
 
 from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import CGCNN, DMPNN
@@ -42,21 +43,11 @@ def y(cifs):
     distance = [X[[k]].edge_features.mean() for k in range(len(X))]
     number = [X[[k]].node_codes.mean() for k in range(len(X))]
     table = np.column_stack([distance, number])
-    missing = np.random.default_rng(1).random(table.shape) < 0.3
-    missing[missing.all(axis=1), 0] = False
-    return pd.DataFrame(np.where(missing, np.nan, table), columns=["d", "Z"])
+    return pd.DataFrame(with_gaps(table, 0.3), columns=["d", "Z"])
 
 
 def regressor(**changes):
-    parameters = {
-        "encoder": CGCNN(width=16, n_layers=2),
-        "max_epochs": 3,
-        "lr": 1e-2,
-        "device": "cpu",
-        "random_state": 0,
-        **changes,
-    }
-    return MultiTaskGNNRegressor(**parameters)
+    return small(**{"encoder": CGCNN(width=16, n_layers=2), **changes})
 
 
 def test_the_pipeline_of_the_readme(cifs, y):

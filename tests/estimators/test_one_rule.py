@@ -12,6 +12,7 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
+from small_estimators import halves
 
 from skgnn_mtl import (
     GATERegressor,
@@ -79,7 +80,7 @@ def make(graphs, gaps):
             **changes,
         }
         if kind == "classifier":
-            codes = np.where(np.isnan(gaps), np.nan, gaps > np.nanmedian(gaps, axis=0))
+            codes = halves(gaps)
             return MultiTaskGNNClassifier(**settings), (graphs, codes)
         if kind == "pretrainer":
             return GNNPretrainer(target_loss=None, **settings), (graphs,)

@@ -30,18 +30,11 @@ from skgnn_mtl.weighting import BLO
 
 
 @pytest.fixture
-def pretrainer():
+def pretrainer(small):
     def make(tasks=("atommasking",), **changes) -> GNNPretrainer:
-        parameters = {
-            "encoder": GIN(width=16, n_layers=2, norm="batch", dropout=0.1),
-            "lr": 1e-2,
-            "batch_size": 10,
-            "max_epochs": 3,
-            "device": "cpu",
-            "random_state": 0,
-            **changes,
-        }
-        return GNNPretrainer(auxiliary_tasks=tasks, **parameters)
+        encoder = GIN(width=16, n_layers=2, norm="batch", dropout=0.1)
+        parameters = {"encoder": encoder, "batch_size": 10, **changes}
+        return small(GNNPretrainer, auxiliary_tasks=tasks, **parameters)
 
     return make
 

@@ -193,18 +193,17 @@ def test_routes_never_start_at_the_own_frame():
 
 
 @pytest.mark.parametrize("name", list(NONE))
-def test_a_term_of_weight_zero_is_not_computed(name, batch, monkeypatch):
+def test_a_term_of_weight_zero_is_not_computed(name, batch):
     e, targets, weights, rows = batch
     calls = []
-    forward = TaskMLP.forward
-
-    def counted(self, *inputs):
-        result = forward(self, *inputs)
-        calls.append(result.numel())
-        return result
-
-    monkeypatch.setattr(TaskMLP, "forward", counted)
     modules = group(4)
+
+    def count(part, inputs, result):
+        calls.append(result.numel())
+
+    for part in modules.modules():
+        if isinstance(part, TaskMLP):
+            part.register_forward_hook(count)
     sizes = []
     for terms in (GATETerms(), replace(GATETerms(), **{name: 0.0})):
         calls.clear()

@@ -1,13 +1,10 @@
 """The picture of a comparison with single-task models."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
 from skgnn_mtl.inspection import SingleTaskComparisonDisplay
 from skgnn_mtl.model_selection import SingleTaskComparison
-
-mpl.use("Agg")
 
 
 def comparison(n_folds=3):

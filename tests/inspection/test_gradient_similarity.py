@@ -1,16 +1,17 @@
 """Similarities of gradients, and the pictures of them."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from random_tasks import jacobian_of
 from sklearn.exceptions import NotFittedError
+from small_estimators import small
 
 from skgnn_mtl import (
     GATERegressor,
     MultiTaskGNNClassifier,
-    MultiTaskGNNRegressor,
 )
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.graphs import GraphArray
@@ -20,24 +21,14 @@ from skgnn_mtl.inspection import (
     gradient_similarity,
 )
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 4))
 BASE = X[:, 0] - X[:, 1]
 Y = np.column_stack([BASE, BASE, -BASE, X[:, 2] ** 2])
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def regressor(**changes):
-    settings = {"max_epochs": 3, "random_state": 0, "device": "cpu", **changes}
-    return MultiTaskGNNRegressor(GIN(8, n_layers=1, norm=None), **settings)
+    return small(encoder=GIN(8, n_layers=1, norm=None), **{"lr": 1e-3, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +44,7 @@ def test_cosines_and_norms_are_those_of_separate_backward_passes(fitted):
     losses = (outputs - targets).square().mean(dim=0)
     heads = {id(p) for p in fitted.module_.heads.parameters()}
     shared = [p for p in fitted.module_.parameters() if id(p) not in heads]
-    J = torch.stack(
-        [
-            torch.cat(
-                [
-                    g.flatten()
-                    for g in torch.autograd.grad(loss, shared, retain_graph=True)
-                ]
-            )
-            for loss in losses
-        ]
-    ).numpy()
+    J = jacobian_of(losses, shared).numpy()
     norms = np.linalg.norm(J, axis=1)
     np.testing.assert_allclose(result.norms, norms, rtol=1e-9)
     np.testing.assert_allclose(

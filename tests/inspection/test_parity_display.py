@@ -1,19 +1,17 @@
 """Predictions against labels: points, limits, numbers, names."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_estimators import small
 
-from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl import MultiTaskGNNClassifier, SmilesToGraph
 from skgnn_mtl.inspection import ParityDisplay
 from skgnn_mtl.metrics import nan_mean_absolute_error, nan_r2_score
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 NAN = float("nan")
 RNG = np.random.default_rng(0)
@@ -21,16 +19,6 @@ X = RNG.normal(size=(60, 3))
 Y = pd.DataFrame({"Tb (K)": 300 + 90 * X[:, 0], "logP": X[:, 1], "gap": X[:, 2] ** 2})
 Y.iloc[::3, 1] = NAN
 PREDICTED = Y.fillna(0.0).to_numpy() + RNG.normal(size=Y.shape)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def regressor():
-    return MultiTaskGNNRegressor(max_epochs=2, random_state=0, device="cpu")
 
 
 def points(ax):
@@ -98,13 +86,13 @@ def test_one_dimensional_labels_keep_their_name():
     display = ParityDisplay.from_predictions(y, PREDICTED[:, 0])
     assert names(display) == ["Tb (K)"]
     np.testing.assert_array_equal(points(display.axes_[0])[:, 0], y)
-    model = regressor().fit(X, y)
+    model = small().fit(X, y)
     from_array = ParityDisplay.from_estimator(model, X, y.to_numpy())
     assert names(from_array) == ["Tb (K)"]
 
 
 def test_columns_may_have_another_order_than_in_fit():
-    model = regressor().fit(X, Y)
+    model = small().fit(X, Y)
     display = ParityDisplay.from_estimator(model, X, Y[["gap", "Tb (K)", "logP"]])
     expected = ParityDisplay.from_predictions(Y, model.predict(X))
     assert names(display) == names(expected) == list(Y)
@@ -118,7 +106,7 @@ def test_columns_may_have_another_order_than_in_fit():
 def test_a_pipeline_predicts_from_what_it_was_fitted_on():
     smiles = ["C", "CC", "CCC", "CO", "CCO", "CN"]
     y = pd.DataFrame({"carbons": [1.0, 2, 3, 1, 2, 1], "atoms": [1.0, 2, 3, 2, 3, 2]})
-    model = make_pipeline(SmilesToGraph(), regressor()).fit(smiles, y)
+    model = make_pipeline(SmilesToGraph(), small()).fit(smiles, y)
     display = ParityDisplay.from_estimator(model, smiles, y[["atoms", "carbons"]])
     assert names(display) == ["carbons", "atoms"]
     np.testing.assert_array_equal(

@@ -5,13 +5,11 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from small_estimators import small, with_gaps
 
-from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.curvature import hessian_spectrum
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.inspection import HessianSpectrumDisplay
-
-mpl.use("Agg")
 
 
 @pytest.fixture(scope="module")
@@ -19,23 +17,14 @@ def fitted():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4))
     y = np.column_stack([X[:, 0], X[:, 1] ** 2, 10 * X[:, 2]])
-    y[rng.random(y.shape) < 0.2] = np.nan
+    y = with_gaps(y, 0.2)
     options = {"n_lanczos": 20, "n_eigenvalues": 4, "at": (0, 0.5, 1)}
-    model = MultiTaskGNNRegressor(
-        GIN(width=8, n_layers=1, norm=None, activation="tanh"),
+    model = small(
+        encoder=GIN(width=8, n_layers=1, norm=None, activation="tanh"),
         max_epochs=4,
-        random_state=0,
         hessian_spectrum=options,
     )
     return model.fit(X, y), X, y
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
 
 
 @pytest.mark.parametrize(

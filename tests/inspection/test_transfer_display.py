@@ -1,14 +1,11 @@
 """The pictures of a comparison of ways to learn scarce targets."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from skgnn_mtl.inspection import TransferComparisonDisplay
 from skgnn_mtl.model_selection import TransferComparison
-
-mpl.use("Agg")
 
 METHODS = {"single-task": 1.0, "gate": 0.8, "addition": 0.7}
 

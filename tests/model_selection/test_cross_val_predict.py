@@ -17,11 +17,11 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeRegressor
+from small_estimators import small
 
 from skgnn_mtl import (
     GNNPretrainer,
     MultiTaskGNNClassifier,
-    MultiTaskGNNRegressor,
     SmilesToGraph,
 )
 from skgnn_mtl.encoders import GIN
@@ -31,15 +31,15 @@ from skgnn_mtl.model_selection import ScaffoldKFold, cross_val_predict_with_gaps
 nan = np.nan
 S = [*("CCO", "CCN", "CCC", "CCCl", "CCBr"), *("CCF", "CC(=O)O", "CNC", "COC", "CCS")]
 Y = np.array([[0, 1, nan, 1, 0, 1, 0, 1, 0, 1], [1, 0, 1, nan, 0, 1, 1, 0, 1, 0.0]]).T
-SMALL = {"max_epochs": 2, "random_state": 0, "lr": 0.03}
+SETTINGS = {"encoder": GIN(width=4, n_layers=1), "max_epochs": 2, "lr": 0.03}
 
 
 def classifier(**changes):
-    return MultiTaskGNNClassifier(GIN(width=4, n_layers=1), **SMALL, **changes)
+    return small(MultiTaskGNNClassifier, **SETTINGS, **changes)
 
 
 def regressor(**changes):
-    return MultiTaskGNNRegressor(GIN(width=4, n_layers=1), **SMALL, **changes)
+    return small(**SETTINGS, **changes)
 
 
 @pytest.fixture(scope="module")

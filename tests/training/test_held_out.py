@@ -1,11 +1,9 @@
 """Weights learned on held-out rows: derivatives, streams, toys, and no traces."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from random_tasks import GRAPHS, N_TASKS, TARGETS, WEIGHTS, model
+from random_tasks import GRAPHS, N_TASKS, WEIGHTS, data, jacobian_of, model
 
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.graphs import GraphArray, GraphDataset
@@ -23,26 +21,14 @@ from skgnn_mtl.weighting import BLO, FreshBatch, RCGrad
 SQUARES = LOSSES["squared_error"]
 
 
-def data(rows=slice(None)):
-    """Rows of the small data set, in float64."""
-    dataset = GraphDataset(GRAPHS[rows], TARGETS[rows], WEIGHTS[rows])
-    dataset.targets = np.where(WEIGHTS[rows] > 0, TARGETS[rows], 0.0)
-    dataset.weights = WEIGHTS[rows]
-    return dataset
-
-
 def losses_of(network, dataset):
     """All losses of a data set, with their graph."""
     graphs, labels = dataset.__getitems__(np.arange(len(dataset)))
     return task_losses(network(graphs), labels.targets, labels.weights, SQUARES)[0]
 
 
-def rows_of(network, values):
-    """Gradients of losses, one per row."""
-    shared = network.shared_parameters()
-    return torch.stack(
-        [flat(torch.autograd.grad(x, shared, retain_graph=True)) for x in values]
-    )
+def gradients(network, losses):
+    return jacobian_of(losses, network.shared_parameters())
 
 
 def held_out(network, targets=(0,), **changes):
@@ -69,22 +55,7 @@ def flat(parts):
 
 @pytest.fixture
 def network():
-    # The features of the graphs are float32; all results are float64.
-    return model(GIN(width=6, n_layers=2, norm=None, activation="tanh"))
-
-
-@pytest.fixture(autouse=True)
-def in_float64(monkeypatch):
-    """Let batches of the loaders be float64 like the network."""
-    names = ("node_features", "edge_features", "graph_features")
-    gather = GraphDataset.__getitems__
-
-    def double(self, rows):
-        graphs, labels = gather(self, rows)
-        features = {name: getattr(graphs, name).double() for name in names}
-        return replace(graphs, **features), labels.to(torch.float64)
-
-    monkeypatch.setattr(GraphDataset, "__getitems__", double)
+    return model()
 
 
 @pytest.mark.parametrize("n_terms", [0, 1, 3])
@@ -101,9 +72,7 @@ def test_products_are_the_mixed_derivative_of_autograd(n_terms):
     slopes = flat(
         torch.autograd.grad(w @ losses_of(network, data()), shared, create_graph=True)
     )
-    H = torch.stack(
-        [flat(torch.autograd.grad(s, shared, retain_graph=True)) for s in slopes]
-    )
+    H = jacobian_of(slopes, shared)
     v = p = g
     for _ in range(n_terms):
         v = v - scale * H @ v
@@ -120,7 +89,7 @@ def test_without_terms_the_products_are_those_of_the_gradients(network):
     batch = FreshBatch(list(losses_of(network, data())), torch.arange(4), shared)
     weights = torch.ones(N_TASKS).double()
     series = batch.neumann_series(weights, g, n_terms=0, scale=1.0, keep_graph=True)
-    J = rows_of(network, losses_of(network, data()))
+    J = gradients(network, losses_of(network, data()))
     torch.testing.assert_close(batch.jacobian(), J)
     torch.testing.assert_close(series.products, J @ g)
 
@@ -161,7 +130,7 @@ def test_an_outer_step_without_series_compares_with_the_held_out_rows(network, t
     losses = losses_of(network, data())
     mass = WEIGHTS.sum(axis=0)[list(targets)]
     pooled = torch.from_numpy(mass / mass.sum()) @ losses[list(targets)]
-    J = rows_of(network, [pooled, *losses[rest]])
+    J = gradients(network, [pooled, *losses[rest]])
     g = held_out(network, targets)
     torch.testing.assert_close(h, -(J @ g), rtol=1e-8, atol=1e-12)
     lengths = J.norm(dim=1) * g.norm()
@@ -174,7 +143,7 @@ def test_consistent_is_the_derivative_of_the_step_that_is_made(network, mode):
     """By finite differences in the weights of RCGrad's direction."""
     inner = RCGrad(mode=mode, rotation_init=0.3)
     h, places = outer_step(network, BLO(inner, every=1))
-    J = rows_of(network, losses_of(network, data()))
+    J = gradients(network, losses_of(network, data()))
     g = held_out(network)
     assert bool((J[1:] @ J[0] < 0).any())
     for value, place in zip(h[1:], places[1:], strict=True):
@@ -268,7 +237,7 @@ def test_a_copy_of_the_target_gains_weight_and_its_negative_loses_all(inner):
 
 def test_the_rotation_is_learned_from_the_held_out_rows(network):
     found = trained(network, RCGrad(learn="heldout", rotation_init=0.5, every=1))
-    J, g = rows_of(network, losses_of(network, data())), held_out(network)
+    J, g = gradients(network, losses_of(network, data())), held_out(network)
     expected = RCGrad(rotation_init=0.5)
     expected.build(N_TASKS)
     expected.task_weights(J @ J.T)

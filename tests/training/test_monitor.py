@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from random_tasks import N_TASKS, batch, model, step
+from random_tasks import N_TASKS, batch, jacobian_of, model, step
 
 from skgnn_mtl.training._monitor import GradientMonitor
 from skgnn_mtl.weighting import UPGrad
@@ -47,16 +47,7 @@ def test_an_epoch_tells_of_the_gradients_of_its_steps():
     for rows in (None, range(10, 25), range(20)):
         graphs, labels = batch(rows)
         losses, _ = surgery.losses(network, graphs, labels)
-        shared = network.shared_parameters()
-        J = torch.stack(
-            [
-                torch.cat([g.reshape(-1) for g in grads])
-                for grads in (
-                    torch.autograd.grad(loss, shared, retain_graph=True)
-                    for loss in losses
-                )
-            ]
-        )
+        J = jacobian_of(losses, network.shared_parameters())
         lengths = J.norm(dim=1)
         ratios.append(float(lengths.max() / lengths.min()))
         pairs = (J @ J.T)[*np.triu_indices(N_TASKS, k=1)]
@@ -66,6 +57,20 @@ def test_an_epoch_tells_of_the_gradients_of_its_steps():
     assert summary["norm_ratio"] == pytest.approx(np.median(ratios))
     assert min(ratios) > 1.2
     assert summary["conflict_share"] == pytest.approx(np.mean(conflicts))
+
+
+def test_a_vanished_auxiliary_gradient_counts_in_the_norms_only():
+    monitor = GradientMonitor()
+    anchor = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    for norm in (0.0, 3.0):
+        monitor.note_auxiliaries(
+            gramian(2.0, 1.0, norm, conflict=True), anchor, tasks=None
+        )
+    summary = monitor.end_epoch()
+    assert summary["target_norm"] == pytest.approx(2.0)
+    assert summary["norms"] == {1: pytest.approx(1.0), 2: pytest.approx(1.5)}
+    assert summary["cosines"] == {1: pytest.approx(-0.5), 2: 0.0}
+    assert summary["conflict_shares"] == {1: 1.0, 2: 0.0}
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.2, True), (0.6, False)])
@@ -78,3 +83,10 @@ def test_few_labels_in_common_are_told_for_representation_gradients(share, warne
         warnings.simplefilter("always")
         monitor.end_fit("PCGrad()")
     assert bool(caught) == warned
+
+
+def test_a_task_without_labels_in_training_has_none_in_common():
+    monitor = GradientMonitor()
+    monitor.note_labels(torch.tensor([[True, False], [True, False]]))
+    with pytest.warns(UserWarning, match="the labels of only 0% of their graphs"):
+        monitor.end_fit("PCGrad()")

@@ -5,16 +5,15 @@ import functools
 import numpy as np
 import pytest
 import torch
+from random_tasks import model as model_of
+from random_tasks import step as step_of
 
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.graphs import GraphArray, GraphDataset, Labels
-from skgnn_mtl.readouts import Mean
 from skgnn_mtl.training import (
     LOSSES,
     SCHEDULES,
-    MultiTaskModel,
     TrainingOptions,
-    TrainingStep,
     task_losses,
     train,
 )
@@ -29,15 +28,14 @@ WEIGHTS[:4, 2] = 0.0
 
 
 def make_model(n_tasks=3, hidden_dims=()):
-    torch.manual_seed(0)
     encoder = GIN(width=6, n_layers=1, norm=None, activation="tanh")
-    return MultiTaskModel(encoder, Mean(), GRAPHS.schema, n_tasks, hidden_dims).double()
+    return model_of(
+        encoder, hidden_dims=hidden_dims, schema=GRAPHS.schema, n_tasks=n_tasks
+    )
 
 
 def make_step(weighting, n_tasks=3, loss="squared_error"):
-    weighting.build(n_tasks)
-    weighting.double()
-    return TrainingStep(weighting, LOSSES[loss], n_tasks)
+    return step_of(weighting.double(), loss, n_tasks)
 
 
 def batch(rows):

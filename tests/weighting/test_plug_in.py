@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from small_estimators import small
 
-from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.weighting import (
     Equal,
@@ -35,9 +35,8 @@ def by_jacobian(jacobian):
 
 
 def regressor(task_weighting, **changes):
-    settings = {"lr": 0.01, "max_epochs": 4, "random_state": 0, **changes}
-    encoder = GIN(8, n_layers=1, norm=None)
-    return MultiTaskGNNRegressor(encoder, task_weighting=task_weighting, **settings)
+    settings = {"encoder": GIN(8, n_layers=1, norm=None), "max_epochs": 4, **changes}
+    return small(task_weighting=task_weighting, **settings)
 
 
 @pytest.mark.parametrize(

@@ -22,21 +22,13 @@ def sizes() -> dict:
 
 
 @pytest.fixture(scope="session")
-def make(sizes):
+def make(sizes, small):
     """Factory of an estimator that trains in milliseconds."""
 
     def build(**changes) -> GATERegressor:
-        parameters = {
-            "encoder": GIN(width=16, n_layers=2, norm="batch", dropout=0.1),
-            **sizes,
-            "lr": 1e-2,
-            "max_epochs": 3,
-            "add_task_steps": 8,
-            "device": "cpu",
-            "random_state": 0,
-            **changes,
-        }
-        return GATERegressor(**parameters)
+        encoder = GIN(width=16, n_layers=2, norm="batch", dropout=0.1)
+        parameters = {"encoder": encoder, **sizes, "add_task_steps": 8, **changes}
+        return small(GATERegressor, **parameters)
 
     return build
 
