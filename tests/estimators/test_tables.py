@@ -12,13 +12,11 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from skgnn_mtl import (
     GATERegressor,
     GNNPretrainer,
-    GraphArray,
     MultiTaskGNNClassifier,
     MultiTaskGNNRegressor,
     SmilesToGraph,
 )
 from skgnn_mtl.encoders import GIN
-from skgnn_mtl.graphs import GraphSchema
 from skgnn_mtl.inspection import ParityDisplay, gradient_similarity
 from skgnn_mtl.model_selection import (
     LabelPresenceKFold,
@@ -316,35 +314,3 @@ def test_dates_are_no_classes(graphs):
     dates = np.array(["2020", "2021"] * 15, dtype="M8[ns]")
     with pytest.raises(ValueError, match="dates or times"):
         classifier().fit(graphs, dates)
-
-
-# -- features of graphs ---------------------------------------------------------------
-
-
-def test_features_of_graphs_are_refused_wherever_graphs_are_read(graphs, table):
-    schema = GraphSchema(
-        graphs.schema.name,
-        node_columns=graphs.schema.node_columns,
-        edge_columns=graphs.schema.edge_columns,
-        paired_edges=True,
-        graph_features=("T",),
-    )
-    X = GraphArray(
-        schema,
-        n_nodes=graphs.n_nodes,
-        n_edges=graphs.n_edges,
-        node_codes=graphs.node_codes,
-        edge_index=graphs.edge_index,
-        edge_codes=graphs.edge_codes,
-        graph_features=table[:, :1],
-    )
-    sentence = r"X has the graph features \['T'\], but the networks read"
-    for model in (*estimators(), classifier()):
-        is_classifier = isinstance(model, MultiTaskGNNClassifier)
-        y = table > table.mean(axis=0) if is_classifier else table
-        with pytest.raises(ValueError, match=sentence):
-            model.fit(X, y)
-        model.fit(graphs, y)
-        for method in {"predict", "embed", "transform"} & set(dir(model)):
-            with pytest.raises(ValueError, match=sentence):
-                getattr(model, method)(X)
