@@ -20,7 +20,7 @@ from ._neighbors import Neighbors, find_neighbors
 
 
 class CifToGraph(GraphTransformer):
-    """Crystals as graphs: one node a site of the unit cell, edges to near neighbours.
+    """Crystals as graphs: one node per site of the unit cell, edges to neighbours.
 
     A directed edge runs from each neighbour to its centre and carries their distance in
     Å; edges are sorted by centre, then by distance. An image of an atom in another cell
@@ -31,7 +31,7 @@ class CifToGraph(GraphTransformer):
     ----------
     cutoff : float, default=8.0
         Largest distance of a neighbour, in Å. An atom that has none within it keeps its
-        node without an edge, with one warning a call.
+        node without an edge, with one warning per call.
     max_neighbors : int or None, default=12
         Number of nearest neighbours of an atom; None takes all within the cutoff.
     ties : {"shell", "cut"}, default="shell"
@@ -46,11 +46,11 @@ class CifToGraph(GraphTransformer):
         averaged, weighted with the occupancies. Parts nearer than 0.5 Å share a place:
         "majority" keeps the position of the largest part, "mix" takes their mean.
     symmetrize : bool, default=False
-        Add the reverse of each edge that lacks it: "a is near b" is no symmetric
-        relation if neighbours are counted.
+        Add the reverse of each edge that lacks it: that a is a neighbour of b
+        does not imply the converse if neighbours are counted.
     element_table : path-like or None, default=None
         Features of the elements: a JSON object of atomic number -> list of numbers, or
-        our own table (see Notes). An element without a row is unreadable.
+        the default table (see Notes). An element without a row is unreadable.
     block : str or None, default=None
         Name of the data block to read. By default a file must have exactly one with
         sites; others are ignored.
@@ -95,7 +95,7 @@ class CifToGraph(GraphTransformer):
     says that all atoms are listed, whatever the name. So does a file without any item
     of symmetry: it is read as P 1, unless multiplicities of its sites say otherwise.
     A group that is stated as unknown ("?") is unreadable, and so are operations that
-    are no group, or that change lengths of the cell by more than 0.5 % or angles by
+    are not a group, or that change lengths of the cell by more than 0.5 % or angles by
     more than 0.3 degrees, and modulated structures. Angles that are not stated are 90.
     ASE ``Atoms`` may lack vectors of the cell in directions without periodicity.
 
@@ -117,7 +117,7 @@ class CifToGraph(GraphTransformer):
     as a whole, and of two halves of one element nearer than 1 Å the first is kept.
 
     The node code is the atomic number; ``schema.node_table`` holds one row of features
-    for each. Our own table has group, period, block, electronegativity, covalent
+    for each. The default table has group, period, block, electronegativity, covalent
     radius, valence electrons, ionisation energy, electron affinity and molar volume of
     the elements 1 to 103 (``data/elements.csv``, sources in ``data/make_elements.py``).
 
@@ -156,7 +156,7 @@ class CifToGraph(GraphTransformer):
     _reads: ClassVar[str] = "crystal"
     _accepts_paths: ClassVar[bool] = True
     _warns_of_isolated_nodes: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GraphTransformer._parameter_constraints,
         "cutoff": [Interval(Real, 0, None, closed="neither")],
         "max_neighbors": [None, Interval(Integral, 1, None, closed="left")],
@@ -171,18 +171,18 @@ class CifToGraph(GraphTransformer):
     def __init__(
         self,
         *,
-        cutoff=8.0,
-        max_neighbors=12,
-        ties="shell",
-        disorder="raise",
-        symmetrize=False,
-        element_table=None,
-        block=None,
-        dtype="float32",
-        on_error="raise",
-        n_jobs=None,
-        verbose=0,
-    ):
+        cutoff: float = 8.0,
+        max_neighbors: int | None = 12,
+        ties: str = "shell",
+        disorder: str = "raise",
+        symmetrize: bool = False,
+        element_table: str | PathLike[str] | None = None,
+        block: str | None = None,
+        dtype: str = "float32",
+        on_error: str = "raise",
+        n_jobs: int | None = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
         self.ties = ties
@@ -206,7 +206,7 @@ class CifToGraph(GraphTransformer):
         self._validate_params()
         return self._schema(self._table()[0])
 
-    def _featurize(self, rows: list) -> GraphArray:
+    def _featurize(self, rows: list[Any]) -> GraphArray:
         gemmi()  # complains if it is missing
         table, known = self._table()
         graphs = [self._graph_or_none(row, known) for row in rows]
@@ -235,7 +235,9 @@ class CifToGraph(GraphTransformer):
             return str(error)
         return "it was unreadable a moment ago, but is readable now; try again"
 
-    def _graph_or_none(self, row: Any, known) -> tuple[Crystal, Neighbors] | None:
+    def _graph_or_none(
+        self, row: Any, known: frozenset[int]
+    ) -> tuple[Crystal, Neighbors] | None:
         if row is None:
             return None
         try:
@@ -302,8 +304,10 @@ def _check_elements(crystal: Crystal, known: frozenset[int]) -> None:
         raise UnreadableCrystal(f"the element table has no row for {symbols}")
 
 
-def _node_columns(crystals: list[Crystal], table: Table, disorder: str) -> dict:
-    """Atomic numbers as codes, or the rows of the table themselves, mixed."""
+def _node_columns(
+    crystals: list[Crystal], table: Table, disorder: str
+) -> dict[str, np.ndarray]:
+    """Give atomic numbers as codes, or the rows of the table themselves, mixed."""
     numbers = [crystal.numbers for crystal in crystals]
     codes = np.concatenate([np.empty(0, dtype=np.int64), *numbers])
     if disorder != "mix":

@@ -26,7 +26,7 @@ _N_KNOTS = 10
 
 @lru_cache(maxsize=1)
 def default_table() -> Table:
-    """Features of the elements 1 to 103 from ``data/elements.csv``.
+    """Compute features of the elements 1 to 103 from ``data/elements.csv``.
 
     Group, period and block are one-hot. Each of the six continuous properties is read
     by ten hat functions (linear B-splines) on even knots, which sum to 1 and tell more
@@ -95,14 +95,14 @@ def read_table(path: str | PathLike[str]) -> tuple[Table, frozenset[int]]:
             }
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is no element table: a JSON object of atomic number -> list of "
-            f"numbers was wanted ({error})."
+            f"{path} is not an element table: a JSON object of atomic number -> list "
+            f"of numbers was wanted ({error})."
         ) from error
     widths = {len(row) for row in rows.values()}
     if len(widths) != 1 or min(rows) < 1 or max(rows) > 118 or 0 in widths:
         raise ValueError(
-            f"{path} is no element table: atomic numbers from 1 to 118 and rows of one "
-            f"length were wanted, but there are the lengths {sorted(widths)}."
+            f"{path} is not an element table: atomic numbers from 1 to 118 and rows of "
+            f"one length were wanted, but there are the lengths {sorted(widths)}."
         )
     empty = [0.0] * widths.pop()
     table = tuple(tuple(rows.get(z, empty)) for z in range(max(rows) + 1))

@@ -24,17 +24,23 @@ _PROBES = (
     "[Cu+2]<-[NH3].[235U]",
 )
 
+# What is asked of an atom or a bond; and the lists for atoms and for bonds.
+Getter = str | Callable[[Any], Any]
+Getters = tuple[list[Getter], list[Getter]]
+# Positions, what was read, and the molecules (or None) for what is read later.
+Part = tuple[np.ndarray, MoleculeTable, list[Any]]
+
 
 class _GetterError(Exception):
     """A user's function that raises, with the molecule and where in it."""
 
-    def __init__(self, molecule: int, getter: Callable, part: str) -> None:
+    def __init__(self, molecule: int, getter: Callable[[Any], Any], part: str) -> None:
         super().__init__(molecule, getter, part)
         self.molecule, self.getter, self.part = molecule, getter, part
 
 
 def read_tables(
-    rows: list, atom_columns: Sequence[Any], bond_columns: Sequence[Any]
+    rows: list[Any], atom_columns: Sequence[Any], bond_columns: Sequence[Any]
 ) -> Iterator[tuple[np.ndarray, MoleculeTable]]:
     """Read rows, in a few parts.
 
@@ -78,7 +84,7 @@ def read_tables(
                 waiting.append(at[~failed])
 
 
-def _getters(columns: Sequence[Sequence[Any]]) -> tuple[list, list]:
+def _getters(columns: Sequence[Sequence[Any]]) -> Getters:
     """List what is asked of atoms and of bonds, each once."""
     atoms, bonds = ([column.getter for column in kind] for kind in columns)
     if CIP in atoms or CIP in bonds:
@@ -135,9 +141,7 @@ def check_molecule(
                     getattr(part, getter)()
 
 
-def _read_molecules(
-    rows: list, getters: tuple[list, list]
-) -> Iterator[tuple[np.ndarray, MoleculeTable, list]]:
+def _read_molecules(rows: list[Any], getters: Getters) -> Iterator[Part]:
     """Read molecules, and what the binary form says of all of them at once."""
     if not _binary_form_is_known():
         yield from _read_by_accessors(rows, np.arange(len(rows)))
@@ -157,7 +161,7 @@ def _read_molecules(
         yield at, table, [entries[i][1] for i in at]
 
 
-def _read_by_accessors(rows: list, at: np.ndarray) -> Iterator[tuple]:
+def _read_by_accessors(rows: list[Any], at: np.ndarray) -> Iterator[Part]:
     molecules = map_molecules([rows[i] for i in at], _unless_query)
     readable = np.array([mol is not None for mol in molecules], dtype=bool)
     if readable.any():
@@ -171,11 +175,11 @@ def _unless_query(molecule: Any) -> Any:
 
 def _is_query(atom: Any) -> bool:
     # A pattern that every atom matches is ``*``.
-    return atom.HasQuery() and atom.DescribeQuery().strip() != "AtomNull"
+    return bool(atom.HasQuery()) and atom.DescribeQuery().strip() != "AtomNull"
 
 
 def _complete(
-    table: MoleculeTable, molecules: list, getters: tuple[list, list]
+    table: MoleculeTable, molecules: list[Any], getters: Getters
 ) -> tuple[MoleculeTable, np.ndarray]:
     """Add what the binary form does not say; tell which molecules RDKit fails on."""
     atoms: dict[Any, Any] = dict(table.atoms)
@@ -203,12 +207,12 @@ def _complete(
     return replace(table, atoms=atoms, bonds=bonds), failed
 
 
-def _digest(*, keep_molecule: bool) -> Callable:
+def _digest(*, keep_molecule: bool) -> Callable[[Any], tuple[bytes, Any]]:
     flags = int(rdkit().PropertyPickleOptions.NoConformers)
     return lambda mol: (mol.ToBinary(flags), mol if keep_molecule else None)
 
 
-def _sizes_and_ends(molecules: list) -> MoleculeTable:
+def _sizes_and_ends(molecules: list[Any]) -> MoleculeTable:
     """Make a table without columns, which are then read atom by atom."""
     ends, _ = read_bonds(molecules, ["GetBeginAtomIdx", "GetEndAtomIdx"])
     return MoleculeTable(
@@ -222,8 +226,8 @@ def _sizes_and_ends(molecules: list) -> MoleculeTable:
 
 
 def read_atoms(
-    molecules: list, getters: Sequence[str | Callable]
-) -> tuple[list[list], list[int]]:
+    molecules: list[Any], getters: Sequence[Getter]
+) -> tuple[list[list[Any]], list[int]]:
     """Read atoms one by one.
 
     Parameters
@@ -245,8 +249,8 @@ def read_atoms(
 
 
 def read_bonds(
-    molecules: list, getters: Sequence[str | Callable]
-) -> tuple[list[list], list[int]]:
+    molecules: list[Any], getters: Sequence[Getter]
+) -> tuple[list[list[Any]], list[int]]:
     """Read bonds one by one.
 
     Parameters
@@ -267,9 +271,9 @@ def read_bonds(
 
 
 def _read(
-    molecules: list, getters: Sequence[str | Callable], kind: str, one: str, count: str
-) -> tuple[list[list], list[int]]:
-    values: list[list] = [[] for _ in getters]
+    molecules: list[Any], getters: Sequence[Getter], kind: str, one: str, count: str
+) -> tuple[list[list[Any]], list[int]]:
+    values: list[list[Any]] = [[] for _ in getters]
     failed: list[int] = []
     if not getters:
         return values, failed
@@ -288,7 +292,7 @@ def _read(
 
 
 def _refuse_function(
-    molecule: int, parts: list, getters: Sequence[str | Callable], kind: str
+    molecule: int, parts: list[Any], getters: Sequence[Getter], kind: str
 ) -> None:
     """Raise if it was a function of the user's that failed, and not RDKit."""
     for getter in getters:
@@ -303,7 +307,7 @@ def _refuse_function(
 
 @cache
 def _binary_form_is_known() -> bool:
-    """Compare the binary form with the accessors, once a process.
+    """Compare the binary form with the accessors, once per process.
 
     The layout is RDKit's own affair: should a release change it, this answers False
     and every column is read through the accessors, more slowly.
@@ -326,7 +330,7 @@ def _binary_form_is_known() -> bool:
 
 
 def _masses(table: MoleculeTable) -> np.ndarray:
-    """Masses of atoms in u; of the isotope where one is given."""
+    """List the masses of atoms in u; of the isotope where one is given."""
     keys = table.atoms["GetIsotope"] * 256 + table.atoms["GetAtomicNum"]
     kinds, kind_of_atom = np.unique(keys, return_inverse=True)
     masses = []

@@ -21,7 +21,7 @@ from ._stereo import with_labels
 
 
 class SmilesToGraph(GraphTransformer):
-    """Molecules as graphs: one node a heavy atom, two directed edges a bond.
+    """Molecules as graphs: one node per heavy atom, two directed edges per bond.
 
     Nothing is repaired: salts stay one graph of several components, charges and
     tautomers stay as written, hydrogens are nodes only where RDKit keeps them
@@ -82,8 +82,8 @@ class SmilesToGraph(GraphTransformer):
         that are all-zero there or here: the slots "not aromatic", "other bond type",
         "not conjugated" and "not in a ring" are extra, "no bond" is missing.
 
-    Graphs of own columns bear a checksum of names, accessors, vocabularies and scales:
-    a model that was fitted on some refuses the others. Functions do not count.
+    The schema of own columns has a checksum of names, accessors, vocabularies and
+    scales: a model that was fitted on some refuses the others. Functions do not count.
 
     **Stereo.** Chiral tags say whether the neighbours of an atom turn clockwise *in the
     order in which they are written*, and bond directions how a bond is written. Two
@@ -143,7 +143,7 @@ class SmilesToGraph(GraphTransformer):
     """
 
     _reads: ClassVar[str] = "SMILES"
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GraphTransformer._parameter_constraints,
         "features": [StrOptions(set(PRESETS)), tuple],
         "stereo": [StrOptions({"tags", "cip"})],
@@ -151,20 +151,20 @@ class SmilesToGraph(GraphTransformer):
 
     def __init__(
         self,
-        features="ogb",
+        features: str | tuple[Sequence[AtomColumn], Sequence[BondColumn]] = "ogb",
         *,
-        stereo="tags",
-        on_error="raise",
-        n_jobs=None,
-        verbose=0,
-    ):
+        stereo: str = "tags",
+        on_error: str = "raise",
+        n_jobs: int | None = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.features = features
         self.stereo = stereo
         self.on_error = on_error
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _featurize(self, rows: list) -> GraphArray:
+    def _featurize(self, rows: list[Any]) -> GraphArray:
         columns = self._columns()
         schema = self._schema(*columns)
         parts, readable = [], np.zeros(len(rows), dtype=bool)
@@ -178,13 +178,15 @@ class SmilesToGraph(GraphTransformer):
         if len(parts) == 1:
             return parts[0][1]
         order = np.argsort(np.concatenate([at for at, _ in parts]))
-        return GraphArray.concatenate([graphs for _, graphs in parts])[order]
+        joined = GraphArray.concatenate([graphs for _, graphs in parts])
+        graphs: GraphArray = joined[order]
+        return graphs
 
     def _explain(self, row: Any) -> str:
         atoms, bonds = self._columns()
         return why_unreadable(row, lambda mol: check_molecule(mol, atoms, bonds))
 
-    def _portable(self, rows: list) -> list:
+    def _portable(self, rows: list[Any]) -> list[Any]:
         return portable(rows)
 
     def _columns(self) -> tuple[Sequence[AtomColumn], Sequence[BondColumn]]:
@@ -207,7 +209,9 @@ class SmilesToGraph(GraphTransformer):
         _check_columns(self.features[1], BondColumn, sample.GetBondWithIdx(0))
         return self.features
 
-    def _schema(self, atom_columns, bond_columns) -> GraphSchema:
+    def _schema(
+        self, atom_columns: Sequence[AtomColumn], bond_columns: Sequence[BondColumn]
+    ) -> GraphSchema:
         return GraphSchema(
             self._name_of_columns(atom_columns, bond_columns),
             node_columns=tuple((c.name, c.size) for c in _categorical(atom_columns)),
@@ -246,7 +250,7 @@ def _check_columns(
         )
     for column in columns:
         if not isinstance(column, kind):
-            raise TypeError(f"features: {column!r} is no {kind.__name__}.")
+            raise TypeError(f"features: {column!r} is not of type {kind.__name__}.")
         if not isinstance(column.getter, str):
             continue
         if not hasattr(sample, column.getter):
@@ -266,11 +270,11 @@ def _check_columns(
         raise ValueError(f"The names of columns must differ, but are {names}.")
 
 
-def _categorical(columns: Sequence) -> list:
+def _categorical(columns: Sequence[Any]) -> list[Any]:
     return [column for column in columns if column.is_categorical]
 
 
-def _continuous(columns: Sequence) -> list:
+def _continuous(columns: Sequence[Any]) -> list[Any]:
     return [column for column in columns if not column.is_categorical]
 
 
@@ -323,11 +327,11 @@ class _Places(NamedTuple):
 
 
 def _encode(
-    columns: Sequence[AtomColumn | BondColumn], values: dict, where: _Places
+    columns: Sequence[AtomColumn | BondColumn], values: dict[Any, Any], where: _Places
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Codes and floats of some columns; None where there are none."""
+    """Give codes and floats of some columns; None where there are none."""
 
-    def side_by_side(chosen: list) -> np.ndarray | None:
+    def side_by_side(chosen: list[Any]) -> np.ndarray | None:
         parts = [_encode_one(column, values[column.getter], where) for column in chosen]
         return np.stack(parts, axis=1) if parts else None
 
@@ -368,7 +372,7 @@ def _both_directions(bonds: np.ndarray | None) -> np.ndarray | None:
     return None if bonds is None else np.repeat(bonds, 2, axis=0)
 
 
-def _invalid_graphs(rows: list, schema: GraphSchema) -> GraphArray:
+def _invalid_graphs(rows: list[Any], schema: GraphSchema) -> GraphArray:
     zeros = np.zeros(len(rows), dtype=np.int64)
     strings = [row if isinstance(row, str) else "" for row in rows]
     return GraphArray(
