@@ -24,8 +24,10 @@ from skgnn_mtl.graphs import GraphArray
 from ._strings import as_strings, index_of
 
 # Rows a worker gets at once: enough to forget what sending costs, few enough that the
-# temporary columns of a chunk stay in the cache and the progress bar moves.
+# temporary columns of a chunk stay in the cache and the progress bar moves. Those whose
+# descriptors are computed take tens of times as long.
 _CHUNK = 1000
+_CHUNK_OF_DESCRIPTORS = 100
 _SHOWN_ROWS = 10
 _SHOWN_LETTERS = 80
 
@@ -75,6 +77,8 @@ class GraphTransformer(  # type: ignore[call-arg]
         "verbose": ["verbose"],
     }
 
+    # What is computed beside the graphs, if anything.
+    descriptors: Any = None
     on_error: str
     n_jobs: int | None
     verbose: int | bool
@@ -148,7 +152,8 @@ class GraphTransformer(  # type: ignore[call-arg]
         return graphs
 
     def _graphs_of_chunks(self, rows: list[Any]) -> list[GraphArray]:
-        size, n_jobs = _chunk_size(len(rows), self.n_jobs)
+        chunk = _CHUNK if self.descriptors is None else _CHUNK_OF_DESCRIPTORS
+        size, n_jobs = _chunk_size(len(rows), self.n_jobs, chunk)
         starts = range(0, len(rows), size)
         chunks = (rows[start : start + size] for start in starts)
         results = self._map(chunks, n_jobs)
@@ -344,9 +349,11 @@ def _warn_of_isolated_nodes(graphs: GraphArray) -> None:
     )
 
 
-def _chunk_size(n_rows: int, n_jobs: int | None) -> tuple[int, int]:
+def _chunk_size(
+    n_rows: int, n_jobs: int | None, chunk: int = _CHUNK
+) -> tuple[int, int]:
     """Choose the rows per chunk and the workers that are worth their start."""
-    workers = min(effective_n_jobs(n_jobs), math.ceil(n_rows / _CHUNK))
+    workers = min(effective_n_jobs(n_jobs), math.ceil(n_rows / chunk))
     # The number of chunks is a multiple of the workers: none waits for the last one.
-    n_chunks = workers * math.ceil(n_rows / (workers * _CHUNK))
+    n_chunks = workers * math.ceil(n_rows / (workers * chunk))
     return math.ceil(n_rows / n_chunks), workers

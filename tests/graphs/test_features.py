@@ -35,7 +35,9 @@ def test_the_rest_of_the_graphs_stays():
     assert X.ids.tolist() == BARE.ids.tolist()
     assert X.valid.tolist() == BARE.valid.tolist()
     assert not X.valid.all()  # invalid graphs have features as well
-    labelled = BARE.with_index(pd.Index(list("abcdef"))).with_features(VALUES, ["u", "v"])
+    labelled = BARE.with_index(pd.Index(list("abcdef"))).with_features(
+        VALUES, ["u", "v"]
+    )
     assert labelled.index.tolist() == list("abcdef")
 
 
