@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -14,7 +16,9 @@ from skgnn_mtl.graphs import GraphArray, GraphSchema
 
 from ._base import GraphTransformer
 from ._cif_reader import read_crystal
+from ._composition import crystal_descriptors
 from ._crystal import Crystal, UnreadableCrystal, gemmi
+from ._descriptors import table_of
 from ._elements import Table, default_table, read_table
 from ._neighbors import Neighbors, find_neighbors
 
@@ -54,6 +58,9 @@ class CifToGraph(GraphTransformer):
     block : str or None, default=None
         Name of the data block to read. By default a file must have exactly one with
         sites; others are ignored.
+    descriptors : None, "composition" or callable, default=None
+        Numbers of the whole crystal, which become ``graph_features``: statistics of
+        the elements with density and volume, or those of a function; see Notes.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the distances, and of the network that is trained on them.
     on_error : {"raise", "nan"}, default="raise"
@@ -121,6 +128,19 @@ class CifToGraph(GraphTransformer):
     radius, valence electrons, ionisation energy, electron affinity and molar volume of
     the elements 1 to 103 (``data/elements.csv``, sources in ``data/make_elements.py``).
 
+    "composition" describes the crystal by ten properties of its elements: atomic
+    number, mass (u), group, period, electronegativity, covalent radius (Å), valence
+    electrons, ionisation energy, electron affinity (eV) and molar volume (cm3/mol).
+    There are the mean and the standard deviation, weighted with the numbers of atoms,
+    minimum, maximum and range of each; the number of elements; the density (g/cm3) and
+    the volume per atom (Å^3), which are NaN without periodicity. Partial occupancies
+    count as parts with ``disorder="mix"``; with "majority" the filled places count. A
+    property that one element lacks is NaN, and an invalid graph has NaN everywhere. A
+    function takes a pymatgen ``Structure`` with the sites of the graph and returns a
+    mapping of name -> number, a sequence of numbers or one number, always of the same
+    length. It is called for CsCl first, to learn the names. Its infinities become NaN,
+    and its errors are errors of the transformation, for any ``on_error``.
+
     References
     ----------
     .. [1] T. Xie, J. C. Grossman, "Crystal Graph Convolutional Neural Networks for an
@@ -165,6 +185,7 @@ class CifToGraph(GraphTransformer):
         "symmetrize": ["boolean"],
         "element_table": [None, str, PathLike],
         "block": [None, str],
+        "descriptors": [None, StrOptions({"composition"}), callable],
         "dtype": [StrOptions({"float32", "float64"})],
     }
 
@@ -178,6 +199,7 @@ class CifToGraph(GraphTransformer):
         symmetrize: bool = False,
         element_table: str | PathLike[str] | None = None,
         block: str | None = None,
+        descriptors: str | Callable[[Any], Any] | None = None,
         dtype: str = "float32",
         on_error: str = "raise",
         n_jobs: int | None = None,
@@ -190,6 +212,7 @@ class CifToGraph(GraphTransformer):
         self.symmetrize = symmetrize
         self.element_table = element_table
         self.block = block
+        self.descriptors = descriptors
         self.dtype = dtype
         self.on_error = on_error
         self.n_jobs = n_jobs
@@ -204,7 +227,11 @@ class CifToGraph(GraphTransformer):
             Depends on the parameters only.
         """
         self._validate_params()
-        return self._schema(self._table()[0])
+        schema = self._schema(self._table()[0])
+        if self.descriptors is None:
+            return schema
+        names = crystal_descriptors(self.descriptors).names
+        return replace(schema, graph_features=names)
 
     def _featurize(self, rows: list[Any]) -> GraphArray:
         gemmi()  # complains if it is missing
@@ -215,7 +242,7 @@ class CifToGraph(GraphTransformer):
         n_edges = [0 if g is None else len(g[1].source) for g in graphs]
         nodes = _node_columns([crystal for crystal, _ in read], table, self.disorder)
         ends = [np.stack([near.source, near.target]) for _, near in read]
-        return GraphArray(
+        array = GraphArray(
             self._schema(table),
             n_nodes=n_nodes,
             n_edges=n_edges,
@@ -227,6 +254,13 @@ class CifToGraph(GraphTransformer):
             ids=["" if g is None else _identifier(g[0].name) for g in graphs],
             valid=[g is not None for g in graphs],
         )
+        if self.descriptors is None:
+            return array
+        chosen = crystal_descriptors(self.descriptors)
+        described = [chosen.describe(crystal) for crystal, _ in read]
+        shape = len(rows), len(chosen.names)
+        values = table_of(described, np.flatnonzero(array.valid), shape)
+        return array.with_features(values, chosen.names)
 
     def _explain(self, row: Any) -> str:
         try:

@@ -22,6 +22,8 @@ _CONTINUOUS = {
     "molar_volume": True,
 }
 _N_KNOTS = 10
+# Units: Å, eV and cm3/mol; the electronegativity is Pauling's.
+NUMERIC_PROPERTIES = ("group", "period", *_CONTINUOUS)
 
 
 @lru_cache(maxsize=1)
@@ -37,8 +39,7 @@ def default_table() -> Table:
     table : tuple of tuple of float
         Row Z belongs to the element Z; row 0 is zero.
     """
-    text = (resources.files(__package__) / "data" / "elements.csv").read_text("utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = _rows_of_elements()
     blocks = [
         _one_hot([int(row["group"]) - 1 for row in rows], 18),
         _one_hot([int(row["period"]) - 1 for row in rows], 7),
@@ -51,6 +52,31 @@ def default_table() -> Table:
     features = np.concatenate(blocks, axis=1)
     table = np.concatenate([np.zeros((1, features.shape[1])), features])
     return tuple(map(tuple, table.tolist()))
+
+
+def numeric_properties(last: int) -> np.ndarray:
+    """List numbers of the elements, from ``data/elements.csv``.
+
+    Parameters
+    ----------
+    last : int
+        Atomic number of the last row.
+
+    Returns
+    -------
+    properties : ndarray of float64 of shape (last + 1, n_properties)
+        ``NUMERIC_PROPERTIES`` of the element of each row, NaN where one is unknown.
+    """
+    table = np.full((last + 1, len(NUMERIC_PROPERTIES)), np.nan)
+    for row in _rows_of_elements():
+        fields = (row[name] for name in NUMERIC_PROPERTIES)
+        table[int(row["Z"])] = [float(field) if field else np.nan for field in fields]
+    return table
+
+
+def _rows_of_elements() -> list[dict[str, str]]:
+    text = (resources.files(__package__) / "data" / "elements.csv").read_text("utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _one_hot(codes: list[int], size: int) -> np.ndarray:
