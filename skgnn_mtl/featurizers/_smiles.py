@@ -57,9 +57,10 @@ class SmilesToGraph(GraphTransformer):
         with one warning.
     n_jobs : int, default=None
         Number of processes, as everywhere in scikit-learn; -1 uses all cores. Chunks
-        of about 1000 rows are sent to them, through any backend of joblib. New workers
-        import this package first, which takes seconds: they pay from some 50,000
-        molecules on, or once they are there.
+        of about 1000 rows (100 with descriptors) are sent to them, through any backend
+        of joblib. New workers import this package first, which takes seconds: they pay
+        from some 50,000 molecules on (some 2,000 with "rdkit2d"), or once they are
+        there.
     verbose : int or bool, default=0
         If true, show a progress bar.
 
