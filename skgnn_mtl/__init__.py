@@ -6,7 +6,7 @@ from skgnn_mtl.estimators import (
     MultiTaskGNNClassifier,
     MultiTaskGNNRegressor,
 )
-from skgnn_mtl.featurizers import CifToGraph, SmilesToGraph
+from skgnn_mtl.featurizers import CifToGraph, GraphColumns, SmilesToGraph
 from skgnn_mtl.graphs import GraphArray
 
 __version__ = "0.1.0"
@@ -16,6 +16,7 @@ __all__ = [
     "GATERegressor",
     "GNNPretrainer",
     "GraphArray",
+    "GraphColumns",
     "MultiTaskGNNClassifier",
     "MultiTaskGNNRegressor",
     "SmilesToGraph",

@@ -62,7 +62,7 @@ ALLOWED = {
         "curvature",
         "estimators",
     },
-    "torch_geometric": {"graphs/_array.py"},
+    "torch_geometric": {"graphs/_array.py", "graphs/_data.py"},
     "pooch": {"datasets"},
     "matplotlib": {"inspection"},
 }

@@ -1,14 +1,16 @@
-"""Transformers from strings to packed graphs."""
+"""Transformers from strings and tables to packed graphs."""
 
 from ._base import GraphTransformer
 from ._cif import CifToGraph
 from ._columns import AtomColumn, BondColumn
+from ._graph_columns import GraphColumns
 from ._smiles import SmilesToGraph
 
 __all__ = [
     "AtomColumn",
     "BondColumn",
     "CifToGraph",
+    "GraphColumns",
     "GraphTransformer",
     "SmilesToGraph",
 ]

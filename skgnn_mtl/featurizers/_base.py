@@ -8,7 +8,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable
 from numbers import Integral
 from os import PathLike, fspath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -24,8 +24,10 @@ from skgnn_mtl.graphs import GraphArray
 from ._strings import as_strings, index_of
 
 # Rows a worker gets at once: enough to forget what sending costs, few enough that the
-# temporary columns of a chunk stay in the cache and the progress bar moves.
+# temporary columns of a chunk stay in the cache and the progress bar moves. Those whose
+# descriptors are computed take tens of times as long.
 _CHUNK = 1000
+_CHUNK_OF_DESCRIPTORS = 100
 _SHOWN_ROWS = 10
 _SHOWN_LETTERS = 80
 
@@ -49,7 +51,10 @@ class RowError(Exception):
 
 
 class GraphTransformer(  # type: ignore[call-arg]
-    TransformerMixin, BaseEstimator, metaclass=ABCMeta, auto_wrap_output_keys=None
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+    metaclass=ABCMeta,
+    auto_wrap_output_keys=None,
 ):
     """Abstract base of the transformers from strings to a ``GraphArray``.
 
@@ -66,29 +71,31 @@ class GraphTransformer(  # type: ignore[call-arg]
     _accepts_paths: ClassVar[bool] = False
     # Whether a node without an edge is something to warn of.
     _warns_of_isolated_nodes: ClassVar[bool] = False
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "on_error": [StrOptions({"raise", "nan"})],
         "n_jobs": [None, Integral],
         "verbose": ["verbose"],
     }
 
+    # What is computed beside the graphs, if anything.
+    descriptors: Any = None
     on_error: str
     n_jobs: int | None
     verbose: int | bool
 
-    def __init_subclass__(cls, **kwargs) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         # Without it scikit-learn would wrap the graphs of subclasses in a DataFrame.
         super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
 
     @abstractmethod
-    def _featurize(self, rows: list) -> GraphArray:
+    def _featurize(self, rows: list[Any]) -> GraphArray:
         """Turn a chunk of rows into graphs, unreadable and missing ones invalid."""
 
     @abstractmethod
     def _explain(self, row: Any) -> str:
         """Say in one clause why ``_featurize`` could not read a row."""
 
-    def fit(self, X, y=None) -> GraphTransformer:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the input and note the name of its column; nothing is learned.
 
         Parameters
@@ -110,7 +117,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         self.n_features_in_ = 1
         return self
 
-    def transform(self, X) -> GraphArray:
+    def transform(self, X: Any) -> GraphArray:
         """Turn strings into graphs.
 
         Parameters
@@ -121,7 +128,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         Returns
         -------
         graphs : GraphArray of shape (n,)
-            One graph a row, in order, with the index of a pandas object.
+            One graph per row, in order, with the index of a pandas object.
 
         Raises
         ------
@@ -144,8 +151,9 @@ class GraphTransformer(  # type: ignore[call-arg]
             _warn_of_isolated_nodes(graphs)
         return graphs
 
-    def _graphs_of_chunks(self, rows: list) -> list[GraphArray]:
-        size, n_jobs = _chunk_size(len(rows), self.n_jobs)
+    def _graphs_of_chunks(self, rows: list[Any]) -> list[GraphArray]:
+        chunk = _CHUNK if self.descriptors is None else _CHUNK_OF_DESCRIPTORS
+        size, n_jobs = _chunk_size(len(rows), self.n_jobs, chunk)
         starts = range(0, len(rows), size)
         chunks = (rows[start : start + size] for start in starts)
         results = self._map(chunks, n_jobs)
@@ -154,7 +162,9 @@ class GraphTransformer(  # type: ignore[call-arg]
         finally:
             _stop(results)
 
-    def _collect(self, rows: list, results: Iterable[tuple]) -> list[GraphArray]:
+    def _collect(
+        self, rows: list[Any], results: Iterable[tuple[int, GraphArray | RowError]]
+    ) -> list[GraphArray]:
         """Gather the chunks, or raise for the first row that must not stay."""
         done: list[GraphArray] = []
         with tqdm(total=len(rows), disable=not self.verbose) as progress:
@@ -168,7 +178,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         return done
 
     def _map(
-        self, chunks: Iterable[list], n_jobs: int
+        self, chunks: Iterable[list[Any]], n_jobs: int
     ) -> Iterable[GraphArray | RowError]:
         if n_jobs == 1:
             return map(self._try_to_featurize, chunks)
@@ -178,26 +188,29 @@ class GraphTransformer(  # type: ignore[call-arg]
         except ValueError:  # not every backend of joblib has generators
             parallel = Parallel(n_jobs=n_jobs)
         job = delayed(self._try_to_featurize)
-        return parallel(job(self._portable(chunk)) for chunk in chunks)
+        results: Iterable[GraphArray | RowError] = parallel(
+            job(self._portable(chunk)) for chunk in chunks
+        )
+        return results
 
-    def _portable(self, rows: list) -> list:
+    def _portable(self, rows: list[Any]) -> list[Any]:
         """Make rows that other processes read as this one does."""
         return rows
 
-    def _try_to_featurize(self, rows: list) -> GraphArray | RowError:
+    def _try_to_featurize(self, rows: list[Any]) -> GraphArray | RowError:
         # An error that is returned keeps its place among the chunks.
         try:
             return self._featurize(rows)
         except RowError as error:
             return error
 
-    def _refuse(self, rows: list, position: int) -> None:
+    def _refuse(self, rows: list[Any], position: int) -> None:
         advice = ' With on_error="nan" such a row stays, as an invalid graph.'
         missing = rows[position] is None
         raise ValueError(self.complaint(position, rows[position]) + advice * missing)
 
     def complaint(self, position: int, row: Any) -> str:
-        """Say why a row became no graph.
+        """Say why a row did not become a graph.
 
         Parameters
         ----------
@@ -215,7 +228,7 @@ class GraphTransformer(  # type: ignore[call-arg]
             return f"X[{position}] is missing."
         return unreadable(position, row, self._reads, self._explain(row))
 
-    def _warn(self, rows: list, invalid: np.ndarray) -> None:
+    def _warn(self, rows: list[Any], invalid: np.ndarray) -> None:
         listed = ", ".join(map(str, invalid[:_SHOWN_ROWS]))
         more = ", ..." if len(invalid) > _SHOWN_ROWS else ""
         first = int(invalid[0])
@@ -224,7 +237,7 @@ class GraphTransformer(  # type: ignore[call-arg]
             f"{listed}{more}. {self.complaint(first, rows[first])}",
         )
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the one output column.
 
         Parameters
@@ -239,7 +252,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         """
         return np.array(["graph"], dtype=object)
 
-    def set_output(self, *, transform=None) -> GraphTransformer:
+    def set_output(self, *, transform: str | None = None) -> Self:
         """Accept scikit-learn's choice of output, which does not concern graphs.
 
         Parameters
@@ -274,7 +287,7 @@ def _stop(results: Any) -> None:
             results.close()
 
 
-def _complete(error: RowError, start: int, rows: list) -> ValueError:
+def _complete(error: RowError, start: int, rows: list[Any]) -> ValueError:
     """Name the row of an error, whose chunk begins at ``start``."""
     position = start + error.position
     reason = f": {error.reason.rstrip('.')}" if error.reason else ""
@@ -312,7 +325,7 @@ def _named(position: int, row: Any) -> str:
     return f"X[{position}] = {text[:_SHOWN_LETTERS]!r}{more}"
 
 
-def _rows(X: Any, *, paths: bool) -> list:
+def _rows(X: Any, *, paths: bool) -> list[Any]:
     rows = as_strings(X, paths=paths)
     if not rows:
         raise ValueError(
@@ -336,9 +349,11 @@ def _warn_of_isolated_nodes(graphs: GraphArray) -> None:
     )
 
 
-def _chunk_size(n_rows: int, n_jobs: int | None) -> tuple[int, int]:
-    """Rows of a chunk, and the number of workers that are worth their start."""
-    workers = min(effective_n_jobs(n_jobs), math.ceil(n_rows / _CHUNK))
+def _chunk_size(
+    n_rows: int, n_jobs: int | None, chunk: int = _CHUNK
+) -> tuple[int, int]:
+    """Choose the rows per chunk and the workers that are worth their start."""
+    workers = min(effective_n_jobs(n_jobs), math.ceil(n_rows / chunk))
     # The number of chunks is a multiple of the workers: none waits for the last one.
-    n_chunks = workers * math.ceil(n_rows / (workers * _CHUNK))
+    n_chunks = workers * math.ceil(n_rows / (workers * chunk))
     return math.ceil(n_rows / n_chunks), workers

@@ -1,9 +1,9 @@
 """Atoms and bonds of many molecules at once, out of RDKit's binary form.
 
-RDKit has no vectorised accessor: one Python object an atom and one call a feature
-cost about as much as the parsing. ``Mol.ToBinary`` writes everything in one call, and
-NumPy reads a thousand molecules together. The layout, little endian and unchanged in
-these parts since version 7 of the format, is
+RDKit has no vectorised accessor: one Python object per atom and one call per
+feature cost about as much as the parsing. ``Mol.ToBinary`` writes everything in one
+call, and NumPy reads a thousand molecules together. The layout, little endian and
+unchanged in these parts since version 7 of the format, is
 
 =======  =============================================================================
 header   endian mark, tag, three version numbers, n_atoms, n_bonds (int32 each), a flag
@@ -150,19 +150,23 @@ def unpack(binaries: Sequence[bytes]) -> MoleculeTable:
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.cumsum(counts) - counts
+    starts: np.ndarray = np.cumsum(counts) - counts
+    return starts
 
 
 def _integers(buffer: np.ndarray, position: np.ndarray, n: int) -> np.ndarray:
     """Read ``n`` integers of four bytes from each position."""
     raw = buffer[np.minimum(position, len(buffer) - 4 * n)[:, None] + np.arange(4 * n)]
-    return raw.view("<u4").astype(np.int64)
+    integers: np.ndarray = raw.view("<u4").astype(np.int64)
+    return integers
 
 
 def _none(flags: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Tell which molecules have no flag in any of their ``counts`` records."""
     molecule = np.repeat(np.arange(len(counts)), counts)
-    return np.bincount(molecule[flags != 0], minlength=len(counts)) == 0
+    flagged = np.bincount(molecule[flags != 0], minlength=len(counts))
+    unflagged: np.ndarray = flagged == 0
+    return unflagged
 
 
 def _walk(
@@ -190,22 +194,29 @@ def _walk(
 
 
 def _atom_length(buffer: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return 6 + _BYTES_OF_MASK[buffer[at + 2]] + 4 * (buffer[at + 3] & 1)
+    length: np.ndarray = 6 + _BYTES_OF_MASK[buffer[at + 2]] + 4 * (buffer[at + 3] & 1)
+    return length
 
 
 def _bond_length(buffer: np.ndarray, at: np.ndarray) -> np.ndarray:
     flags = buffer[at + 2].astype(np.int64)
-    length = 3 + (flags >> 3 & 1) + (flags >> 2 & 1)
+    length: np.ndarray = 3 + (flags >> 3 & 1) + (flags >> 2 & 1)
     has_stereo = flags >> 1 & 1
-    return length + has_stereo * (2 + buffer[at + length + 1].astype(np.int64))
+    n_stereo_atoms = buffer[at + length + 1].astype(np.int64)
+    length += has_stereo * (2 + n_stereo_atoms)
+    return length
 
 
 def _ring_length(buffer: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return 1 + buffer[at].astype(np.int64)
+    n_atoms: np.ndarray = buffer[at].astype(np.int64)
+    return 1 + n_atoms
 
 
 def _optional_bytes(
-    buffer: np.ndarray, at: np.ndarray, present: Sequence[np.ndarray], default: dict
+    buffer: np.ndarray,
+    at: np.ndarray,
+    present: Sequence[np.ndarray],
+    default: dict[int, int],
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Read bytes that are stored only where ``present``, one after the other."""
     values = []
@@ -215,7 +226,9 @@ def _optional_bytes(
     return values, at
 
 
-def _atom_columns(buffer, at, first, in_ring_pair) -> dict[str, np.ndarray]:
+def _atom_columns(
+    buffer: np.ndarray, at: np.ndarray, first: np.ndarray, in_ring_pair: np.ndarray
+) -> dict[str, np.ndarray]:
     flags, mask = buffer[at + 1], buffer[at + 2]
     present = [mask >> bit & 1 for bit in range(1, 8)]
     values, behind = _optional_bytes(buffer, at + 6, present, {2: _SP3})
@@ -241,7 +254,9 @@ def _atom_columns(buffer, at, first, in_ring_pair) -> dict[str, np.ndarray]:
     }
 
 
-def _bond_columns(buffer, at, first, ring_bonds) -> dict[str, np.ndarray]:
+def _bond_columns(
+    buffer: np.ndarray, at: np.ndarray, first: np.ndarray, ring_bonds: np.ndarray
+) -> dict[str, np.ndarray]:
     flags = buffer[at + 2]
     present = [flags >> bit & 1 for bit in (3, 2, 1)]
     values, _ = _optional_bytes(buffer, at + 3, present, {0: _SINGLE})
@@ -257,7 +272,9 @@ def _bond_columns(buffer, at, first, ring_bonds) -> dict[str, np.ndarray]:
     }
 
 
-def _ring_bonds(buffer, at, first_atom, n_rings) -> np.ndarray:
+def _ring_bonds(
+    buffer: np.ndarray, at: np.ndarray, first_atom: np.ndarray, n_rings: np.ndarray
+) -> np.ndarray:
     """Give the two atoms of each bond of each ring, shape (2, sum of ring sizes)."""
     sizes = buffer[at].astype(np.int64)
     begin = np.repeat(_starts(sizes), sizes)
@@ -265,10 +282,12 @@ def _ring_bonds(buffer, at, first_atom, n_rings) -> np.ndarray:
     data = np.repeat(at + 1, sizes)
     offset = np.repeat(np.repeat(first_atom, n_rings), sizes)
     here, there = buffer[data + step], buffer[data + (step + 1) % np.maximum(size, 1)]
-    return offset + np.stack([here, there])
+    pairs: np.ndarray = offset + np.stack([here, there])
+    return pairs
 
 
 def _pair_keys(pairs: np.ndarray) -> np.ndarray:
-    """One number for an unordered pair of atoms, less than 256 apart."""
+    """Encode each unordered pair of atoms, less than 256 apart, as one number."""
     low, high = pairs.min(axis=0), pairs.max(axis=0)
-    return low * (_LARGEST + 1) + (high - low)
+    keys: np.ndarray = low * (_LARGEST + 1) + (high - low)
+    return keys

@@ -178,10 +178,11 @@ def read_cell(tags: Tags) -> Any:
     Raises
     ------
     UnreadableCrystal
-        If a length is missing, a value is no number or absurd, or no such cell exists.
+        If a length is missing, if a value is absurd or not a number, or if no such
+        cell exists.
     """
     as_number = gemmi().cif.as_number
-    # NaN where a value is no plain number; then each value is looked at again.
+    # NaN where a value is not a plain number; then each value is looked at again.
     plain = [as_number(tags.get(tag, _ABSENT)[0]) for tag in _PARAMETERS]
     lengths, angles, absent = plain[:3], plain[3:], []
     is_plain = sum(plain) < math.inf and len(tags[_LENGTHS[0]]) == 1
@@ -203,7 +204,7 @@ def read_cell(tags: Tags) -> Any:
 
 
 def _flatness(angles: list[float]) -> float:
-    """Volume of a cell with edges of length 1; 0 if there is none."""
+    """Compute the volume of a cell with edges of length 1; 0 if it does not exist."""
     if min(angles) <= 0 or max(angles) >= 180 or max(angles) < math.pi:
         return 0.0
     x, y, z = (math.cos(math.radians(angle)) for angle in angles)
@@ -272,8 +273,8 @@ def complete_lattice(lattice: Any, periodic: tuple[bool, ...]) -> np.ndarray:
     UnreadableCrystal
         If vectors of periodic directions are zero, infinite or not independent.
     """
-    lattice = np.array(lattice, dtype=np.float64).reshape(3, 3)
-    lengths = np.linalg.norm(lattice, axis=1)
+    vectors: np.ndarray = np.array(lattice, dtype=np.float64).reshape(3, 3)
+    lengths = np.linalg.norm(vectors, axis=1)
     repeated = list(np.flatnonzero(periodic))
     if not np.isfinite(lengths[repeated]).all():
         raise UnreadableCrystal("the unit cell has vectors that are not finite")
@@ -283,22 +284,23 @@ def complete_lattice(lattice: Any, periodic: tuple[bool, ...]) -> np.ndarray:
             f"the unit cell is periodic (pbc) along its vector {k}, which is zero; set "
             f"pbc[{k}] to False, or add vacuum along it"
         )
-    units = lattice / np.where(lengths > 0, lengths, 1)[:, None]
+    units = vectors / np.where(lengths > 0, lengths, 1)[:, None]
     if abs(np.linalg.det(units)) > _FLAT:
-        return lattice
+        return vectors
     normals = _normals(units[repeated])
     if len(normals) != 3 - len(repeated):
         raise UnreadableCrystal(
             "the unit cell is flat: its periodic vectors are not independent"
         )
     absent = [k for k in range(3) if k not in repeated]
-    lattice[absent] = normals
-    return lattice
+    vectors[absent] = normals
+    return vectors
 
 
 def _normals(vectors: np.ndarray) -> np.ndarray:
-    """Orthonormal vectors of shape (m, 3) normal to the given unit vectors."""
+    """Find orthonormal vectors of shape (m, 3) normal to the given unit vectors."""
     if not len(vectors):
         return np.eye(3)
     _, scales, rows = np.linalg.svd(vectors)
-    return rows[int((scales > _FLAT).sum()) :]
+    normals: np.ndarray = rows[int((scales > _FLAT).sum()) :]
+    return normals

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -14,13 +16,15 @@ from skgnn_mtl.graphs import GraphArray, GraphSchema
 
 from ._base import GraphTransformer
 from ._cif_reader import read_crystal
+from ._composition import crystal_descriptors
 from ._crystal import Crystal, UnreadableCrystal, gemmi
+from ._descriptors import table_of
 from ._elements import Table, default_table, read_table
 from ._neighbors import Neighbors, find_neighbors
 
 
 class CifToGraph(GraphTransformer):
-    """Crystals as graphs: one node a site of the unit cell, edges to near neighbours.
+    """Crystals as graphs: one node per site of the unit cell, edges to neighbours.
 
     A directed edge runs from each neighbour to its centre and carries their distance in
     Å; edges are sorted by centre, then by distance. An image of an atom in another cell
@@ -31,7 +35,7 @@ class CifToGraph(GraphTransformer):
     ----------
     cutoff : float, default=8.0
         Largest distance of a neighbour, in Å. An atom that has none within it keeps its
-        node without an edge, with one warning a call.
+        node without an edge, with one warning per call.
     max_neighbors : int or None, default=12
         Number of nearest neighbours of an atom; None takes all within the cutoff.
     ties : {"shell", "cut"}, default="shell"
@@ -46,14 +50,17 @@ class CifToGraph(GraphTransformer):
         averaged, weighted with the occupancies. Parts nearer than 0.5 Å share a place:
         "majority" keeps the position of the largest part, "mix" takes their mean.
     symmetrize : bool, default=False
-        Add the reverse of each edge that lacks it: "a is near b" is no symmetric
-        relation if neighbours are counted.
+        Add the reverse of each edge that lacks it: that a is a neighbour of b
+        does not imply the converse if neighbours are counted.
     element_table : path-like or None, default=None
         Features of the elements: a JSON object of atomic number -> list of numbers, or
-        our own table (see Notes). An element without a row is unreadable.
+        the default table (see Notes). An element without a row is unreadable.
     block : str or None, default=None
         Name of the data block to read. By default a file must have exactly one with
         sites; others are ignored.
+    descriptors : None, "composition" or callable, default=None
+        Numbers of the whole crystal, which become ``graph_features``: statistics of
+        the elements with density and volume, or those of a function; see Notes.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the distances, and of the network that is trained on them.
     on_error : {"raise", "nan"}, default="raise"
@@ -95,7 +102,7 @@ class CifToGraph(GraphTransformer):
     says that all atoms are listed, whatever the name. So does a file without any item
     of symmetry: it is read as P 1, unless multiplicities of its sites say otherwise.
     A group that is stated as unknown ("?") is unreadable, and so are operations that
-    are no group, or that change lengths of the cell by more than 0.5 % or angles by
+    are not a group, or that change lengths of the cell by more than 0.5 % or angles by
     more than 0.3 degrees, and modulated structures. Angles that are not stated are 90.
     ASE ``Atoms`` may lack vectors of the cell in directions without periodicity.
 
@@ -117,9 +124,22 @@ class CifToGraph(GraphTransformer):
     as a whole, and of two halves of one element nearer than 1 Å the first is kept.
 
     The node code is the atomic number; ``schema.node_table`` holds one row of features
-    for each. Our own table has group, period, block, electronegativity, covalent
+    for each. The default table has group, period, block, electronegativity, covalent
     radius, valence electrons, ionisation energy, electron affinity and molar volume of
     the elements 1 to 103 (``data/elements.csv``, sources in ``data/make_elements.py``).
+
+    "composition" describes the crystal by ten properties of its elements: atomic
+    number, mass (u), group, period, electronegativity, covalent radius (Å), valence
+    electrons, ionisation energy, electron affinity (eV) and molar volume (cm3/mol).
+    There are the mean and the standard deviation, weighted with the numbers of atoms,
+    minimum, maximum and range of each; the number of elements; the density (g/cm3) and
+    the volume per atom (Å^3), which are NaN without periodicity. Partial occupancies
+    count as parts with ``disorder="mix"``; with "majority" the filled places count. A
+    property that one element lacks is NaN, and an invalid graph has NaN everywhere. A
+    function takes a pymatgen ``Structure`` with the sites of the graph and returns a
+    mapping of name -> number, a sequence of numbers or one number, always of the same
+    length. It is called for CsCl first, to learn the names. Its infinities become NaN,
+    and its errors are errors of the transformation, for any ``on_error``.
 
     References
     ----------
@@ -156,7 +176,7 @@ class CifToGraph(GraphTransformer):
     _reads: ClassVar[str] = "crystal"
     _accepts_paths: ClassVar[bool] = True
     _warns_of_isolated_nodes: ClassVar[bool] = True
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GraphTransformer._parameter_constraints,
         "cutoff": [Interval(Real, 0, None, closed="neither")],
         "max_neighbors": [None, Interval(Integral, 1, None, closed="left")],
@@ -165,24 +185,26 @@ class CifToGraph(GraphTransformer):
         "symmetrize": ["boolean"],
         "element_table": [None, str, PathLike],
         "block": [None, str],
+        "descriptors": [None, StrOptions({"composition"}), callable],
         "dtype": [StrOptions({"float32", "float64"})],
     }
 
     def __init__(
         self,
         *,
-        cutoff=8.0,
-        max_neighbors=12,
-        ties="shell",
-        disorder="raise",
-        symmetrize=False,
-        element_table=None,
-        block=None,
-        dtype="float32",
-        on_error="raise",
-        n_jobs=None,
-        verbose=0,
-    ):
+        cutoff: float = 8.0,
+        max_neighbors: int | None = 12,
+        ties: str = "shell",
+        disorder: str = "raise",
+        symmetrize: bool = False,
+        element_table: str | PathLike[str] | None = None,
+        block: str | None = None,
+        descriptors: str | Callable[[Any], Any] | None = None,
+        dtype: str = "float32",
+        on_error: str = "raise",
+        n_jobs: int | None = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
         self.ties = ties
@@ -190,6 +212,7 @@ class CifToGraph(GraphTransformer):
         self.symmetrize = symmetrize
         self.element_table = element_table
         self.block = block
+        self.descriptors = descriptors
         self.dtype = dtype
         self.on_error = on_error
         self.n_jobs = n_jobs
@@ -204,9 +227,13 @@ class CifToGraph(GraphTransformer):
             Depends on the parameters only.
         """
         self._validate_params()
-        return self._schema(self._table()[0])
+        schema = self._schema(self._table()[0])
+        if self.descriptors is None:
+            return schema
+        names = crystal_descriptors(self.descriptors).names
+        return replace(schema, graph_features=names)
 
-    def _featurize(self, rows: list) -> GraphArray:
+    def _featurize(self, rows: list[Any]) -> GraphArray:
         gemmi()  # complains if it is missing
         table, known = self._table()
         graphs = [self._graph_or_none(row, known) for row in rows]
@@ -215,7 +242,7 @@ class CifToGraph(GraphTransformer):
         n_edges = [0 if g is None else len(g[1].source) for g in graphs]
         nodes = _node_columns([crystal for crystal, _ in read], table, self.disorder)
         ends = [np.stack([near.source, near.target]) for _, near in read]
-        return GraphArray(
+        array = GraphArray(
             self._schema(table),
             n_nodes=n_nodes,
             n_edges=n_edges,
@@ -227,6 +254,13 @@ class CifToGraph(GraphTransformer):
             ids=["" if g is None else _identifier(g[0].name) for g in graphs],
             valid=[g is not None for g in graphs],
         )
+        if self.descriptors is None:
+            return array
+        chosen = crystal_descriptors(self.descriptors)
+        described = [chosen.describe(crystal) for crystal, _ in read]
+        shape = len(rows), len(chosen.names)
+        values = table_of(described, np.flatnonzero(array.valid), shape)
+        return array.with_features(values, chosen.names)
 
     def _explain(self, row: Any) -> str:
         try:
@@ -235,7 +269,9 @@ class CifToGraph(GraphTransformer):
             return str(error)
         return "it was unreadable a moment ago, but is readable now; try again"
 
-    def _graph_or_none(self, row: Any, known) -> tuple[Crystal, Neighbors] | None:
+    def _graph_or_none(
+        self, row: Any, known: frozenset[int]
+    ) -> tuple[Crystal, Neighbors] | None:
         if row is None:
             return None
         try:
@@ -302,8 +338,10 @@ def _check_elements(crystal: Crystal, known: frozenset[int]) -> None:
         raise UnreadableCrystal(f"the element table has no row for {symbols}")
 
 
-def _node_columns(crystals: list[Crystal], table: Table, disorder: str) -> dict:
-    """Atomic numbers as codes, or the rows of the table themselves, mixed."""
+def _node_columns(
+    crystals: list[Crystal], table: Table, disorder: str
+) -> dict[str, np.ndarray]:
+    """Give atomic numbers as codes, or the rows of the table themselves, mixed."""
     numbers = [crystal.numbers for crystal in crystals]
     codes = np.concatenate([np.empty(0, dtype=np.int64), *numbers])
     if disorder != "mix":

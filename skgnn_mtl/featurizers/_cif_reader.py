@@ -154,7 +154,7 @@ def _from_structure(structure: Any, disorder: str) -> Crystal:
 
 
 def _composition_of_site(k: int, site: Any) -> dict[int, float]:
-    """Atomic numbers and occupancies of a site; ions and isotopes are elements."""
+    """List atomic numbers and occupancies of a site; ions and isotopes are elements."""
     occupancies: dict[int, float] = {}
     for species, amount in site.species.items():
         number = getattr(species, "Z", 0)
@@ -234,7 +234,14 @@ def _from_object(
     return _crystal(name, sites, images, lattice, periodic, disorder)
 
 
-def _crystal(name, sites, images, lattice, periodic, disorder: str) -> Crystal:
+def _crystal(
+    name: str,
+    sites: Sites,
+    images: Images,
+    lattice: np.ndarray,
+    periodic: tuple[bool, ...],
+    disorder: str,
+) -> Crystal:
     if not math.isfinite(images.positions.sum()):
         raise UnreadableCrystal("coordinates are missing or infinite")
     places = settle(sites, images, lattice, periodic=periodic, disorder=disorder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -51,7 +52,7 @@ def parse(text: str) -> Any:
     except Exception as error:
         if other := other_format(text):
             raise UnreadableCrystal(other) from error
-        reason = _PLACE.sub(r"line \1 is no valid CIF: ", str(error))
+        reason = _PLACE.sub(r"line \1 is not valid CIF: ", str(error))
 
     def parses(part: str) -> bool:
         try:
@@ -166,7 +167,8 @@ def listed_sites(block: Any, disorder: str) -> tuple[Sites, np.ndarray, Species]
         labels = [f"{k} ({symbol})" for k, symbol in enumerate(types)]
     occupancies = _occupancies(columns.get("occupancy"), labels)
     species = Species()
-    kinds = [CERTAIN.get(symbol) for symbol in types]
+    # Without None, once the symbols that are not certain are read.
+    kinds = cast(list[Composition], [CERTAIN.get(symbol) for symbol in types])
     if None in kinds or not occupancies.all() or "dum" in columns.get("calc_flag", ()):
         there = [
             k for k in np.flatnonzero(occupancies).tolist() if not _is_dummy(columns, k)
@@ -182,7 +184,7 @@ def listed_sites(block: Any, disorder: str) -> tuple[Sites, np.ndarray, Species]
     if "disorder_group" in columns:
         assemblies = columns.get("disorder_assembly", unknown)
         groups = list(zip(assemblies, columns["disorder_group"], strict=False))
-    sites = Sites(labels, cast(list[Composition], kinds), occupancies, groups)
+    sites = Sites(labels, kinds, occupancies, groups)
     return sites, _coordinates(columns, labels), species
 
 
@@ -197,7 +199,7 @@ def _dotted(tag: str) -> str:
 
 
 def _columns(block: Any) -> dict[str, list[str]]:
-    """Columns of the sites by the last part of their tags, without quotes."""
+    """List columns of the sites by the last part of their tags, without quotes."""
     x = _column(block, "_atom_site_fract_x")
     loop = x and x.get_loop()
     if not loop:
@@ -238,7 +240,7 @@ def _stated_species(block: Any) -> Species:
 
 
 def _is_dummy(columns: dict[str, list[str]], k: int) -> bool:
-    """Whether the file says that the coordinates mean nothing."""
+    """Tell whether the file says that the coordinates mean nothing."""
     if "calc_flag" not in columns or columns["calc_flag"][k].lower() != "dum":
         return False
     # An element without coordinates is an atom of the crystal, and missing.
@@ -247,7 +249,9 @@ def _is_dummy(columns: dict[str, list[str]], k: int) -> bool:
     return not (unknown and is_element)
 
 
-def _check_vacancies(kinds, types: list[str], labels: list[str]) -> None:
+def _check_vacancies(
+    kinds: Sequence[Composition], types: list[str], labels: list[str]
+) -> None:
     for kind, symbol, label in zip(kinds, types, labels, strict=True):
         if not kind:
             named = label if symbol in UNKNOWN else symbol
@@ -258,7 +262,7 @@ def _check_vacancies(kinds, types: list[str], labels: list[str]) -> None:
 
 
 def _number(text: str) -> tuple[float, float] | None:
-    """Value and standard uncertainty, as in "0.512(3)"."""
+    """Read value and standard uncertainty, as in "0.512(3)"."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -280,12 +284,12 @@ def _coordinates(columns: dict[str, list[str]], labels: list[str]) -> np.ndarray
             "is meant"
         )
     raise UnreadableCrystal(
-        f"site {labels[k]} has the coordinate {text!r}, which is no finite number"
+        f"site {labels[k]} has the coordinate {text!r}, which is not a finite number"
     )
 
 
 def _occupancies(column: list[str] | None, labels: list[str]) -> np.ndarray:
-    """Occupancies; "." and "?" mean 1, the default of the CIF dictionary."""
+    """Read occupancies; "." and "?" mean 1, the default of the CIF dictionary."""
     different = set(column or ()) - _FULL
     if column is None or not different:
         return np.ones(len(labels))
@@ -294,7 +298,7 @@ def _occupancies(column: list[str] | None, labels: list[str]) -> np.ndarray:
         number, site = _number(text), labels[column.index(text)]
         if number is None:
             raise UnreadableCrystal(
-                f"site {site} has the occupancy {text!r}, which is no number"
+                f"site {site} has the occupancy {text!r}, which is not a number"
             )
         found[text] = clip_occupancy(*number, site=site)
     return np.array([found[text] for text in column])

@@ -46,7 +46,7 @@ class _Column:
                 f"Column {self.name!r} has {needed} codes, but n_codes={self.n_codes}."
             )
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Through the constructor: what it prepares is needed in other processes, too.
         return type(self), tuple(getattr(self, f.name) for f in fields(self))
 
@@ -59,7 +59,7 @@ class _Column:
         return self.vocabulary is not None
 
     @property
-    def words(self) -> tuple:
+    def words(self) -> tuple[Any, ...]:
         """The vocabulary; empty for a continuous column."""
         return tuple(self.vocabulary or ())
 
@@ -71,7 +71,7 @@ class _Column:
         return len(self.words) + (self.outside == "other")
 
     def code(self, value: Any) -> int:
-        """Code of one value.
+        """Give the code of one value.
 
         Parameters
         ----------
@@ -90,8 +90,8 @@ class _Column:
             return min(range(len(words)), key=lambda k: abs(words[k] - value))
         return len(words) if self.outside == "other" else int(self.outside)
 
-    def encode(self, values: np.ndarray | list) -> np.ndarray:
-        """Codes, or scaled floats, of many values.
+    def encode(self, values: np.ndarray | list[Any]) -> np.ndarray:
+        """Give codes, or scaled floats, of many values.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class _Column:
 
 @lru_cache(maxsize=256)
 def _table(column: _Column, dtype: str) -> np.ndarray:
-    """Codes of all 256 values of a byte."""
+    """List the codes of all 256 values of a byte."""
     values = np.arange(256, dtype=np.uint8).view(dtype).tolist()
     dtype_of_codes = np.min_scalar_type(column.size - 1)
     return np.array([column.code(value) for value in values], dtype_of_codes)

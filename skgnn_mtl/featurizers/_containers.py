@@ -56,7 +56,7 @@ _MAGIC = (
 )
 
 
-def text_of(row: str | PathLike) -> tuple[str, str]:
+def text_of(row: str | PathLike[str]) -> tuple[str, str]:
     """Find the text of a CIF.
 
     Parameters
@@ -131,7 +131,7 @@ def _within_limit(data: bytes) -> bytes:
 
 
 def _advice(name: str) -> str:
-    """Say what a string may be that is no file."""
+    """Say what a string may be that is not a file."""
     if name.lstrip().startswith("data_"):
         return "; a CIF text has line breaks"
     if name.lstrip()[:1] in ("{", "["):
@@ -178,7 +178,7 @@ def _encoding(data: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
-# -- what is no CIF ------------------------------------------------------------------
+# -- what is not CIF ------------------------------------------------------------------
 
 _JSON = (
     "it looks like JSON; read it with pymatgen and pass the Structure: "
@@ -261,7 +261,7 @@ def _begins(lines: list[str], *words: str) -> bool:
 
 
 def other_format(text: str) -> str:
-    """Name the format of a text that is no CIF.
+    """Name the format of a text that is not CIF.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def other_format(text: str) -> str:
                 return f"it looks like {name}; {advice}"
     if re.search(r"(?mi)^\s*(_\w|loop_)", text):
         return ""
-    return "it is no CIF: there is no line that begins with data_"
+    return "it is not CIF: there is no line that begins with data_"
 
 
 def without_sites(block: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -55,3 +56,28 @@ def gemmi() -> ModuleType:
             'pip install "skgnn_mtl[crystals]" or pip install gemmi pymatgen.'
         ) from error
     return gemmi
+
+
+def structure_of(crystal: Crystal) -> Any:
+    """Make a pymatgen Structure of a crystal.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        The sites.
+
+    Returns
+    -------
+    structure : pymatgen.core.Structure
+        The same sites in the same order, with their occupancies.
+    """
+    from pymatgen.core import Element, Lattice, Structure
+
+    sites = crystal.species or [{z: 1.0} for z in crystal.numbers.tolist()]
+    a, b, c = crystal.periodic
+    return Structure(
+        Lattice(crystal.lattice, pbc=(a, b, c)),
+        [{Element.from_Z(z): share for z, share in site.items()} for site in sites],
+        crystal.positions,
+        coords_are_cartesian=True,
+    )

@@ -22,11 +22,13 @@ _CONTINUOUS = {
     "molar_volume": True,
 }
 _N_KNOTS = 10
+# Units: Å, eV and cm3/mol; the electronegativity is Pauling's.
+NUMERIC_PROPERTIES = ("group", "period", *_CONTINUOUS)
 
 
 @lru_cache(maxsize=1)
 def default_table() -> Table:
-    """Features of the elements 1 to 103 from ``data/elements.csv``.
+    """Compute features of the elements 1 to 103 from ``data/elements.csv``.
 
     Group, period and block are one-hot. Each of the six continuous properties is read
     by ten hat functions (linear B-splines) on even knots, which sum to 1 and tell more
@@ -37,8 +39,7 @@ def default_table() -> Table:
     table : tuple of tuple of float
         Row Z belongs to the element Z; row 0 is zero.
     """
-    text = (resources.files(__package__) / "data" / "elements.csv").read_text("utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = _rows_of_elements()
     blocks = [
         _one_hot([int(row["group"]) - 1 for row in rows], 18),
         _one_hot([int(row["period"]) - 1 for row in rows], 7),
@@ -51,6 +52,31 @@ def default_table() -> Table:
     features = np.concatenate(blocks, axis=1)
     table = np.concatenate([np.zeros((1, features.shape[1])), features])
     return tuple(map(tuple, table.tolist()))
+
+
+def numeric_properties(last: int) -> np.ndarray:
+    """List numbers of the elements, from ``data/elements.csv``.
+
+    Parameters
+    ----------
+    last : int
+        Atomic number of the last row.
+
+    Returns
+    -------
+    properties : ndarray of float64 of shape (last + 1, n_properties)
+        ``NUMERIC_PROPERTIES`` of the element of each row, NaN where one is unknown.
+    """
+    table = np.full((last + 1, len(NUMERIC_PROPERTIES)), np.nan)
+    for row in _rows_of_elements():
+        fields = (row[name] for name in NUMERIC_PROPERTIES)
+        table[int(row["Z"])] = [float(field) if field else np.nan for field in fields]
+    return table
+
+
+def _rows_of_elements() -> list[dict[str, str]]:
+    text = (resources.files(__package__) / "data" / "elements.csv").read_text("utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _one_hot(codes: list[int], size: int) -> np.ndarray:
@@ -95,14 +121,14 @@ def read_table(path: str | PathLike[str]) -> tuple[Table, frozenset[int]]:
             }
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is no element table: a JSON object of atomic number -> list of "
-            f"numbers was wanted ({error})."
+            f"{path} is not an element table: a JSON object of atomic number -> list "
+            f"of numbers was wanted ({error})."
         ) from error
     widths = {len(row) for row in rows.values()}
     if len(widths) != 1 or min(rows) < 1 or max(rows) > 118 or 0 in widths:
         raise ValueError(
-            f"{path} is no element table: atomic numbers from 1 to 118 and rows of one "
-            f"length were wanted, but there are the lengths {sorted(widths)}."
+            f"{path} is not an element table: atomic numbers from 1 to 118 and rows of "
+            f"one length were wanted, but there are the lengths {sorted(widths)}."
         )
     empty = [0.0] * widths.pop()
     table = tuple(tuple(rows.get(z, empty)) for z in range(max(rows) + 1))

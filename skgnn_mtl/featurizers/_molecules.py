@@ -24,18 +24,28 @@ _PROBES = (
     "[Cu+2]<-[NH3].[235U]",
 )
 
+# What is asked of an atom or a bond; and the lists for atoms and for bonds.
+Getter = str | Callable[[Any], Any]
+Getters = tuple[list[Getter], list[Getter]]
+# Positions, what was read, the molecules (or None) for what is read later, and what
+# describes them.
+Part = tuple[np.ndarray, MoleculeTable, list[Any], list[Any]]
+
 
 class _GetterError(Exception):
     """A user's function that raises, with the molecule and where in it."""
 
-    def __init__(self, molecule: int, getter: Callable, part: str) -> None:
+    def __init__(self, molecule: int, getter: Callable[[Any], Any], part: str) -> None:
         super().__init__(molecule, getter, part)
         self.molecule, self.getter, self.part = molecule, getter, part
 
 
 def read_tables(
-    rows: list, atom_columns: Sequence[Any], bond_columns: Sequence[Any]
-) -> Iterator[tuple[np.ndarray, MoleculeTable]]:
+    rows: list[Any],
+    atom_columns: Sequence[Any],
+    bond_columns: Sequence[Any],
+    describe: Callable[[Any], Any] | None = None,
+) -> Iterator[tuple[np.ndarray, MoleculeTable, list[Any]]]:
     """Read rows, in a few parts.
 
     Parameters
@@ -44,6 +54,8 @@ def read_tables(
         Strings, molecules and anything else; what cannot be read is left out.
     atom_columns, bond_columns : sequence of AtomColumn, of BondColumn
         What is asked for; a getter may be ``CIP``, too.
+    describe : callable, optional
+        What else is asked of each molecule; it must not raise.
 
     Yields
     ------
@@ -51,6 +63,8 @@ def read_tables(
         Rows of this part.
     table : MoleculeTable
         Sizes, bonds, and at least the values of the getters.
+    described : list
+        What ``describe`` gives for each molecule; None without it.
 
     Raises
     ------
@@ -62,8 +76,8 @@ def read_tables(
     waiting = [np.arange(len(rows))]
     while waiting:
         chosen = waiting.pop()
-        parts = _read_molecules([rows[i] for i in chosen], getters)
-        for part, table, molecules in parts:
+        parts = _read_molecules([rows[i] for i in chosen], getters, describe)
+        for part, table, molecules, described in parts:
             at = chosen[part]
             try:
                 table, failed = _complete(table, molecules, getters)
@@ -72,13 +86,13 @@ def read_tables(
                     error.__cause__
                 )
             if not failed.any():
-                yield at, table
+                yield at, table, described
             elif not failed.all():
                 # Values of some are of no use; the others are read again.
                 waiting.append(at[~failed])
 
 
-def _getters(columns: Sequence[Sequence[Any]]) -> tuple[list, list]:
+def _getters(columns: Sequence[Sequence[Any]]) -> Getters:
     """List what is asked of atoms and of bonds, each once."""
     atoms, bonds = ([column.getter for column in kind] for kind in columns)
     if CIP in atoms or CIP in bonds:
@@ -136,33 +150,43 @@ def check_molecule(
 
 
 def _read_molecules(
-    rows: list, getters: tuple[list, list]
-) -> Iterator[tuple[np.ndarray, MoleculeTable, list]]:
+    rows: list[Any], getters: Getters, describe: Callable[[Any], Any] | None
+) -> Iterator[Part]:
     """Read molecules, and what the binary form says of all of them at once."""
     if not _binary_form_is_known():
-        yield from _read_by_accessors(rows, np.arange(len(rows)))
+        described = map_molecules(rows, describe) if describe else [None] * len(rows)
+        yield from _read_by_accessors(rows, np.arange(len(rows)), described)
         return
     in_table = (
         set(getters[0]) <= ATOM_ACCESSORS | {"GetMass"}
         and set(getters[1]) <= BOND_ACCESSORS
     )
-    entries = map_molecules(rows, _digest(keep_molecule=not in_table))
+    entries = map_molecules(rows, _digest(describe, keep_molecule=not in_table))
     at = np.array([i for i, entry in enumerate(entries) if entry], dtype=np.intp)
     table = unpack([entries[i][0] for i in at])
     if not table.understood.all():
-        yield from _read_by_accessors(rows, at[~table.understood])
+        others = at[~table.understood]
+        described = [entries[i][2] for i in others]
+        yield from _read_by_accessors(rows, others, described)
         at = at[table.understood]
         table = unpack([entries[i][0] for i in at])
     if len(at):
-        yield at, table, [entries[i][1] for i in at]
+        molecules, described = ([entries[i][k] for i in at] for k in (1, 2))
+        yield at, table, molecules, described
 
 
-def _read_by_accessors(rows: list, at: np.ndarray) -> Iterator[tuple]:
+def _read_by_accessors(
+    rows: list[Any], at: np.ndarray, described: list[Any]
+) -> Iterator[Part]:
     molecules = map_molecules([rows[i] for i in at], _unless_query)
-    readable = np.array([mol is not None for mol in molecules], dtype=bool)
-    if readable.any():
-        molecules = [mol for mol in molecules if mol is not None]
-        yield at[readable], _sizes_and_ends(molecules), molecules
+    found = [
+        (i, molecule, numbers)
+        for i, molecule, numbers in zip(at, molecules, described, strict=True)
+        if molecule is not None
+    ]
+    if found:
+        readable, molecules, described = map(list, zip(*found, strict=True))
+        yield np.array(readable), _sizes_and_ends(molecules), molecules, described
 
 
 def _unless_query(molecule: Any) -> Any:
@@ -171,11 +195,11 @@ def _unless_query(molecule: Any) -> Any:
 
 def _is_query(atom: Any) -> bool:
     # A pattern that every atom matches is ``*``.
-    return atom.HasQuery() and atom.DescribeQuery().strip() != "AtomNull"
+    return bool(atom.HasQuery()) and atom.DescribeQuery().strip() != "AtomNull"
 
 
 def _complete(
-    table: MoleculeTable, molecules: list, getters: tuple[list, list]
+    table: MoleculeTable, molecules: list[Any], getters: Getters
 ) -> tuple[MoleculeTable, np.ndarray]:
     """Add what the binary form does not say; tell which molecules RDKit fails on."""
     atoms: dict[Any, Any] = dict(table.atoms)
@@ -203,12 +227,18 @@ def _complete(
     return replace(table, atoms=atoms, bonds=bonds), failed
 
 
-def _digest(*, keep_molecule: bool) -> Callable:
+def _digest(
+    describe: Callable[[Any], Any] | None = None, *, keep_molecule: bool
+) -> Callable[[Any], tuple[bytes, Any, Any]]:
     flags = int(rdkit().PropertyPickleOptions.NoConformers)
-    return lambda mol: (mol.ToBinary(flags), mol if keep_molecule else None)
+    return lambda mol: (
+        mol.ToBinary(flags),
+        mol if keep_molecule else None,
+        describe(mol) if describe else None,
+    )
 
 
-def _sizes_and_ends(molecules: list) -> MoleculeTable:
+def _sizes_and_ends(molecules: list[Any]) -> MoleculeTable:
     """Make a table without columns, which are then read atom by atom."""
     ends, _ = read_bonds(molecules, ["GetBeginAtomIdx", "GetEndAtomIdx"])
     return MoleculeTable(
@@ -222,8 +252,8 @@ def _sizes_and_ends(molecules: list) -> MoleculeTable:
 
 
 def read_atoms(
-    molecules: list, getters: Sequence[str | Callable]
-) -> tuple[list[list], list[int]]:
+    molecules: list[Any], getters: Sequence[Getter]
+) -> tuple[list[list[Any]], list[int]]:
     """Read atoms one by one.
 
     Parameters
@@ -245,8 +275,8 @@ def read_atoms(
 
 
 def read_bonds(
-    molecules: list, getters: Sequence[str | Callable]
-) -> tuple[list[list], list[int]]:
+    molecules: list[Any], getters: Sequence[Getter]
+) -> tuple[list[list[Any]], list[int]]:
     """Read bonds one by one.
 
     Parameters
@@ -267,9 +297,9 @@ def read_bonds(
 
 
 def _read(
-    molecules: list, getters: Sequence[str | Callable], kind: str, one: str, count: str
-) -> tuple[list[list], list[int]]:
-    values: list[list] = [[] for _ in getters]
+    molecules: list[Any], getters: Sequence[Getter], kind: str, one: str, count: str
+) -> tuple[list[list[Any]], list[int]]:
+    values: list[list[Any]] = [[] for _ in getters]
     failed: list[int] = []
     if not getters:
         return values, failed
@@ -288,7 +318,7 @@ def _read(
 
 
 def _refuse_function(
-    molecule: int, parts: list, getters: Sequence[str | Callable], kind: str
+    molecule: int, parts: list[Any], getters: Sequence[Getter], kind: str
 ) -> None:
     """Raise if it was a function of the user's that failed, and not RDKit."""
     for getter in getters:
@@ -303,7 +333,7 @@ def _refuse_function(
 
 @cache
 def _binary_form_is_known() -> bool:
-    """Compare the binary form with the accessors, once a process.
+    """Compare the binary form with the accessors, once per process.
 
     The layout is RDKit's own affair: should a release change it, this answers False
     and every column is read through the accessors, more slowly.
@@ -311,8 +341,9 @@ def _binary_form_is_known() -> bool:
     entries = map_molecules(list(_PROBES), _digest(keep_molecule=True))
     if None in entries:
         return False
-    molecules = [mol for _, mol in entries]
-    table, truth = unpack([binary for binary, _ in entries]), _sizes_and_ends(molecules)
+    molecules = [mol for _, mol, _ in entries]
+    table = unpack([binary for binary, *_ in entries])
+    truth = _sizes_and_ends(molecules)
     if not table.understood.all() or not np.array_equal(table.ends, truth.ends):
         return False
     for columns, read in (
@@ -326,7 +357,7 @@ def _binary_form_is_known() -> bool:
 
 
 def _masses(table: MoleculeTable) -> np.ndarray:
-    """Masses of atoms in u; of the isotope where one is given."""
+    """List the masses of atoms in u; of the isotope where one is given."""
     keys = table.atoms["GetIsotope"] * 256 + table.atoms["GetAtomicNum"]
     kinds, kind_of_atom = np.unique(keys, return_inverse=True)
     masses = []

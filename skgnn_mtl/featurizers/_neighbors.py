@@ -1,4 +1,4 @@
-"""Who is near whom in a crystal: periodic neighbour lists, cut at whole shells."""
+"""Neighbours of atoms in a crystal: periodic neighbour lists, cut at whole shells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 TIE = 1e-3
 # No two atoms of a real structure are this near (Å).
 OVERLAP = 0.5
-# What a search may list; a cell that needs more is no crystal.
+# What a search may list; a cell that needs more is not a crystal.
 BUDGET = 10_000_000
 # Cells whose images outnumber this are reduced before the search.
 _MANY_IMAGES = 2_000
@@ -53,7 +53,7 @@ class Pairs:
     cell: np.ndarray
     distance: np.ndarray
 
-    def __getitem__(self, rows) -> Pairs:
+    def __getitem__(self, rows: np.ndarray) -> Pairs:
         parts = (self.center, self.other, self.cell, self.distance)
         return Pairs(*(part[rows] for part in parts))
 
@@ -120,7 +120,9 @@ def find_neighbors(
     return Neighbors(chosen.other, chosen.center, chosen.distance)
 
 
-def _shorten(lattice, periodic, cutoff: float) -> np.ndarray:
+def _shorten(
+    lattice: np.ndarray, periodic: tuple[bool, ...], cutoff: float
+) -> np.ndarray:
     """Describe the same lattice by short vectors if the given ones are too flat."""
     if not all(periodic) or _n_images(lattice, periodic, cutoff) <= _MANY_IMAGES:
         return lattice
@@ -129,7 +131,7 @@ def _shorten(lattice, periodic, cutoff: float) -> np.ndarray:
     return np.ascontiguousarray(Lattice(lattice).get_lll_reduced_lattice().matrix)
 
 
-def _n_images(lattice, periodic, radius: float) -> float:
+def _n_images(lattice: np.ndarray, periodic: tuple[bool, ...], radius: float) -> float:
     # Python's numbers, because an array of three is slower than a loop.
     inverse = np.linalg.inv(lattice).tolist()
     inverse_heights = (math.hypot(*column) for column in zip(*inverse, strict=True))
@@ -140,7 +142,12 @@ def _n_images(lattice, periodic, radius: float) -> float:
     )
 
 
-def near_pairs(lattice, positions, periodic, radius: float) -> Pairs:
+def near_pairs(
+    lattice: np.ndarray,
+    positions: np.ndarray,
+    periodic: tuple[bool, ...],
+    radius: float,
+) -> Pairs:
     """List all pairs of atoms, and of atoms and images, within a radius.
 
     Parameters
@@ -164,7 +171,12 @@ def near_pairs(lattice, positions, periodic, radius: float) -> Pairs:
     return _search(lattice, positions, periodic, radius)
 
 
-def _check_work(lattice, positions, periodic, radius: float) -> None:
+def _check_work(
+    lattice: np.ndarray,
+    positions: np.ndarray,
+    periodic: tuple[bool, ...],
+    radius: float,
+) -> None:
     """Refuse a search that would list too many images, pairs or boxes of space."""
     # pymatgen searches no smaller sphere, whatever it keeps.
     radius = max(radius, 1.0)
@@ -181,7 +193,12 @@ def _check_work(lattice, positions, periodic, radius: float) -> None:
         )
 
 
-def _search(lattice, positions, periodic, radius: float) -> Pairs:
+def _search(
+    lattice: np.ndarray,
+    positions: np.ndarray,
+    periodic: tuple[bool, ...],
+    radius: float,
+) -> Pairs:
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     center, other, cell, distance = find_points_in_spheres(
@@ -207,13 +224,20 @@ def _check_overlap(pairs: Pairs) -> None:
 
 
 def _enough(pairs: Pairs, n_atoms: int, wanted: int | None, radius: float) -> bool:
-    """Whether each atom has its neighbours, and their ties, well within the radius."""
+    """Tell whether all neighbours, and their ties, lie well within the radius."""
     inside = pairs.center[pairs.distance <= radius - 2 * TIE]
     counts = np.bincount(inside, minlength=n_atoms)
     return wanted is None or bool((counts >= wanted).all())
 
 
-def _choose(pairs, positions, lattice, numbers, k: int | None, ties: str) -> Pairs:
+def _choose(
+    pairs: Pairs,
+    positions: np.ndarray,
+    lattice: np.ndarray,
+    numbers: np.ndarray,
+    k: int | None,
+    ties: str,
+) -> Pairs:
     """Sort by centre and distance, and keep the nearest k or their whole shell."""
     if ties == "cut":
         # The order must not depend on that of the atoms, nor on rounding.

@@ -69,7 +69,9 @@ class Group:
     @property
     def crystal_class(self) -> dict[int, int]:
         """Number of rotations (positive) and rotoinversions of each order."""
-        types: dict[int, dict] = {op.rot_type(): {} for op in self.operations}
+        types: dict[int, dict[str, bool]] = {
+            op.rot_type(): {} for op in self.operations
+        }
         for op in self.operations:
             types[op.rot_type()][str(op.rot)] = True
         return {order: len(found) for order, found in sorted(types.items())}
@@ -107,8 +109,8 @@ def parse_operation(triplet: str) -> Any:
     Raises
     ------
     UnreadableCrystal
-        If the text is no operation, or its matrix or translation cannot be that of a
-        crystal.
+        If the text is not an operation, or its matrix or translation cannot be that
+        of a crystal.
     """
     plain = triplet.translate(MINUS).lower()
     parts = "".join(plain.split()).strip("'\"").split(",")
@@ -131,7 +133,7 @@ def parse_operation(triplet: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parse_part(part: str) -> tuple[tuple[int, ...], int]:
-    """Coefficients of x, y and z, and the translation in units of 1/24."""
+    """Read the coefficients of x, y and z, and the translation in units of 1/24."""
     row = {"x": Fraction(0), "y": Fraction(0), "z": Fraction(0)}
     shift, is_decimal, start = Fraction(0), False, 0
     if not part:
@@ -140,7 +142,7 @@ def _parse_part(part: str) -> tuple[tuple[int, ...], int]:
         term = _TERM.match(part, start)
         sign, number, divisor, axis, last = term.groups() if term else ("",) * 5
         if not (number or axis) or (start and not sign):
-            raise ValueError(f"{part!r} is no sum of x, y, z and numbers")
+            raise ValueError(f"{part!r} is not a sum of x, y, z and numbers")
         try:
             value = Fraction(number or 1) / Fraction(divisor or 1) / Fraction(last or 1)
         except ZeroDivisionError as error:
@@ -153,7 +155,7 @@ def _parse_part(part: str) -> tuple[tuple[int, ...], int]:
             is_decimal |= "." in f"{number}{divisor}"
         start = term.end() if term else len(part)
     if any(entry.denominator != 1 or abs(entry) > 24 for entry in row.values()):
-        raise ValueError(f"{part!r} has a coefficient that is no small integer")
+        raise ValueError(f"{part!r} has a coefficient that is not a small integer")
     return tuple(map(int, row.values())), _twenty_fourths(shift, is_decimal)
 
 
@@ -167,7 +169,7 @@ def _twenty_fourths(shift: Fraction, is_decimal: bool) -> int:
     best = min(near, key=lambda n: abs(parts - n))
     if not is_decimal or abs(parts - best) > 24 * _DECIMAL:
         raise ValueError(
-            f"its translation {float(shift):g} is no multiple of 1/12 or 1/8"
+            f"its translation {float(shift):g} is not a multiple of 1/12 or 1/8"
         )
     return best % 24
 
@@ -242,8 +244,9 @@ def _check_closed(listed: tuple[Any, ...]) -> np.ndarray:
         i, j = (int(k) for k in np.argwhere(missing)[0])
         product = listed[i].combine(listed[j]).wrap()
         raise UnreadableCrystal(
-            f"the {len(listed)} symmetry operations are no group: {listed[i].triplet()}"
-            f" after {listed[j].triplet()} is {product.triplet()}, which is not listed"
+            f"the {len(listed)} symmetry operations are not a group: "
+            f"{listed[i].triplet()} after {listed[j].triplet()} is "
+            f"{product.triplet()}, which is not listed"
         )
     return rotations
 

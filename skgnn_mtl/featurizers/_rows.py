@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -43,7 +43,7 @@ class UnusableError(ValueError):
     """Why a row cannot be used, in a clause."""
 
 
-def map_molecules(rows: list, digest: Callable) -> list:
+def map_molecules(rows: Sequence[Any], digest: Callable[[Any], Any]) -> list[Any]:
     """Read rows one by one and keep what a function makes of each molecule.
 
     A digest that lets go of a molecule while it is still in the cache is faster than
@@ -226,7 +226,7 @@ def write_smiles(molecule: Any, **options: Any) -> str:
     """
     refuse_long(molecule)
     has_notes = molecule.HasProp(_NOTES[0])
-    smiles = rdkit().MolToSmiles(molecule, **options)
+    smiles: str = rdkit().MolToSmiles(molecule, **options)
     if not has_notes:
         for note in _NOTES:
             molecule.ClearProp(note)
@@ -250,14 +250,14 @@ def keep_properties_in_pickles() -> None:
         copyreg.pickle(kind, _with_properties)
 
 
-def _with_properties(molecule: Any) -> tuple:
+def _with_properties(molecule: Any) -> tuple[Any, ...]:
     options = rdkit().PropertyPickleOptions
     flags = int(options.AllProps) | int(options.CoordsAsDouble)
     kind, _, *state = molecule.__reduce__()
     return (kind, (molecule.ToBinary(flags),), *state)
 
 
-def portable(rows: list) -> list:
+def portable(rows: list[Any]) -> list[Any]:
     """Make rows that another process reads as this one does.
 
     Parameters

@@ -24,6 +24,8 @@ COINCIDENT = 0.1
 NEARLY_SPECIAL = 0.3
 # Halves of one element nearer than this (Å) are one atom that is split.
 SPLIT = 1.0
+# What stays of a place: its occupancies and its position.
+Filled = tuple[Composition, np.ndarray]
 # How far an occupancy may exceed its range beyond its standard uncertainty.
 _RANGE_TOLERANCE = 0.01
 _HALF = 0.5 + SHARE_TOLERANCE
@@ -54,7 +56,8 @@ class Sites:
     def partial(self) -> np.ndarray:
         """Whether a site is not filled by one element, shape (n_sites,)."""
         shares = np.array([max(kind.values(), default=0.0) for kind in self.kinds])
-        return shares * self.occupancies < FULL
+        partial: np.ndarray = shares * self.occupancies < FULL
+        return partial
 
 
 @dataclass(frozen=True)
@@ -175,10 +178,13 @@ def multiply(
     return Images(site, (points - np.floor(points)) @ lattice)
 
 
-def _apply(operations: tuple[np.ndarray, np.ndarray], fractions) -> np.ndarray:
-    """Images of shape (n_sites, n_operations, 3)."""
+def _apply(
+    operations: tuple[np.ndarray, np.ndarray], fractions: np.ndarray
+) -> np.ndarray:
+    """Compute images of shape (n_sites, n_operations, 3)."""
     rotations, translations = operations
-    return np.einsum("kij,nj->nki", rotations, fractions) + translations
+    images: np.ndarray = np.einsum("kij,nj->nki", rotations, fractions) + translations
+    return images
 
 
 def _first_of_equal(points: np.ndarray) -> np.ndarray:
@@ -271,7 +277,7 @@ def settle(
         _parts(rows, sites, images, occupancies, lattice, periodic) for rows in members
     ]
     if disorder == "raise":
-        _check_order(parts, sites, images, members)
+        _check_order(parts, sites, images)
     filled = [place for part in parts if (place := fill(part))]
     if disorder == "majority":
         filled = _without_second_halves(filled, lattice, periodic)
@@ -302,7 +308,7 @@ class _Part:
 
 
 def _majority_of_groups(sites: Sites, partial: np.ndarray) -> np.ndarray:
-    """Occupancies after a choice among the groups of each assembly."""
+    """Compute occupancies after a choice among the groups of each assembly."""
     occupancies = sites.occupancies.copy()
     assemblies: dict[str, dict[str, list[int]]] = {}
     for k, (assembly, group) in enumerate(sites.groups or ()):
@@ -330,8 +336,14 @@ def _majority_of_groups(sites: Sites, partial: np.ndarray) -> np.ndarray:
     return occupancies
 
 
-def _members(images, occupancies, partial, lattice, periodic) -> list[np.ndarray]:
-    """Images of each place: alone, or with the parts that lie too near."""
+def _members(
+    images: Images,
+    occupancies: np.ndarray,
+    partial: np.ndarray,
+    lattice: np.ndarray,
+    periodic: tuple[bool, ...],
+) -> list[np.ndarray]:
+    """List the images of each place: alone, or with the parts that lie too near."""
     there = np.flatnonzero(occupancies[images.site] > 0)
     positions, is_partial = images.positions[there], partial[images.site[there]]
     pairs = near_pairs(lattice, positions, periodic, OVERLAP)
@@ -349,7 +361,14 @@ def _members(images, occupancies, partial, lattice, periodic) -> list[np.ndarray
     return np.split(there[order], ends)
 
 
-def _parts(rows, sites, images, occupancies, lattice, periodic) -> list[_Part]:
+def _parts(
+    rows: np.ndarray,
+    sites: Sites,
+    images: Images,
+    occupancies: np.ndarray,
+    lattice: np.ndarray,
+    periodic: tuple[bool, ...],
+) -> list[_Part]:
     positions = images.positions[rows]
     if len(rows) > 1:
         positions = positions[0] + _shortest(
@@ -371,15 +390,18 @@ def _parts(rows, sites, images, occupancies, lattice, periodic) -> list[_Part]:
     ]
 
 
-def _shortest(shifts: np.ndarray, lattice: np.ndarray, periodic) -> np.ndarray:
-    """Shortest of the equivalent vectors, shape (n, 3)."""
+def _shortest(
+    shifts: np.ndarray, lattice: np.ndarray, periodic: np.ndarray
+) -> np.ndarray:
+    """Find the shortest of the equivalent vectors, shape (n, 3)."""
     fractions = shifts @ np.linalg.inv(lattice)
     fractions -= np.rint(fractions) * periodic
     # Rounding alone is not enough in skewed cells.
     around = np.stack(np.meshgrid(*[(0, -1, 1)] * 3), axis=-1).reshape(-1, 3)
     candidates = (fractions[:, None] + around * periodic) @ lattice
     nearest = np.linalg.norm(candidates, axis=2).argmin(axis=1)
-    return candidates[np.arange(len(shifts)), nearest]
+    shortest: np.ndarray = candidates[np.arange(len(shifts)), nearest]
+    return shortest
 
 
 def _composition(parts: list[_Part]) -> dict[int, float]:
@@ -390,7 +412,7 @@ def _composition(parts: list[_Part]) -> dict[int, float]:
     return composition
 
 
-def _check_order(parts: list[list[_Part]], sites: Sites, images: Images, members):
+def _check_order(parts: list[list[_Part]], sites: Sites, images: Images) -> None:
     """Refuse places that are not filled by one element, at one position."""
     disordered = []
     for place in parts:
@@ -409,7 +431,7 @@ def _check_order(parts: list[list[_Part]], sites: Sites, images: Images, members
         )
 
 
-def _mean(parts: list[_Part]) -> tuple[Composition, np.ndarray] | None:
+def _mean(parts: list[_Part]) -> Filled | None:
     composition = _composition(parts)
     filled = [part for part in parts if part.kind]
     if not filled:
@@ -419,7 +441,7 @@ def _mean(parts: list[_Part]) -> tuple[Composition, np.ndarray] | None:
     return composition, position
 
 
-def _majority(parts: list[_Part]) -> tuple[Composition, np.ndarray] | None:
+def _majority(parts: list[_Part]) -> Filled | None:
     composition = _composition(parts)
     if not composition:
         return None
@@ -431,7 +453,9 @@ def _majority(parts: list[_Part]) -> tuple[Composition, np.ndarray] | None:
     return {z: composition[z]}, largest.position
 
 
-def _without_second_halves(filled: list, lattice: np.ndarray, periodic) -> list:
+def _without_second_halves(
+    filled: list[Filled], lattice: np.ndarray, periodic: tuple[bool, ...]
+) -> list[Filled]:
     """Keep one of two halves of an atom, since both would be a majority."""
     halves = [
         k

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -14,14 +15,21 @@ from skgnn_mtl.graphs import GraphArray, GraphSchema
 from ._base import GraphTransformer, RowError
 from ._binary import MoleculeTable
 from ._columns import AtomColumn, BondColumn
+from ._descriptors import Described, molecular_descriptors, table_of
 from ._molecules import check_molecule, read_tables
 from ._presets import PRESETS
-from ._rows import canonical_smiles, portable, rdkit, why_unreadable
+from ._rows import (
+    canonical_smiles,
+    keep_properties_in_pickles,
+    portable,
+    rdkit,
+    why_unreadable,
+)
 from ._stereo import with_labels
 
 
 class SmilesToGraph(GraphTransformer):
-    """Molecules as graphs: one node a heavy atom, two directed edges a bond.
+    """Molecules as graphs: one node per heavy atom, two directed edges per bond.
 
     Nothing is repaired: salts stay one graph of several components, charges and
     tautomers stay as written, hydrogens are nodes only where RDKit keeps them
@@ -39,15 +47,20 @@ class SmilesToGraph(GraphTransformer):
         What columns of chiral tags, bond stereo and bond directions hold. "tags" are
         RDKit's, as published; they depend on the order of the atoms. "cip" are labels
         of Cahn, Ingold and Prelog, which do not; see Notes.
+    descriptors : None, "rdkit2d", list of str or callable, default=None
+        Numbers of the whole molecule, which become ``graph_features``: all descriptors
+        of ``rdkit.Chem.Descriptors.descList``, some of them by name, or those of a
+        function; see Notes.
     on_error : {"raise", "nan"}, default="raise"
         What to do with a row that is missing or that RDKit cannot read, for whatever
         reason: raise at the first one, or keep it as an empty graph marked invalid,
         with one warning.
     n_jobs : int, default=None
         Number of processes, as everywhere in scikit-learn; -1 uses all cores. Chunks
-        of about 1000 rows are sent to them, through any backend of joblib. New workers
-        import this package first, which takes seconds: they pay from some 50,000
-        molecules on, or once they are there.
+        of about 1000 rows (100 with descriptors) are sent to them, through any backend
+        of joblib. New workers import this package first, which takes seconds: they pay
+        from some 50,000 molecules on (some 2,000 with "rdkit2d"), or once they are
+        there.
     verbose : int or bool, default=0
         If true, show a progress bar.
 
@@ -82,8 +95,8 @@ class SmilesToGraph(GraphTransformer):
         that are all-zero there or here: the slots "not aromatic", "other bond type",
         "not conjugated" and "not in a ring" are extra, "no bond" is missing.
 
-    Graphs of own columns bear a checksum of names, accessors, vocabularies and scales:
-    a model that was fitted on some refuses the others. Functions do not count.
+    The schema of own columns has a checksum of names, accessors, vocabularies and
+    scales: a model that was fitted on some refuses the others. Functions do not count.
 
     **Stereo.** Chiral tags say whether the neighbours of an atom turn clockwise *in the
     order in which they are written*, and bond directions how a bond is written. Two
@@ -96,10 +109,22 @@ class SmilesToGraph(GraphTransformer):
 
     **Molecule objects** are taken as they are; unsanitized ones, patterns (SMARTS) and
     atoms heavier than 118 are invalid. Pickles of RDKit leave out properties of atoms
-    and bonds, which functions of own columns may read. The first such column therefore
-    makes pickles of molecules complete, in the whole process (through ``copyreg``), so
-    that ``n_jobs`` and ``Pipeline(memory=...)`` see what matters. A cache knows
-    functions by name: empty it after you change one.
+    and bonds, which functions of own columns and descriptors may read. The first such
+    function therefore makes pickles of molecules complete, in the whole process
+    (through ``copyreg``), so that ``n_jobs`` and ``Pipeline(memory=...)`` see what
+    matters. A cache knows functions by name: empty it after you change one.
+
+    **Descriptors** are RDKit's values for the molecule without explicit hydrogens, as
+    if it was read from its SMILES. A value is NaN where RDKit fails, where it is
+    infinite or beyond single precision (``Ipc`` of large molecules), and where the
+    molecule has so many atoms that RDKit takes minutes: above 500 for ``Ipc`` and
+    ``AvgIpc``, above 1000 for ``BCUT2D``, E-state, ``BalabanJ`` and ``BertzCT``, above
+    5000 for all. An invalid graph has NaN.
+
+    A function of descriptors takes a copy of the molecule. It returns a mapping of
+    name -> number, a sequence of numbers or one number, always of the same length. It
+    is called for ethane first, to learn the names. Its infinities become NaN, and its
+    errors are errors of the transformation, for any ``on_error``.
 
     **Strings.** What follows a blank is a name. Letters outside of ASCII, further lines
     and numbers that RDKit would cut off (a charge of 999) make a row invalid.
@@ -140,51 +165,81 @@ class SmilesToGraph(GraphTransformer):
     >>> X = SmilesToGraph(features=(atoms, bonds)).transform(["CC=[Se]"])
     >>> X.node_codes.ravel(), X.edge_codes.ravel()
     (array([0, 0, 3], dtype=uint8), array([0, 0, 1, 1], dtype=uint8))
+
+    Descriptors beside the graph:
+
+    >>> X = SmilesToGraph(descriptors=["TPSA", "RingCount"]).transform(["c1ccccc1O"])
+    >>> X.schema.graph_features, X.graph_features
+    (('TPSA', 'RingCount'), array([[20.23,  1.  ]], dtype=float32))
     """
 
     _reads: ClassVar[str] = "SMILES"
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GraphTransformer._parameter_constraints,
         "features": [StrOptions(set(PRESETS)), tuple],
         "stereo": [StrOptions({"tags", "cip"})],
+        "descriptors": [None, StrOptions({"rdkit2d"}), list, tuple, callable],
     }
 
     def __init__(
         self,
-        features="ogb",
+        features: str | tuple[Sequence[AtomColumn], Sequence[BondColumn]] = "ogb",
         *,
-        stereo="tags",
-        on_error="raise",
-        n_jobs=None,
-        verbose=0,
-    ):
+        stereo: str = "tags",
+        descriptors: str | Sequence[str] | Callable[[Any], Any] | None = None,
+        on_error: str = "raise",
+        n_jobs: int | None = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.features = features
         self.stereo = stereo
+        self.descriptors = descriptors
         self.on_error = on_error
         self.n_jobs = n_jobs
         self.verbose = verbose
+        if callable(descriptors):
+            # Here, because a cache of a pipeline hashes molecules before fit is called,
+            # and the function may read properties that pickles leave out.
+            with suppress(ImportError):  # RDKit is asked for at use
+                keep_properties_in_pickles()
 
-    def _featurize(self, rows: list) -> GraphArray:
+    def _featurize(self, rows: list[Any]) -> GraphArray:
+        if self.descriptors is None:
+            return self._read(rows)[0]
+        chosen = molecular_descriptors(self.descriptors)
+        graphs, at, described = self._read(rows, chosen.describe)
+        values = table_of(described, at, (len(rows), len(chosen.names)))
+        return graphs.with_features(values, chosen.names)
+
+    def _read(
+        self, rows: list[Any], describe: Callable[[Any], Described] | None = None
+    ) -> tuple[GraphArray, list[int], list[Described]]:
+        """Make graphs; list the readable rows and what describes them."""
         columns = self._columns()
         schema = self._schema(*columns)
         parts, readable = [], np.zeros(len(rows), dtype=bool)
-        for at, table in read_tables(rows, *columns):
+        found: list[int] = []
+        all_described: list[Described] = []
+        for at, table, described in read_tables(rows, *columns, describe):
+            found += at.tolist()
+            all_described += described
             ids = [_identifier(rows[i]) for i in at]
             parts.append((at, _graphs(at, table, ids, schema, *columns)))
             readable[at] = True
         if not readable.all() or not parts:
             at = np.flatnonzero(~readable)
             parts.append((at, _invalid_graphs([rows[i] for i in at], schema)))
-        if len(parts) == 1:
-            return parts[0][1]
-        order = np.argsort(np.concatenate([at for at, _ in parts]))
-        return GraphArray.concatenate([graphs for _, graphs in parts])[order]
+        graphs = parts[0][1]
+        if len(parts) > 1:
+            order = np.argsort(np.concatenate([at for at, _ in parts]))
+            graphs = GraphArray.concatenate([graphs for _, graphs in parts])[order]
+        return graphs, found, all_described
 
     def _explain(self, row: Any) -> str:
         atoms, bonds = self._columns()
         return why_unreadable(row, lambda mol: check_molecule(mol, atoms, bonds))
 
-    def _portable(self, rows: list) -> list:
+    def _portable(self, rows: list[Any]) -> list[Any]:
         return portable(rows)
 
     def _columns(self) -> tuple[Sequence[AtomColumn], Sequence[BondColumn]]:
@@ -207,7 +262,9 @@ class SmilesToGraph(GraphTransformer):
         _check_columns(self.features[1], BondColumn, sample.GetBondWithIdx(0))
         return self.features
 
-    def _schema(self, atom_columns, bond_columns) -> GraphSchema:
+    def _schema(
+        self, atom_columns: Sequence[AtomColumn], bond_columns: Sequence[BondColumn]
+    ) -> GraphSchema:
         return GraphSchema(
             self._name_of_columns(atom_columns, bond_columns),
             node_columns=tuple((c.name, c.size) for c in _categorical(atom_columns)),
@@ -246,7 +303,7 @@ def _check_columns(
         )
     for column in columns:
         if not isinstance(column, kind):
-            raise TypeError(f"features: {column!r} is no {kind.__name__}.")
+            raise TypeError(f"features: {column!r} is not of type {kind.__name__}.")
         if not isinstance(column.getter, str):
             continue
         if not hasattr(sample, column.getter):
@@ -266,11 +323,11 @@ def _check_columns(
         raise ValueError(f"The names of columns must differ, but are {names}.")
 
 
-def _categorical(columns: Sequence) -> list:
+def _categorical(columns: Sequence[Any]) -> list[Any]:
     return [column for column in columns if column.is_categorical]
 
 
-def _continuous(columns: Sequence) -> list:
+def _continuous(columns: Sequence[Any]) -> list[Any]:
     return [column for column in columns if not column.is_categorical]
 
 
@@ -323,11 +380,11 @@ class _Places(NamedTuple):
 
 
 def _encode(
-    columns: Sequence[AtomColumn | BondColumn], values: dict, where: _Places
+    columns: Sequence[AtomColumn | BondColumn], values: dict[Any, Any], where: _Places
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Codes and floats of some columns; None where there are none."""
+    """Give codes and floats of some columns; None where there are none."""
 
-    def side_by_side(chosen: list) -> np.ndarray | None:
+    def side_by_side(chosen: list[Any]) -> np.ndarray | None:
         parts = [_encode_one(column, values[column.getter], where) for column in chosen]
         return np.stack(parts, axis=1) if parts else None
 
@@ -368,7 +425,7 @@ def _both_directions(bonds: np.ndarray | None) -> np.ndarray | None:
     return None if bonds is None else np.repeat(bonds, 2, axis=0)
 
 
-def _invalid_graphs(rows: list, schema: GraphSchema) -> GraphArray:
+def _invalid_graphs(rows: list[Any], schema: GraphSchema) -> GraphArray:
     zeros = np.zeros(len(rows), dtype=np.int64)
     strings = [row if isinstance(row, str) else "" for row in rows]
     return GraphArray(

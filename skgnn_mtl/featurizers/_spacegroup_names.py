@@ -46,7 +46,8 @@ class Setting:
     @property
     def extension(self) -> str:
         """'1' or '2' for an origin, 'h' or 'r' for axes, else ''."""
-        return self.group.ext.strip("\0 ").lower()
+        extension: str = self.group.ext.strip("\0 ").lower()
+        return extension
 
 
 def settings_of_number(number: int) -> tuple[Setting, ...]:
@@ -170,7 +171,7 @@ def _short(key: str) -> str:
 
 @lru_cache(maxsize=1)
 def _table() -> tuple[Setting, ...]:
-    """All settings; unusual ones stand at the end, as in gemmi's table."""
+    """List all settings; unusual ones stand at the end, as in gemmi's table."""
     first: dict[int, str] = {}
     return tuple(
         Setting(group, group.hm == first.setdefault(group.number, group.hm))
@@ -200,7 +201,7 @@ def _by_name() -> dict[str, tuple[Setting, ...]]:
 
 
 def _aliases(parts: list[str], setting: Setting) -> list[str]:
-    """Other compact names: without ones, with e for two glides, m3 for m-3."""
+    """List other compact names: without ones, with e for two glides, m3 for m-3."""
     found, number = [], setting.group.number
     if parts.count("1") == 2:
         found.append("".join(part for part in parts if part != "1"))

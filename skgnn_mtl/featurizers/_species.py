@@ -152,7 +152,7 @@ class Species:
                 )
 
     def _elements(self) -> frozenset[int] | None:
-        """Elements of the formula, else of the types; None where neither is stated."""
+        """List elements of the formula, else of the types; None if not stated."""
         formula = read_formula(self.formula)
         if formula is not None:
             return frozenset(formula)
@@ -295,14 +295,14 @@ def _elements_of_types(types: tuple[str, ...]) -> frozenset[int] | None:
 
 
 def _normal(text: str) -> str:
-    """Text with ASCII digits and signs, without marks of superscripts."""
+    """Write text with ASCII digits and signs, without marks of superscripts."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return text.translate(_MINUS_SIGNS).strip()
 
 
 def _number(letters: str) -> int | None:
-    """Atomic number of a symbol in proper, upper or lower case."""
+    """Find the atomic number of a symbol in proper, upper or lower case."""
     proper = letters.capitalize()
     if letters not in (proper, letters.upper(), letters.lower()):
         return None
@@ -315,7 +315,7 @@ def _is_mass(digits: str, z: int) -> bool:
 
 
 def _is_whole(letters: str, symbol: str) -> bool:
-    """Whether the label is the symbol, or a symbol of two letters and capitals."""
+    """Tell if the label is the symbol, or a symbol of two letters and capitals."""
     return letters == symbol or len(symbol) == 2
 
 
@@ -362,7 +362,7 @@ def _one_element(
     return found[0]
 
 
-def _check_mark(text: str, letters: str, z: int, stated) -> None:
+def _check_mark(text: str, letters: str, z: int, stated: frozenset[int] | None) -> None:
     """Refuse what is an element or something else, as the formula decides."""
     upper = letters.upper()
     if upper in _MARKS and stated is not None and z not in stated:
@@ -395,17 +395,20 @@ def _what_it_is(text: str, symbol: str) -> str:
 # -- labels --------------------------------------------------------------------------
 
 
-def _check_second_element(text: str, rest: str, stated) -> None:
+def _check_second_element(text: str, rest: str, stated: frozenset[int] | None) -> None:
     """Refuse labels such as Mg1Fe1; a capital alone, as in C1A, counts atoms."""
     for symbol in re.findall(r"[A-Z][a-z]", rest):
         if symbol in _NUMBERS and (stated is None or _NUMBERS[symbol] in stated):
             raise ValueError(f"the label {text!r}, which names two elements")
 
 
-def _check_rest(text: str, letters: str, size: int, z: int, stated) -> None:
+def _check_rest(
+    text: str, letters: str, size: int, z: int, stated: frozenset[int]
+) -> None:
     """Refuse labels such as SiAl; hydrogen may be named by what it is bound to."""
     rest = letters[size:].capitalize()
-    for other in {_NUMBERS.get(rest[:1]), _NUMBERS.get(rest[:2])} & stated:
+    named = {_NUMBERS[s] for s in (rest[:1], rest[:2]) if s in _NUMBERS}
+    for other in named & stated:
         if _HYDROGEN not in (z, other):
             raise ValueError(
                 f"the label {text!r}, which names {_symbols([z, other])}, or both; "

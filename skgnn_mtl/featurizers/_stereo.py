@@ -25,7 +25,7 @@ _ANY = 1  # RDKit's STEREOANY, a mark that says that nothing is known
 _MOST_COMPARISONS = 1_000_000
 
 
-def with_labels(columns: Sequence[Any]) -> list:
+def with_labels(columns: Sequence[Any]) -> list[Any]:
     """Let columns of tags hold labels instead.
 
     Parameters
@@ -48,7 +48,7 @@ def _labelled(column: AtomColumn | BondColumn) -> AtomColumn | BondColumn:
 
 def read_labels(
     molecules: Sequence[Any], n_parts: np.ndarray, tags: Sequence[np.ndarray]
-) -> tuple[tuple[list, list], list[int]]:
+) -> tuple[tuple[list[str], list[str]], list[int]]:
     """Label the stereo centres of some molecules.
 
     Parameters
@@ -69,7 +69,7 @@ def read_labels(
     """
     labels = ([""] * len(tags[0]), [""] * len(tags[1]))
     first = np.cumsum(n_parts, axis=1) - n_parts
-    places: dict[int, tuple[list, list]] = {}
+    places: dict[int, tuple[list[int], list[int]]] = {}
     for kind, part in enumerate(tags):
         molecule_of_part = np.repeat(np.arange(len(molecules)), n_parts[kind])
         for k in np.flatnonzero(part).tolist():

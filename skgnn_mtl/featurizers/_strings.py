@@ -21,7 +21,7 @@ _WANTED = "a list, a tuple, a one-dimensional array, a Series, or a table of one
 _PARTS = ("Atom", "PeriodicSite", "Site")
 
 
-def as_strings(X: Any, *, paths: bool = False) -> list:
+def as_strings(X: Any, *, paths: bool = False) -> list[Any]:
     """Read any column of strings as a list, in order.
 
     Rows are counted by position, never by an index label.
@@ -74,7 +74,7 @@ def index_of(X: Any) -> Any:
     return X.index if hasattr(type(X), "iloc") else None
 
 
-def _entries(X: Any) -> Iterable:
+def _entries(X: Any) -> Iterable[Any]:
     if isinstance(X, (list, tuple)):
         return _unnest(X)
     _refuse(X)
@@ -82,7 +82,8 @@ def _entries(X: Any) -> Iterable:
         return _entries_of_frame(X)
     for method in ("to_list", "to_pylist"):
         if _has(X, method):
-            return getattr(X, method)()
+            entries: Iterable[Any] = getattr(X, method)()
+            return entries
     # Not asarray: it would drop the mask of a masked array.
     return _entries_of_array(np.asanyarray(X))
 
@@ -114,7 +115,7 @@ def _has(X: Any, attribute: str) -> bool:
     return hasattr(type(X), attribute)
 
 
-def _unnest(X: list | tuple) -> Iterable:
+def _unnest(X: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
     """Read a list of rows of one entry each as a list of entries."""
     if not X or not all(isinstance(row, (list, tuple)) for row in X):
         return X
@@ -122,16 +123,19 @@ def _unnest(X: list | tuple) -> Iterable:
     return [row[0] if row else None for row in X]
 
 
-def _entries_of_frame(X: Any) -> Iterable:
+def _entries_of_frame(X: Any) -> Iterable[Any]:
     _check_width(*X.shape)
+    entries: Iterable[Any]
     if _has(X, "iloc"):
-        return X.iloc[:, 0].to_list()
-    if _has(X, "column_names"):  # pyarrow, whose columns are the data
-        return X.column(0).to_pylist()
-    return X[X.columns[0]].to_list()
+        entries = X.iloc[:, 0].to_list()
+    elif _has(X, "column_names"):  # pyarrow, whose columns are the data
+        entries = X.column(0).to_pylist()
+    else:
+        entries = X[X.columns[0]].to_list()
+    return entries
 
 
-def _entries_of_array(X: np.ndarray) -> Iterable:
+def _entries_of_array(X: np.ndarray) -> Iterable[Any]:
     if X.dtype.names:
         raise TypeError(f"X must be {_WANTED}, but is a structured array.")
     if X.ndim == 0:
@@ -145,7 +149,8 @@ def _entries_of_array(X: np.ndarray) -> Iterable:
     if X.ndim > 1:
         _check_width(len(X), math.prod(X.shape[1:]))
         X = X.reshape(len(X))
-    return X.tolist()
+    entries: Iterable[Any] = X.tolist()
+    return entries
 
 
 def _check_width(n_rows: int, n_columns: int) -> None:

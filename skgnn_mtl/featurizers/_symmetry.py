@@ -185,7 +185,7 @@ def _is_named_p1(tags: Tags) -> bool:
 
 
 def _known(tags: Tags, *names: str) -> list[tuple[str, str]]:
-    """Pairs of a tag and one of its values, without '?' and '.'."""
+    """List pairs of a tag and one of its values, without '?' and '.'."""
     return [
         (tag, text(value))
         for tag in names
@@ -312,7 +312,7 @@ def _compare_with_names(group: Group, tags: Tags) -> None:
 def _may_be(group: Group, other: Group) -> bool:
     """Tell whether two groups may be of one type, in whatever setting."""
     if group.setting is not None and other.setting is not None:
-        return group.setting.number == other.setting.number
+        return bool(group.setting.number == other.setting.number)
     if _rotations(group) == _rotations(other):
         return group.n_centerings >= other.n_centerings
     return group.crystal_class == other.crystal_class
@@ -461,7 +461,7 @@ def _check_class(group: Group, own: str, stated: list[tuple[str, str]]) -> None:
 
 @lru_cache(maxsize=1)
 def _classes() -> dict[str, str]:
-    """Names of crystal classes and Laue classes: what they stand for."""
+    """List names of crystal classes and Laue classes: what they stand for."""
     table = list(gemmi().spacegroup_table())
     names = {n: n for s in table for n in (s.point_group_hm(), s.laue_str())}
     # They are the same class in another orientation, or in older writing.

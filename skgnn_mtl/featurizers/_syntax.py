@@ -74,7 +74,7 @@ def why_misread(text: str) -> str:
     return next(filter(None, map(_too_large, _BRACKET.finditer(smiles))), "")
 
 
-def _too_large(bracket: re.Match) -> str:
+def _too_large(bracket: re.Match[str]) -> str:
     isotope, atom = bracket.groups()
     if _exceeds(isotope, _LARGEST_ISOTOPE):
         return f"the isotope {_short(isotope)} is larger than {_LARGEST_ISOTOPE}"
@@ -133,7 +133,7 @@ def _unexpected(text: str, position: int) -> str:
     return f"unexpected {text[position]!r} at position {position}"
 
 
-def _mistake(tokens: list[re.Match]) -> str:
+def _mistake(tokens: list[re.Match[str]]) -> str:
     depth = 0
     for token in tokens:
         depth += {"(": 1, ")": -1}.get(token[0], 0)
@@ -147,7 +147,7 @@ def _mistake(tokens: list[re.Match]) -> str:
     return _mistake_of_neighbours(tokens)
 
 
-def _mistake_of_neighbours(tokens: list[re.Match]) -> str:
+def _mistake_of_neighbours(tokens: list[re.Match[str]]) -> str:
     before = None
     for token in tokens:
         dangling = token["bond"] and (before is None or before["bond"])

@@ -10,7 +10,8 @@ fancy-index gather per column.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
@@ -28,26 +29,15 @@ from ._columns import (
     read_only,
     unpack_strings,
 )
+from ._features import as_graph_features, read_features
 from ._schema import GraphSchema
+from ._selection import LEVELS, RAGGED_LEVELS, are_equal, gather_index, join, take
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch_geometric.data import Data
 
     from ._batch import GraphBatch
-
-# Level of every column; "graph" columns have one row per graph and need no pointer.
-LEVELS = {
-    "node_codes": "node",
-    "node_features": "node",
-    "edge_index": "edge",
-    "edge_codes": "edge",
-    "edge_features": "edge",
-    "graph_features": "graph",
-    "valid": "graph",
-    "id_bytes": "id",
-}
-RAGGED_LEVELS = ("node", "edge", "id")
 
 
 class GraphArray:
@@ -65,9 +55,10 @@ class GraphArray:
         Source (row 0) and target (row 1) of each edge, numbered within its graph.
     edge_codes : array-like of shape (sum(n_edges), len(schema.edge_columns)), optional
         Categorical edge columns.
-    node_features, edge_features, graph_features : array-like, optional
-        Continuous columns; rows as above, one row per graph for ``graph_features``. All
-        values must be finite.
+    node_features, edge_features : array-like, optional
+        Continuous columns; rows as above. All values must be finite.
+    graph_features : array-like of shape (n_graphs, n_features), optional
+        Numbers beside each graph, also an invalid one; NaN where one is missing.
     ids : sequence of str, optional
         Identifier of each graph, usually its SMILES.
     valid : array-like of bool of shape (n_graphs,), optional
@@ -82,7 +73,8 @@ class GraphArray:
     ------
     ValueError
         If a column does not have the shape or the codes of the schema, if a value is
-        not finite, or if an edge names a node that its graph does not have.
+        infinite or, beside nodes and edges, NaN, or if an edge names a node that its
+        graph does not have.
 
     See Also
     --------
@@ -138,11 +130,13 @@ class GraphArray:
             "edge_index": as_edge_index(edge_index, pointers),
             "id_bytes": id_bytes,
             "valid": as_valid(valid, np.diff(pointers["node"])),
+            "graph_features": as_graph_features(
+                graph_features, schema.graph_features, n_graphs, schema.dtype
+            ),
         }
         for name, values, n_rows in (
             ("node_features", node_features, total_nodes),
             ("edge_features", edge_features, total_edges),
-            ("graph_features", graph_features, n_graphs),
         ):
             columns[name] = as_features(
                 values, getattr(schema, name), n_rows, schema.dtype, name
@@ -277,7 +271,7 @@ class GraphArray:
 
     @property
     def graph_features(self) -> np.ndarray:
-        """Continuous graph columns, shape (n_graphs, n_features)."""
+        """Numbers beside the graphs, shape (n_graphs, n_features); NaN if missing."""
         return self._columns["graph_features"]
 
     @cached_property
@@ -313,13 +307,8 @@ class GraphArray:
             return NotImplemented
         if self.schema != other.schema or len(self) != len(other):
             return False
-        return all(
-            np.array_equal(mine[key], theirs[key])
-            for mine, theirs in (
-                (self._pointers, other._pointers),
-                (self._columns, other._columns),
-            )
-            for key in mine
+        return are_equal(self._pointers, other._pointers) and are_equal(
+            self._columns, other._columns
         )
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
@@ -381,26 +370,12 @@ class GraphArray:
         return np.arange(len(self))
 
     def _take(self, rows: np.ndarray) -> GraphArray:
-        pointers, index = self._gather_index(rows, RAGGED_LEVELS)
+        pointers, index = gather_index(self._pointers, rows)
         columns = {
-            name: _take(name, column, index[LEVELS[name]])
-            for name, column in self._columns.items()
+            name: take(name, column, index) for name, column in self._columns.items()
         }
         labels = None if self._index is None else self._index[rows]
         return self._from_parts(self.schema, pointers, columns, labels)
-
-    def _gather_index(
-        self, rows: np.ndarray, levels: Iterable[str]
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Make the new pointers and list the old rows to take, for each level."""
-        pointers, index = {}, {"graph": rows}
-        for level in levels:
-            starts = self._pointers[level][rows]
-            counts = self._pointers[level][rows + 1] - starts
-            pointers[level] = as_pointer(counts)
-            shift = np.repeat(starts - pointers[level][:-1], counts)
-            index[level] = shift + np.arange(len(shift))
-        return pointers, index
 
     def batch(self, rows: Sequence[int] | Sequence[bool] | np.ndarray) -> GraphBatch:
         """Gather graphs into one disjoint union, as torch tensors on the CPU.
@@ -418,9 +393,9 @@ class GraphArray:
         from ._batch import GraphBatch
 
         rows = self._rows(np.asarray(rows) if len(rows) else [])
-        pointers, index = self._gather_index(rows, ("node", "edge"))
+        pointers, index = gather_index(self._pointers, rows, ("node", "edge"))
         columns = {
-            name: _take(name, column, index[LEVELS[name]])
+            name: take(name, column, index)
             for name, column in self._columns.items()
             if LEVELS[name] != "id" and name != "valid"
         }
@@ -433,29 +408,13 @@ class GraphArray:
 
     def _graph(self, i: int) -> Data:
         """Return graph ``i`` as a PyG ``Data``."""
-        import torch
-        from torch_geometric.data import Data
+        from ._data import as_data
 
         if not -len(self) <= i < len(self):
             raise IndexError(
                 f"Index {i} is out of range: the array has {len(self)} graphs."
             )
-        one = self._range(i % len(self), i % len(self) + 1)
-        values = {
-            "x": one.node_codes.astype(np.int64)
-            if self.schema.node_columns
-            else one.node_features.copy(),
-            "edge_index": one.edge_index.astype(np.int64),
-            "edge_attr": one.edge_codes.astype(np.int64),
-        }
-        if self.schema.node_columns and self.schema.node_features:
-            values["node_features"] = one.node_features.copy()
-        if self.schema.edge_features:
-            values["edge_features"] = one.edge_features.copy()
-        if self.schema.graph_features:
-            values["graph_features"] = one.graph_features.copy()
-        tensors = {key: torch.from_numpy(value) for key, value in values.items()}
-        return Data(**tensors, id=one.ids[0], num_nodes=int(one.n_nodes[0]))
+        return as_data(self._range(i % len(self), i % len(self) + 1))
 
     def without_ids(self) -> GraphArray:
         """Drop the identifiers, to save memory.
@@ -497,6 +456,59 @@ class GraphArray:
             )
         return self._from_parts(self.schema, self._pointers, self._columns, index)
 
+    def with_features(
+        self, values: Any, names: Sequence[str] | None = None
+    ) -> GraphArray:
+        """Put numbers beside the graphs, such as a temperature or descriptors.
+
+        Features that the graphs have already stay in front of the new ones.
+
+        Parameters
+        ----------
+        values : array-like of shape (n_graphs, n_features) or (n_graphs,)
+            The numbers, NaN where one is missing; invalid graphs have some, too. The
+            rows of a frame belong to the graphs by position, whatever its index.
+        names : sequence of str of length n_features, optional
+            Different names. By default those of the columns of a frame, or the name
+            of a Series.
+
+        Returns
+        -------
+        graphs : GraphArray
+            The same graphs; ``schema.graph_features`` ends with the names.
+
+        Raises
+        ------
+        ValueError
+            If a name is given twice or is there already, if the shape does not fit, or
+            if a number is infinite or beyond the range of ``schema.dtype``.
+        TypeError
+            If a value is not a number, or a name not a string.
+
+        Examples
+        --------
+        >>> from skgnn_mtl import SmilesToGraph
+        >>> X = SmilesToGraph().transform(["CCO", "O"])
+        >>> X = X.with_features([[300.0], [350.0]], ["temperature"])
+        >>> X[[1]].graph_features
+        array([[350.]], dtype=float32)
+        """
+        cells, names = read_features(values, names)
+        present = self.schema.graph_features
+        repeated = [name for name in names if name in present]
+        if repeated:
+            raise ValueError(f"The graphs have a feature {repeated[0]!r} already.")
+        new = as_graph_features(cells, names, len(self), self.schema.dtype)
+        return self._from_parts(
+            replace(self.schema, graph_features=(*present, *names)),
+            self._pointers,
+            {
+                **self._columns,
+                "graph_features": np.concatenate([self.graph_features, new], axis=1),
+            },
+            self._index,
+        )
+
     # -- putting together ---------------------------------------------------------
 
     @classmethod
@@ -528,16 +540,7 @@ class GraphArray:
                     f"Cannot concatenate arrays 0 and {k}: their schemas differ in "
                     f"{schema.difference(array.schema)}."
                 )
-        pointers = {
-            level: as_pointer(
-                np.concatenate([np.diff(a._pointers[level]) for a in arrays])
-            )
-            for level in RAGGED_LEVELS
-        }
-        columns = {
-            name: np.concatenate([a._columns[name] for a in arrays], axis=_axis(name))
-            for name in LEVELS
-        }
+        pointers, columns = join([(a._pointers, a._columns) for a in arrays])
         index = arrays[0].index
         for array in arrays[1:]:
             if index is not None:
@@ -589,11 +592,3 @@ class GraphArray:
         from ._io import load_columns
 
         return cls._from_parts(*load_columns(path, mmap_mode=mmap_mode))
-
-
-def _axis(name: str) -> int:
-    return 1 if name == "edge_index" else 0
-
-
-def _take(name: str, column: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return np.take(column, index, axis=_axis(name))

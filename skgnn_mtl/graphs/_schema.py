@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+# Names of features that one message lists.
+_SHOWN_NAMES = 8
+
 
 @dataclass(frozen=True)
 class GraphSchema:
@@ -17,7 +20,8 @@ class GraphSchema:
     node_columns, edge_columns : tuple of (str, int), default=()
         Categorical columns: name and cardinality. Codes run from 0 to cardinality - 1.
     node_features, edge_features, graph_features : tuple of str, default=()
-        Names of the continuous columns.
+        Names of the continuous columns. Those of ``graph_features`` are numbers beside
+        each graph, see :meth:`GraphArray.with_features`.
     paired_edges : bool, default=False
         True if edges ``2b`` and ``2b + 1`` are the two directions of bond ``b``, so
         that the reverse of edge ``e`` is ``e ^ 1``.
@@ -81,6 +85,8 @@ class GraphSchema:
         """
         clauses = (
             f"{f.name}: {self._show(f.name)} against {other._show(f.name)}"
+            if f.name != "graph_features"
+            else _difference_of_names(self.graph_features, other.graph_features)
             for f in fields(self)
             if getattr(self, f.name) != getattr(other, f.name)
         )
@@ -124,6 +130,19 @@ class GraphSchema:
         # A default, because older files do not have this entry.
         restored["node_table"] = tuple(map(tuple, values.get("node_table", ())))
         return cls(**restored)
+
+
+def _difference_of_names(mine: tuple[str, ...], others: tuple[str, ...]) -> str:
+    """Compare names of features, of which there may be hundreds."""
+    if max(len(mine), len(others)) <= _SHOWN_NAMES:
+        return f"graph_features: {mine!r} against {others!r}"
+    counts = f"graph_features: {len(mine)} against {len(others)} names"
+    for names, opposite, who in ((mine, others, "first"), (others, mine, "second")):
+        extra = [name for name in names if name not in opposite]
+        if extra:
+            return f"{counts}, {len(extra)} of the {who} only, such as {extra[0]!r}"
+    k = next(k for k, name in enumerate(mine) if name != others[k])
+    return f"{counts} in another order: {mine[k]!r} against {others[k]!r} in place {k}"
 
 
 # Graphs of Hu et al. (2020). The sizes are the rows of the embeddings in the published

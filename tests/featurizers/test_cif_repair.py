@@ -75,34 +75,34 @@ def test_faults_of_items_that_are_needed_are_refused(fault):
 def test_the_reason_names_the_line():
     bare = COPPER.replace("_cell_length_b 2.556", "_cell_length_b 2.556 A")
     line = 1 + bare[: bare.index("_cell_length_b")].count("\n")
-    assert f"line {line} is no valid CIF: parse error" in reason(bare)
+    assert f"line {line} is not valid CIF: parse error" in reason(bare)
     assert "no line that begins with data_" in reason("C C O\nwater\n")
 
 
 def test_a_faulty_loop_of_sites_is_refused():
     assert "Wrong number of values" in reason(COPPER + "Na1 Na 0.5\n")
-    assert "no valid CIF" in reason(cif(["Na1 Na 0 0 0 1", "O1 O 'x 0 0 1"]))
+    assert "not valid CIF" in reason(cif(["Na1 Na 0 0 0 1", "O1 O 'x 0 0 1"]))
 
 
 def test_words_around_the_name_of_the_block_are_left_out():
     assert graph("written by a program\n" + COPPER) == graph(COPPER)
     head, rest = COPPER.split("\n", 1)
     assert graph(f"{head}\nwritten by hand\n{rest}") == graph(COPPER)
-    assert "no valid CIF" in reason(COPPER + "written by hand\n")
-    assert "no valid CIF" in reason("_cell_length_a 3\n" + COPPER)
+    assert "not valid CIF" in reason(COPPER + "written by hand\n")
+    assert "not valid CIF" in reason("_cell_length_a 3\n" + COPPER)
 
 
 def test_texts_with_many_faults_are_no_cif():
     head, rest = COPPER.split("\n", 1)
     faults = "".join(f"_note_{k} a b\n" for k in range(20))
     assert graph(f"{head}\n{faults}{rest}") == graph(COPPER)
-    assert "no valid CIF" in reason(f"{head}\n{faults}_note a b\n{rest}")
+    assert "not valid CIF" in reason(f"{head}\n{faults}_note a b\n{rest}")
 
 
 def test_save_frames_are_not_taken_apart():
     frame = "save_a\n_cell_length_a 9\nsave_\n"
     assert graph(COPPER + frame) == graph(COPPER)
-    assert "no valid CIF" in reason(COPPER + frame + "_note a b\n")
+    assert "not valid CIF" in reason(COPPER + frame + "_note a b\n")
 
 
 @pytest.mark.parametrize(

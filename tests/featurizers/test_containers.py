@@ -214,7 +214,7 @@ def test_other_formats_are_named_with_what_reads_them(name):
 
 
 def test_texts_of_no_format():
-    assert other_format("C C O\nwater\n").startswith("it is no CIF")
+    assert other_format("C C O\nwater\n").startswith("it is not CIF")
     assert other_format(" \n\n") == "it is empty"
     for text in (TEXT, "# comment\n" + TEXT, TEXT.replace("data_", "DATA_")):
         assert not other_format(text)
@@ -278,7 +278,7 @@ CARTESIAN = "loop_\n{0}label\n{0}Cartn_x\n{0}Cartn_y\n{0}Cartn_z\nNa1 1 1 1\n"
 )
 def test_blocks_without_sites_say_what_they_have(text, words):
     with pytest.raises(
-        ValueError, match="no data block has sites|it is no CIF"
+        ValueError, match="no data block has sites|it is not CIF"
     ) as error:
         choose_block(parse(text), None)
     assert words in str(error.value)

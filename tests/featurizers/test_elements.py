@@ -69,5 +69,5 @@ def test_a_file_gives_its_rows(tmp_path):
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match="is no element table"):
+    with pytest.raises(ValueError, match="is not an element table"):
         read_table(path)

@@ -177,7 +177,7 @@ def test_occupancies_have_a_range(text, policy):
     "text", ["nan", "inf", "half", "1/2", "0,5", "0.5.1", "0.5(", "x"]
 )
 def test_occupancies_are_numbers(text, policy):
-    assert f"site Na1 has the occupancy {text!r}, which is no number" in (
+    assert f"site Na1 has the occupancy {text!r}, which is not a number" in (
         reason(site(text), policy)
     )
 

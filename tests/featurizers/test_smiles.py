@@ -422,7 +422,7 @@ def test_graphs_without_any_feature():
         ("morgan", ValueError, "The 'features' parameter of SmilesToGraph must be"),
         ((), ValueError, "has 0 entries"),
         ((1, 2), TypeError, "two sequences of columns"),
-        (((BondColumn("x", "IsInRing"),), ()), TypeError, "is no AtomColumn"),
+        (((BondColumn("x", "IsInRing"),), ()), TypeError, "is not of type AtomColumn"),
         (((AtomColumn("x", "GetMas"),), ()), ValueError, "no method 'GetMas'"),
         (((), (BondColumn("x", "GetMass"),)), ValueError, "Bond has no method"),
         (((AtomColumn("x", "IsInRing"),) * 2, ()), ValueError, "names of columns must"),

@@ -266,7 +266,7 @@ def test_modulated_structures_are_refused_whatever_else_they_state(extra):
         (listed("x,y,z", "-x,foo,z"), "'-x,foo,z' is unreadable"),
         (listed("x,y,z", "?"), "is unknown ('?')"),
         (listed("-x,-y,-z"), "identity"),
-        (listed("x,y,z", "y,z,x"), "no group"),
+        (listed("x,y,z", "y,z,x"), "not a group"),
     ],
 )
 def test_unreadable_statements_are_named(extra, words):

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import pandas as pd
@@ -43,12 +44,12 @@ def valence_electrons(configuration: str) -> int:
     return sum(count.values())
 
 
-def number(value) -> float:
+def number(value: Any) -> float:
     """Read a number, NaN where there is none."""
     return math.nan if value in (None, "no data", "") else float(value)
 
 
-def row(z: int) -> dict:
+def row(z: int) -> dict[str, Any]:
     """Properties of one element."""
     element = Element.from_Z(z)
     radius = gemmi.Element(z).covalent_r if z <= LAST_RADIUS else math.nan

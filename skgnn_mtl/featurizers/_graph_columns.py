@@ -1,0 +1,324 @@
+"""Tables with a column of molecules or crystals and columns of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn import config_context
+from sklearn.base import TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.utils import Tags
+from sklearn.utils._indexing import _get_column_indices
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.validation import check_is_fitted
+
+from skgnn_mtl.graphs import GraphArray
+
+from ._smiles import SmilesToGraph
+
+_REMAINDER = "remainder"
+# What a feature reads: as in ColumnTransformer.
+Columns = str | int | slice | Sequence[str] | Sequence[int] | Callable[[Any], Any]
+Feature = tuple[str, Any, Columns]
+LabelledFeature = tuple[str, Any, str | list[Any]]
+
+
+class GraphColumns(  # type: ignore[call-arg]
+    TransformerMixin,  # type: ignore[misc]
+    _BaseComposition,  # type: ignore[misc]
+    auto_wrap_output_keys=None,
+):
+    """Read tables of graphs and numbers, such as molecules at some temperature.
+
+    One column becomes graphs. Others pass through the transformers of scikit-learn's
+    :class:`~sklearn.compose.ColumnTransformer` and stand beside each graph, as
+    ``graph_features``.
+
+    Parameters
+    ----------
+    graph : str, default="smiles"
+        Name of the column of SMILES, of crystals, or of what the transformer reads.
+    graph_transformer : SmilesToGraph, CifToGraph or alike, default=None
+        Makes graphs of that column; None stands for ``SmilesToGraph()``.
+    features : sequence of (name, transformer, columns), default=()
+        The numbers, in the form of :class:`~sklearn.compose.ColumnTransformer`: a
+        transformer may be "passthrough", columns may be names, positions or a function
+        of the table.
+    remainder : {"drop", "passthrough"}, default="drop"
+        Whether other columns of numbers stand beside the graphs, too. This concerns all
+        of ``X``: labels and other text columns do not belong there.
+
+    Attributes
+    ----------
+    graph_transformer_ : transformer
+        The fitted transformer of graphs.
+    columns_ : ColumnTransformer
+        The fitted transformers of the numbers.
+
+    Raises
+    ------
+    ValueError
+        If the table lacks a column, or if a number becomes infinite.
+    TypeError
+        If ``X`` is not a table with named columns, or if a column is not numeric at
+        the end.
+
+    See Also
+    --------
+    skgnn_mtl.GraphArray.with_features : The same for numbers that are there already.
+
+    Notes
+    -----
+    The features of the graphs have the names of ``columns_.get_feature_names_out()``.
+    Rows belong together by position, whatever the index of a frame. A graph that is
+    invalid keeps its numbers. Missing numbers stay missing unless a transformer fills
+    them. Columns that were not used in ``fit`` may be missing or added later, and the
+    order of columns does not matter.
+
+    Parameters of the parts are reached as ``graph_transformer__n_jobs`` and
+    ``scale__with_mean``, the latter by the name of the feature.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skgnn_mtl import GraphColumns
+    >>> table = pd.DataFrame({"smiles": ["CCO", "O"], "temperature": [300.0, 350.0]})
+    >>> columns = GraphColumns(features=[("scale", StandardScaler(), ["temperature"])])
+    >>> X = columns.fit_transform(table)
+    >>> X
+    GraphArray(2 graphs, 4 nodes, 4 edges, 'ogb')
+    >>> X.schema.graph_features, X.graph_features.ravel()
+    (('scale__temperature',), array([-1.,  1.], dtype=float32))
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "graph": [str],
+        "graph_transformer": [None, HasMethods(["fit", "transform"])],
+        "features": [list, tuple],
+        "remainder": [StrOptions({"drop", "passthrough"})],
+    }
+
+    def __init__(
+        self,
+        graph: str = "smiles",
+        graph_transformer: Any = None,
+        features: Sequence[Feature] = (),
+        *,
+        remainder: str = "drop",
+    ) -> None:
+        self.graph = graph
+        self.graph_transformer = graph_transformer
+        self.features = features
+        self.remainder = remainder
+
+    # -- parameters of the parts ---------------------------------------------------
+
+    @property
+    def _steps(self) -> Any:
+        """Names and transformers, which scikit-learn's compositions consist of."""
+        if not _are_entries(self.features):
+            return self.features  # which fit refuses
+        return [(name, transformer) for name, transformer, _ in self.features]
+
+    @_steps.setter
+    def _steps(self, steps: list[tuple[str, Any]]) -> None:
+        self.features = [
+            (name, transformer, columns)
+            for (name, transformer), (*_, columns) in zip(
+                steps, self.features, strict=True
+            )
+        ]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """List the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether those of the parts are listed, too.
+
+        Returns
+        -------
+        params : dict
+            Name -> value.
+        """
+        params: dict[str, Any] = self._get_params("_steps", deep=deep)
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters, also those of the parts.
+
+        Parameters
+        ----------
+        **params : object
+            Such as ``graph``, ``graph_transformer__n_jobs``, ``scale__with_mean``.
+
+        Returns
+        -------
+        self : GraphColumns
+            The same object.
+        """
+        self._set_params("_steps", **params)
+        return self
+
+    # -- work ----------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the transformers of the numbers.
+
+        Parameters
+        ----------
+        X : pandas or polars DataFrame of shape (n_samples, n_columns)
+            The table.
+        y : array-like, default=None
+            Passed on to the transformers.
+
+        Returns
+        -------
+        self : GraphColumns
+            The fitted transformer.
+        """
+        self._validate_params()
+        if not _are_entries(self.features):
+            raise ValueError(
+                "features must list entries (name, transformer, columns), but is "
+                f"{self.features!r}."
+            )
+        self._validate_names([name for name, _ in self._steps])
+        features = self._features_by_label(X)
+        columns = [label for *_, labels in features for label in _listed(labels)]
+        if self.remainder == "passthrough":
+            columns += _numeric_columns(X)
+        columns = list(dict.fromkeys(columns))
+        transformer = self.graph_transformer
+        transformer = SmilesToGraph() if transformer is None else clone(transformer)
+        graph_transformer = transformer.fit(X[self.graph], y)
+        numbers = ColumnTransformer(
+            features, remainder=self.remainder, sparse_threshold=0
+        )
+        if columns:
+            # As arrays, because rows of frames would be joined by label.
+            with config_context(transform_output="default"):
+                numbers.fit(_with_nan(X[columns]), y)
+            numbers.get_feature_names_out()  # complains if a transformer has none
+        self.graph_transformer_, self.columns_ = graph_transformer, numbers
+        self._number_columns = columns
+        return self
+
+    def transform(self, X: Any) -> GraphArray:
+        """Make graphs with numbers beside them.
+
+        Parameters
+        ----------
+        X : pandas or polars DataFrame of shape (n_samples, n_columns)
+            The table.
+
+        Returns
+        -------
+        graphs : GraphArray of shape (n_samples,)
+            One graph per row, in order.
+        """
+        check_is_fitted(self, "columns_")
+        _check_columns(X, [self.graph, *self._number_columns])
+        graphs = self.graph_transformer_.transform(X[self.graph])
+        if not isinstance(graphs, GraphArray):
+            raise TypeError(
+                "graph_transformer must make a GraphArray, but "
+                f"{type(self.graph_transformer_).__name__} makes a "
+                f"{type(graphs).__name__}."
+            )
+        if not self._number_columns:
+            return graphs
+        names = self.columns_.get_feature_names_out()
+        with config_context(transform_output="default"):
+            numbers = self.columns_.transform(_with_nan(X[self._number_columns]))
+        return graphs.with_features(numbers, names.tolist())
+
+    def _features_by_label(self, X: Any) -> list[LabelledFeature]:
+        """Replace positions, slices and functions of columns by labels."""
+        named = [c for *_, columns in self.features for c in _listed(columns)]
+        _check_columns(X, [self.graph, *(c for c in named if isinstance(c, str))])
+        labels, features = list(X.columns), []
+        for name, transformer, columns in self.features:
+            columns = columns(X) if callable(columns) else columns
+            if not isinstance(columns, str):  # which stands for a column of shape (n,)
+                columns = [labels[k] for k in _get_column_indices(X, columns)]
+            features.append((name, transformer, columns))
+        return features
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Accept scikit-learn's choice of output, which does not concern graphs.
+
+        Parameters
+        ----------
+        transform : str, default=None
+            Ignored: no table can hold graphs, the output is always a ``GraphArray``.
+
+        Returns
+        -------
+        self : GraphColumns
+            The same object.
+        """
+        return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True
+        # No input dtype can be kept in graphs.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _listed(columns: Any) -> list[Any]:
+    return list(columns) if isinstance(columns, (list, tuple)) else [columns]
+
+
+def _are_entries(features: Any) -> bool:
+    return isinstance(features, (list, tuple)) and all(
+        isinstance(entry, (list, tuple)) and len(entry) == 3 for entry in features
+    )
+
+
+def _check_columns(X: Any, wanted: Sequence[str]) -> None:
+    """Refuse what is not a table, or lacks a column."""
+    if not (hasattr(type(X), "columns") and hasattr(type(X), "to_numpy")):
+        sparse = "sparse, " * hasattr(type(X), "nnz")
+        raise TypeError(
+            "GraphColumns needs a table with named columns (a pandas or polars "
+            f"DataFrame), but X is {sparse}of type {type(X).__name__}."
+        )
+    present = list(X.columns)
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise ValueError(
+            f"X does not have the column {missing[0]!r} that GraphColumns reads; it "
+            f"has {present}."
+        )
+
+
+def _with_nan(table: Any) -> Any:
+    """Write missing numbers of pandas' own types as NaN, which transformers read."""
+    types = {
+        name: "float64"
+        for name, dtype in zip(table.columns, table.dtypes, strict=True)
+        if getattr(dtype, "_is_numeric", False)
+    }
+    return table.astype(types) if types else table
+
+
+def _numeric_columns(X: Any) -> list[Any]:
+    pairs = zip(X.columns, X.dtypes, strict=True)
+    return [name for name, dtype in pairs if _is_numeric(dtype)]
+
+
+def _is_numeric(dtype: Any) -> bool:
+    if hasattr(dtype, "is_numeric"):  # polars
+        return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
+    if getattr(dtype, "_is_numeric", False):  # pandas' own types
+        return True
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
