@@ -1,0 +1,258 @@
+"""Transforms of labels, one for each task, which estimators undo on predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from ._warn import warn
+
+Function = Callable[[np.ndarray], np.ndarray]
+_FUNCTIONS: dict[str, tuple[Function, Function]] = {
+    "log": (np.log, np.exp),
+    "log10": (np.log10, lambda values: np.power(10.0, values)),
+}
+
+
+@dataclass(frozen=True)
+class TargetTransforms:
+    """Fitted transforms of the columns of a table of labels.
+
+    Parameters
+    ----------
+    names : tuple of str of length t
+        Names of the tasks.
+    steps : tuple of (None, str or transformer), of length t
+        For each task None (unchanged), "log", "log10", or a fitted transformer of
+        scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skgnn_mtl._target_transforms import TargetTransforms
+    >>> table = np.array([[10.0, 1.0], [1000.0, np.nan]])
+    >>> transforms = TargetTransforms.fit({"solubility": "log10"}, table,
+    ...                                   ["solubility", "logD"])
+    >>> transforms.transform(table)
+    array([[ 1.,  1.],
+           [ 3., nan]])
+    >>> transforms.inverse_transform(np.array([[2.0, 5.0]]))
+    array([[100.,   5.]])
+    """
+
+    names: tuple[str, ...]
+    steps: tuple[Any, ...]
+
+    @classmethod
+    def fit(
+        cls, spec: Any, table: np.ndarray, names: Sequence[str]
+    ) -> TargetTransforms:
+        """Fit the transforms on the labels of the training rows.
+
+        Parameters
+        ----------
+        spec : None, str, dict or transformer
+            What :func:`check_target_transform` takes.
+        table : ndarray of shape (n, t)
+            Labels in their units, NaN where missing.
+        names : sequence of str of length t
+            Names of the tasks.
+
+        Returns
+        -------
+        transforms : TargetTransforms
+            A transformer of scikit-learn is cloned and fitted for each of its tasks,
+            on the labelled rows.
+
+        Raises
+        ------
+        ValueError
+            If the specification is wrong, or a label is outside of the domain of its
+            transform; the task, the row and the label are named.
+        """
+        steps = check_target_transform(spec, names)
+        fitted = tuple(
+            _fitted(step, column[~np.isnan(column)], name)
+            for step, column, name in zip(steps, table.T, names, strict=True)
+        )
+        transforms = cls(tuple(names), fitted)
+        transforms.transform(table)  # refuses labels out of domain
+        return transforms
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether no task is transformed."""
+        return all(step is None for step in self.steps)
+
+    def transform(self, table: np.ndarray) -> np.ndarray:
+        """Transform labels.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, t)
+            Labels in their units, NaN where missing.
+
+        Returns
+        -------
+        transformed : ndarray of float64 of shape (n, t)
+            A new array, NaN where a label is missing.
+
+        Raises
+        ------
+        ValueError
+            If a label is outside of the domain of its transform.
+        """
+        result = np.array(table, dtype=np.float64)
+        for t, step in enumerate(self.steps):
+            rows = np.flatnonzero(~np.isnan(result[:, t]))
+            if step is None or not len(rows):
+                continue
+            labels = result[rows, t]
+            _refuse_outside(step, labels, rows, self.names[t])
+            found = _apply(step, labels, inverse=False)
+            _refuse_infinite(found, labels, rows, step, self.names[t])
+            result[rows, t] = found
+        return result
+
+    def inverse_transform(self, table: np.ndarray) -> np.ndarray:
+        """Bring predictions back into the units of the labels.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, t)
+            Predictions of transformed labels, NaN where there is none.
+
+        Returns
+        -------
+        predictions : ndarray of float64 of shape (n, t)
+            A new array in the units of the labels.
+
+        Warns
+        -----
+        UserWarning
+            If a prediction is too large for a float after the transform; it is the
+            largest float then.
+        """
+        result = np.array(table, dtype=np.float64)
+        for t, step in enumerate(self.steps):
+            rows = np.flatnonzero(~np.isnan(result[:, t]))
+            if step is None or not len(rows):
+                continue
+            with np.errstate(over="ignore"):
+                found = _apply(step, result[rows, t], inverse=True)
+            result[rows, t] = _bounded(found, self.names[t])
+        return result
+
+
+def check_target_transform(spec: Any, names: Sequence[str]) -> list[Any]:
+    """Read a specification of transforms as one entry for each task.
+
+    Parameters
+    ----------
+    spec : None, "log", "log10", transformer, or dict
+        One transform for all tasks, or a dict from names of tasks to transforms; tasks
+        that the dict does not name are unchanged.
+    names : sequence of str
+        Names of the tasks.
+
+    Returns
+    -------
+    steps : list of length t
+        For each task None, a name, or a transformer that is not cloned yet.
+
+    Raises
+    ------
+    ValueError
+        If a name of a task or of a transform is unknown.
+    TypeError
+        If a transform is neither a name nor has ``inverse_transform``.
+    """
+    if not isinstance(spec, Mapping):
+        return [_checked(spec)] * len(names)
+    by_name = {str(name): _checked(step) for name, step in spec.items()}
+    unknown = [name for name in by_name if name not in names]
+    if unknown:
+        raise ValueError(
+            f"target_transform names the task {unknown[0]!r}, but the tasks are "
+            f"{list(names)}."
+        )
+    return [by_name.get(name) for name in names]
+
+
+def _checked(step: Any) -> Any:
+    if isinstance(step, str) and step not in _FUNCTIONS:
+        raise ValueError(
+            f"target_transform must be None, one of {sorted(_FUNCTIONS)}, a "
+            f"transformer, or a dict of these for the tasks, but has {step!r}."
+        )
+    if step is not None and not isinstance(step, str):
+        missing = [
+            name
+            for name in ("fit", "transform", "inverse_transform")
+            if not hasattr(step, name)
+        ]
+        if missing:
+            raise TypeError(
+                f"target_transform must have fit, transform and inverse_transform, but "
+                f"{type(step).__name__} lacks {missing[0]}."
+            )
+    return step
+
+
+def _fitted(step: Any, labels: np.ndarray, name: str) -> Any:
+    if step is None or isinstance(step, str) or not len(labels):
+        return step
+    try:
+        return clone(step).fit(labels[:, None])
+    except ValueError as error:
+        raise ValueError(
+            f"target_transform {step!r} cannot be fitted on the labels of task "
+            f"{name!r}: {error}"
+        ) from error
+
+
+def _apply(step: Any, values: np.ndarray, *, inverse: bool) -> np.ndarray:
+    if isinstance(step, str):
+        return _FUNCTIONS[step][inverse](values)
+    method = step.inverse_transform if inverse else step.transform
+    found = np.asarray(method(values[:, None]), dtype=np.float64)
+    return found.reshape(len(values))
+
+
+def _refuse_outside(step: Any, labels: np.ndarray, rows: np.ndarray, name: str) -> None:
+    if isinstance(step, str) and not (labels > 0).all():
+        k = int(np.argmax(labels <= 0))
+        raise ValueError(
+            f"target_transform {step!r} needs labels above 0, but task {name!r} has "
+            f"{labels[k]} in row {rows[k]}. Use NaN for a missing label, or leave this "
+            "task untransformed."
+        )
+
+
+def _refuse_infinite(
+    found: np.ndarray, labels: np.ndarray, rows: np.ndarray, step: Any, name: str
+) -> None:
+    if not np.isfinite(found).all():
+        k = int(np.argmin(np.isfinite(found)))
+        raise ValueError(
+            f"target_transform {step!r} makes {found[k]} of the label {labels[k]} of "
+            f"task {name!r} in row {rows[k]}; choose another transform."
+        )
+
+
+def _bounded(values: np.ndarray, name: str) -> np.ndarray:
+    """Replace infinite predictions, which scores refuse, by the largest float."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        warn(
+            f"{infinite.sum()} prediction(s) of task {name!r} are too large for a "
+            "float after the inverse of target_transform, and are set to the largest "
+            "float."
+        )
+    largest = np.finfo(np.float64).max
+    bounded: np.ndarray = np.clip(values, -largest, largest)
+    return bounded

@@ -1,0 +1,117 @@
+"""Transforms of labels, task by task."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import PowerTransformer, QuantileTransformer, StandardScaler
+
+from skgnn_mtl._target_transforms import TargetTransforms, check_target_transform
+
+NAMES = ["a", "b"]
+
+
+def table(rng=0):
+    values = np.exp(np.random.default_rng(rng).normal(size=(30, 2)))
+    values[::3, 0] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        "log",
+        "log10",
+        {"b": "log10"},
+        StandardScaler(),
+        {"a": PowerTransformer(), "b": "log"},
+    ],
+    ids=str,
+)
+def test_the_inverse_undoes_the_transform_and_gaps_stay(spec):
+    y = table()
+    transforms = pickle.loads(pickle.dumps(TargetTransforms.fit(spec, y, NAMES)))
+    inside = transforms.transform(y)
+    np.testing.assert_array_equal(np.isnan(inside), np.isnan(y))
+    np.testing.assert_allclose(transforms.inverse_transform(inside), y, rtol=1e-10)
+
+
+def test_each_task_has_its_own_function():
+    y = table()
+    inside = TargetTransforms.fit({"a": "log10", "b": "log"}, y, NAMES).transform(y)
+    np.testing.assert_allclose(inside[:, 0], np.log10(y[:, 0]))
+    np.testing.assert_allclose(inside[:, 1], np.log(y[:, 1]))
+
+
+def test_a_transformer_learns_each_task_from_its_labels_only():
+    y = table()
+    given = StandardScaler()
+    transforms = TargetTransforms.fit(given, y, NAMES)
+    inside = transforms.transform(y)
+    np.testing.assert_allclose(np.nanmean(inside, axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(np.nanstd(inside, axis=0), 1)
+    assert not hasattr(given, "mean_")
+
+
+def test_the_input_is_left_alone():
+    y = table()
+    before = y.copy()
+    transforms = TargetTransforms.fit("log", y, NAMES)
+    transforms.inverse_transform(transforms.transform(y))
+    np.testing.assert_array_equal(y, before)
+    assert not transforms.is_identity
+    assert TargetTransforms.fit(None, y, NAMES).is_identity
+    assert TargetTransforms.fit({}, y, NAMES).is_identity
+
+
+@pytest.mark.parametrize("value", [0.0, -2.0])
+def test_a_label_out_of_domain_is_named(value):
+    y = table()
+    y[7, 1] = value
+    with pytest.raises(ValueError, match=rf"'log10'.*task 'b' has {value} in row 7"):
+        TargetTransforms.fit({"b": "log10"}, y, NAMES)
+    TargetTransforms.fit({"a": "log10"}, y, NAMES)  # another task's labels
+
+
+def test_new_labels_out_of_domain_are_refused_too():
+    transforms = TargetTransforms.fit("log", table(), NAMES)
+    with pytest.raises(ValueError, match="task 'a' has -1.0 in row 1"):
+        transforms.transform(np.array([[1.0, 1.0], [-1.0, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("sqrt", ValueError, "has 'sqrt'"),
+        ({"c": "log"}, ValueError, r"task 'c', but the tasks are \['a', 'b'\]"),
+        ({"a": 3}, TypeError, "int lacks fit"),
+        (object(), TypeError, "object lacks fit"),
+    ],
+)
+def test_a_wrong_specification_is_refused(spec, error, message):
+    with pytest.raises(error, match=message):
+        check_target_transform(spec, NAMES)
+
+
+def test_a_transformer_that_fails_names_the_task():
+    y = table()
+    y[:, 1] = -y[:, 1]
+    with pytest.raises(ValueError, match="labels of task 'b'"):
+        TargetTransforms.fit(PowerTransformer("box-cox"), y, NAMES)
+
+
+def test_a_prediction_beyond_floats_is_bounded_with_a_warning():
+    transforms = TargetTransforms.fit("log10", table(), NAMES)
+    with pytest.warns(UserWarning, match="1 prediction.* of task 'b'"):
+        found = transforms.inverse_transform(np.array([[1.0, 400.0], [np.nan, 0.0]]))
+    assert found[0, 1] == np.finfo(float).max
+    assert np.isnan(found[1, 0])
+    assert found[1, 1] == 1.0
+
+
+def test_a_task_without_a_label_passes():
+    y = table()
+    y[:, 0] = np.nan
+    transforms = TargetTransforms.fit(QuantileTransformer(n_quantiles=5), y, NAMES)
+    assert np.isnan(transforms.transform(y)[:, 0]).all()
