@@ -1,0 +1,15 @@
+"""Meta-estimators for tables of properties with gaps.
+
+They take any estimator or pipeline as a member, ``X`` of any kind, and ``y`` of shape
+(n,) or (n, t) with NaN where a label is missing.
+"""
+
+from ._ensemble import EnsembleClassifier, EnsembleRegressor
+from ._per_task import PerTaskClassifier, PerTaskRegressor
+
+__all__ = [
+    "EnsembleClassifier",
+    "EnsembleRegressor",
+    "PerTaskClassifier",
+    "PerTaskRegressor",
+]

@@ -1,0 +1,60 @@
+"""scikit-learn's own checks on the meta-estimators."""
+
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skgnn_mtl.ensemble import (
+    EnsembleClassifier,
+    EnsembleRegressor,
+    PerTaskClassifier,
+    PerTaskRegressor,
+)
+
+# Two of the checks leave a single class to train on.
+pytestmark = pytest.mark.filterwarnings("ignore:.*labels of one class only:UserWarning")
+
+
+@parametrize_with_checks(
+    [
+        PerTaskRegressor(Ridge()),
+        PerTaskClassifier(LogisticRegression()),
+        PerTaskClassifier(DecisionTreeClassifier(random_state=0)),
+    ]
+)
+def test_per_task(estimator, check):
+    check(estimator)
+
+
+# A draw of whole rows cannot equal weights of them.
+DRAWS = dict.fromkeys(
+    (
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
+    ),
+    "rows of integer weight are drawn as one row, repeated rows as several",
+)
+
+
+def expected(estimator):
+    return DRAWS if getattr(estimator, "resample", "seeds") != "seeds" else {}
+
+
+@parametrize_with_checks(
+    [
+        EnsembleRegressor(Ridge(), 2, random_state=0),
+        EnsembleRegressor(Ridge(), 3, resample="folds", random_state=0),
+        EnsembleRegressor(PerTaskRegressor(Ridge()), 3, resample="bootstrap"),
+        EnsembleClassifier(PerTaskClassifier(LogisticRegression()), 2, random_state=0),
+        EnsembleClassifier(
+            DecisionTreeClassifier(max_depth=4),
+            3,
+            resample="bootstrap",
+            random_state=0,
+        ),
+    ],
+    expected_failed_checks=expected,
+)
+def test_ensemble(estimator, check):
+    check(estimator)
