@@ -4,10 +4,13 @@ They take any estimator or pipeline as a member, ``X`` of any kind, and ``y`` of
 (n,) or (n, t) with NaN where a label is missing.
 """
 
+from ._blend import BlendClassifier, BlendRegressor
 from ._ensemble import EnsembleClassifier, EnsembleRegressor
 from ._per_task import PerTaskClassifier, PerTaskRegressor
 
 __all__ = [
+    "BlendClassifier",
+    "BlendRegressor",
     "EnsembleClassifier",
     "EnsembleRegressor",
     "PerTaskClassifier",

@@ -91,11 +91,6 @@ class Ensemble(Table):
                 "n_members must be at least 2 with resample='folds', because each "
                 f"member leaves one fold out, but is {self.n_members}."
             )
-        if len(presence) < self.n_members:
-            raise ValueError(
-                f"n_members={self.n_members} folds need as many rows, but X has "
-                f"n_samples={len(presence)}."
-            )
         return table_folds(self.n_members, X, y, presence, groups, seed)
 
     def _draws(

@@ -50,8 +50,13 @@ def table_folds(
     Raises
     ------
     ValueError
-        If the training rows of a fold have none of what a column stands for.
+        If there are fewer rows than folds, or the training rows of a fold have none of
+        what a column stands for.
     """
+    if isinstance(cv, Integral) and len(presence) < cv:
+        raise ValueError(
+            f"{cv} folds need as many rows, but X has n_samples={len(presence)}."
+        )
     if isinstance(cv, Integral) and groups is None:
         splitter = LabelPresenceKFold(int(cv), random_state=random_state)
         pairs = splitter.split(presence, presence)

@@ -6,6 +6,8 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skgnn_mtl.ensemble import (
+    BlendClassifier,
+    BlendRegressor,
     EnsembleClassifier,
     EnsembleRegressor,
     PerTaskClassifier,
@@ -38,7 +40,9 @@ DRAWS = dict.fromkeys(
 
 
 def expected(estimator):
-    return DRAWS if getattr(estimator, "resample", "seeds") != "seeds" else {}
+    plain = getattr(estimator, "resample", "seeds") == "seeds"
+    learned = isinstance(getattr(estimator, "weights", None), str)
+    return {} if plain and not learned else DRAWS
 
 
 @parametrize_with_checks(
@@ -57,4 +61,25 @@ def expected(estimator):
     expected_failed_checks=expected,
 )
 def test_ensemble(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        BlendRegressor([("a", Ridge()), ("b", Ridge(10.0))]),
+        BlendRegressor(
+            [("a", PerTaskRegressor(Ridge())), ("b", PerTaskRegressor(Ridge(10.0)))],
+            weights="oof",
+            cv=3,
+        ),
+        BlendClassifier(
+            [
+                ("a", PerTaskClassifier(LogisticRegression())),
+                ("b", DecisionTreeClassifier(max_depth=4, random_state=0)),
+            ]
+        ),
+    ],
+    expected_failed_checks=expected,
+)
+def test_blend(estimator, check):
     check(estimator)
