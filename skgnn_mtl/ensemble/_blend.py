@@ -16,9 +16,10 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
-from ._members import as_rows, fit_arguments, fit_member, mean_of, require_kind, take
+from ._members import mean_of, require_kind
 from ._tables import ClassTable, NumericTable, Table
 from ._weights import read_weights, shrunk, simplex_weights
 

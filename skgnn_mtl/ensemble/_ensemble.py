@@ -15,18 +15,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
-from ._members import (
-    as_rows,
-    fit_arguments,
-    fit_member,
-    in_columns,
-    mean_of,
-    require_kind,
-    take,
-    takes_return_std,
-)
+from ._members import in_columns, mean_of, require_kind, takes_return_std
 from ._tables import ClassTable, NumericTable, Table
 
 _MAX_SEED = np.iinfo(np.int32).max

@@ -13,15 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl._warn import warn
+from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 
-from ._members import (
-    as_rows,
-    fit_arguments,
-    fit_member,
-    numbers_of,
-    probabilities_of,
-    require_kind,
-)
+from ._members import numbers_of, probabilities_of, require_kind
 from ._tables import ClassTable, NumericTable, Table
 
 

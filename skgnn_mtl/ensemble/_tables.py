@@ -28,6 +28,7 @@ from skgnn_mtl.estimators._class_labels import (
 from skgnn_mtl.estimators._inputs import check_labels, in_task_order, read_targets
 from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
 from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.model_selection._folds import class_presence, label_presence
 
 from ._members import numbers_of, probabilities_of
 
@@ -116,8 +117,7 @@ class NumericTable(RegressorMixin):  # type: ignore[misc]
         return numbers_of(member, X, self.n_tasks_, name)
 
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
-        marks = np.where(np.isnan(table), np.nan, 1.0)
-        return pd.DataFrame(marks, columns=self.task_names_)
+        return label_presence(table, self.task_names_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Average the coefficient of determination over tasks.
@@ -174,14 +174,7 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
         return probabilities_of(member, X, self._classes(), name)
 
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
-        columns = {
-            f"{name} = {label!r}": np.where(codes == code, 1.0, np.nan)
-            for name, codes, classes in zip(
-                self.task_names_, table.T, self._classes(), strict=True
-            )
-            for code, label in enumerate(classes.tolist())
-        }
-        return pd.DataFrame(columns)
+        return class_presence(table, self.task_names_, self._classes())
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probabilities of the classes of each task.

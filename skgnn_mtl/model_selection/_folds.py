@@ -15,6 +15,52 @@ from ._label_presence import LabelPresenceKFold
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
+def label_presence(table: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """Mark the labels of each task.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, t)
+        Labels, NaN where missing.
+    names : sequence of str of length t
+        Names of the tasks.
+
+    Returns
+    -------
+    presence : DataFrame of shape (n, t)
+        1 where there is a label, NaN elsewhere.
+    """
+    return pd.DataFrame(np.where(np.isnan(table), np.nan, 1.0), columns=list(names))
+
+
+def class_presence(
+    codes: np.ndarray, names: Sequence[str], classes: Sequence[np.ndarray]
+) -> pd.DataFrame:
+    """Mark the labels of each class of each task.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n, t)
+        Positions of the labels among the classes, NaN where missing.
+    names : sequence of str of length t
+        Names of the tasks.
+    classes : sequence of ndarray
+        Classes of each task.
+
+    Returns
+    -------
+    presence : DataFrame of shape (n, number of all classes)
+        1 where a row has the class of a column, named "task = class"; NaN elsewhere.
+    """
+    return pd.DataFrame(
+        {
+            f"{name} = {label!r}": np.where(column == code, 1.0, np.nan)
+            for name, column, known in zip(names, codes.T, classes, strict=True)
+            for code, label in enumerate(known.tolist())
+        }
+    )
+
+
 def table_folds(
     cv: Any,
     X: Any,
@@ -53,7 +99,7 @@ def table_folds(
         If there are fewer rows than folds, or the training rows of a fold have none of
         what a column stands for.
     """
-    if isinstance(cv, Integral) and len(presence) < cv:
+    if isinstance(cv, Integral) and len(presence) < int(cv):
         raise ValueError(
             f"{cv} folds need as many rows, but X has n_samples={len(presence)}."
         )
