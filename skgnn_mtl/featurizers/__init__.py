@@ -3,6 +3,7 @@
 from ._base import GraphTransformer
 from ._cif import CifToGraph
 from ._columns import AtomColumn, BondColumn
+from ._fingerprints import SmilesToDescriptors
 from ._smiles import SmilesToGraph
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "BondColumn",
     "CifToGraph",
     "GraphTransformer",
+    "SmilesToDescriptors",
     "SmilesToGraph",
 ]
