@@ -6,6 +6,7 @@ They take any estimator or pipeline as a member, ``X`` of any kind, and ``y`` of
 
 from ._blend import BlendClassifier, BlendRegressor
 from ._ensemble import EnsembleClassifier, EnsembleRegressor
+from ._hybrid import HybridClassifier, HybridRegressor
 from ._per_task import PerTaskClassifier, PerTaskRegressor
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "BlendRegressor",
     "EnsembleClassifier",
     "EnsembleRegressor",
+    "HybridClassifier",
+    "HybridRegressor",
     "PerTaskClassifier",
     "PerTaskRegressor",
 ]

@@ -2,6 +2,7 @@
 
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -10,6 +11,8 @@ from skgnn_mtl.ensemble import (
     BlendRegressor,
     EnsembleClassifier,
     EnsembleRegressor,
+    HybridClassifier,
+    HybridRegressor,
     PerTaskClassifier,
     PerTaskRegressor,
 )
@@ -37,6 +40,9 @@ DRAWS = dict.fromkeys(
     ),
     "rows of integer weight are drawn as one row, repeated rows as several",
 )
+
+
+IDENTITY = FunctionTransformer(validate=True, accept_sparse=True)
 
 
 def expected(estimator):
@@ -82,4 +88,19 @@ def test_ensemble(estimator, check):
     expected_failed_checks=expected,
 )
 def test_blend(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        HybridRegressor(PerTaskRegressor(Ridge()), Ridge(10.0), descriptors=IDENTITY),
+        HybridClassifier(
+            PerTaskClassifier(LogisticRegression()),
+            DecisionTreeClassifier(max_depth=4, random_state=0),
+            descriptors=IDENTITY,
+            random_state=0,
+        ),
+    ],
+)
+def test_hybrid(estimator, check):
     check(estimator)
