@@ -22,6 +22,7 @@ from skgnn_mtl.ensemble import (
     PerTaskRegressor,
 )
 from skgnn_mtl.ensemble._ensemble import draw_rows
+from skgnn_mtl.ensemble._members import probabilities_of
 
 TREE = PerTaskRegressor(DecisionTreeRegressor(splitter="random", max_depth=4))
 
@@ -317,6 +318,19 @@ def test_folds_spread_each_class(labels):
     model = EnsembleClassifier(inner, 3, resample="folds", random_state=0).fit(X, y)
     assert model.oof_predictions_.shape == (60, 2)
     assert ((model.oof_predictions_ > 0) & (model.oof_predictions_ < 1)).all()
+
+
+def test_a_class_that_a_member_never_saw_has_probability_zero():
+    X, y = np.arange(6.0)[:, None], np.array([0, 0, 0, 1, 1, 1])
+    classes = [np.array([0, 1])]
+    both = DecisionTreeClassifier().fit(X, y)
+    zero = DecisionTreeClassifier().fit(X[:3], y[:3])
+    one = DecisionTreeClassifier().fit(X[3:], y[3:])
+    assert probabilities_of(both, X, classes, "a")[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
+    assert probabilities_of(zero, X, classes, "a")[:, 0].tolist() == [0] * 6
+    assert probabilities_of(one, X, classes, "a")[:, 0].tolist() == [1] * 6
+    with pytest.raises(ValueError, match="a: predict_proba gives 1 tasks, .* has 2"):
+        probabilities_of(both, X, classes * 2, "a")
 
 
 def test_a_member_of_one_dimension(numbers):

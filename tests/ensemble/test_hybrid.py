@@ -111,6 +111,25 @@ def test_an_invalid_row_is_nan_and_does_not_spoil_the_others(smiles):
     )
 
 
+class Lengths(TransformerMixin, BaseEstimator):
+    """Makes a number of any string, also of one that is no molecule."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.array([[float(len(row))] for row in X])
+
+
+@pytest.mark.parametrize("blend", [True, False])
+def test_what_the_network_cannot_read_the_learner_does_not_predict(smiles, blend):
+    X, y = smiles
+    model = hybrid(descriptors=Lengths(), blend=blend).fit(X, y)
+    with pytest.warns(UserWarning, match="invalid graph"):
+        found = model.predict(["CCO", "C1CC"])
+    assert np.isnan(found).all(axis=1).tolist() == [False, True]
+
+
 def test_graphs_have_their_descriptors_by_their_identifiers(smiles):
     X, y = smiles
     graphs = SmilesToGraph("chemprop").transform(X)
