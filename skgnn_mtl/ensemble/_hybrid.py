@@ -97,22 +97,23 @@ class Hybrid(Table):
     def _make_learner(
         self, groups: Any, seed: int | None, *, classifier: bool
     ) -> PerTask:
+        kind = PerTaskClassifier if classifier else PerTaskRegressor
         if self.learner is None:
-            learner = default_learner(
+            # Candidates and folds are fitted in parallel, because tasks may be few.
+            choice = default_learner(
                 classifier=classifier,
                 cv=self.cv,
                 groups=groups,
                 random_state=seed,
-                n_jobs=None,
+                n_jobs=self.n_jobs,
             )
-        else:
-            require_kind(self.learner, classifier=classifier, name="learner")
-            learner = clone(self.learner)
-            if seed is not None:
-                _set_random_states(learner, np.random.RandomState(seed))
+            return kind(choice)
+        require_kind(self.learner, classifier=classifier, name="learner")
+        learner = clone(self.learner)
+        if seed is not None:
+            _set_random_states(learner, np.random.RandomState(seed))
         if isinstance(learner, PerTask):
             return learner
-        kind = PerTaskClassifier if classifier else PerTaskRegressor
         return kind(learner, n_jobs=self.n_jobs)
 
     def _fit_learner(
@@ -198,7 +199,7 @@ class HybridRegressor(NumericTable, Hybrid):
         Seed of network, learner and folds. If it is given, parameters named
         ``random_state`` of network and learner are set.
     n_jobs : int, default=None
-        Number of tasks, folds or chunks of molecules at a time.
+        Number of fits, or chunks of molecules, at a time.
 
     Attributes
     ----------
@@ -348,7 +349,7 @@ class HybridClassifier(ClassTable, Hybrid):
         Seed of network, learner and folds. If it is given, parameters named
         ``random_state`` of network and learner are set.
     n_jobs : int, default=None
-        Number of tasks, folds or chunks of molecules at a time.
+        Number of fits, or chunks of molecules, at a time.
 
     Attributes
     ----------

@@ -136,7 +136,7 @@ def default_learner(
     random_state : int or None
         Seed of folds and trees.
     n_jobs : int or None
-        Number of threads of the trees.
+        Number of fits in parallel.
 
     Returns
     -------
@@ -144,12 +144,12 @@ def default_learner(
         Of one target.
     """
     if classifier:
-        trees: Any = ExtraTreesClassifier(n_jobs=n_jobs, random_state=random_state)
+        trees: Any = ExtraTreesClassifier(random_state=random_state)
         boosting: Any = HistGradientBoostingClassifier(random_state=random_state)
         grouped, plain = StratifiedGroupKFold, StratifiedKFold
         scoring: Any = negative_brier
     else:
-        trees = ExtraTreesRegressor(n_jobs=n_jobs, random_state=random_state)
+        trees = ExtraTreesRegressor(random_state=random_state)
         boosting = HistGradientBoostingRegressor(random_state=random_state)
         grouped, plain = GroupKFold, KFold
         scoring = "neg_mean_squared_error"

@@ -99,19 +99,19 @@ class ModelComparisonDisplay:
             figsize=(8, (0.3 * len(others) + 0.2) * len(tasks) + 1.9),
             layout="constrained",
         )
-        heights = np.linspace(-0.3, 0.3, len(others)) if len(others) > 1 else [0.0]
+        heights = np.linspace(-0.2, 0.2, len(others)) if len(others) > 1 else [0.0]
         for k, (model, height) in enumerate(zip(others, heights, strict=True)):
             lines = table[table["model_a"] == model].set_index("task").loc[tasks]
             self._draw(ax, lines, height, _COLOURS[k % len(_COLOURS)], model)
         ax.axvline(0, color="0.3", linewidth=1)
         ax.set_yticks(range(len(tasks)), tasks)
-        ax.invert_yaxis()
+        ax.set_ylim(len(tasks) - 0.5, -0.5)
         ax.grid(axis="x", color="0.92")
         ax.set_axisbelow(True)
         ax.set_xlabel(
-            f"error ({self.comparison.metric}) against {reference}, %\n(left of 0: "
-            f"better than {reference}; bars: two standard errors; filled: adjusted p < "
-            f"{self.level:g})"
+            f"change of the error ({self.comparison.metric.upper()}) against "
+            f"{reference}, %\n(left of 0: better than {reference}; bars: two standard "
+            f"errors; filled: adjusted p < {self.level:g})"
         )
         ax.legend(loc="best", fontsize=9)
         self.axes_ = np.array([ax])
