@@ -266,6 +266,13 @@ def test_without_arguments_it_takes_smiles(smiles):
     assert make_descriptors("rdkit2d", None).morgan_counts == 1024
 
 
+def test_the_recommended_model_fits_a_table_with_gaps(smiles):
+    X, y = smiles
+    model = HybridRegressor(random_state=0).fit(X, y)
+    assert model.predict(X).shape == y.shape
+    assert model.score(X, y) > 0.7
+
+
 @pytest.mark.parametrize(
     ("rows", "crystals"),
     [
