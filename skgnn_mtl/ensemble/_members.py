@@ -91,6 +91,11 @@ def in_columns(found: Any, n_tasks: int, name: str) -> np.ndarray:
     -------
     table : ndarray of float64 of shape (n, t)
         The output.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of columns.
     """
     table = np.asarray(found, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
@@ -165,6 +170,11 @@ def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
         Whether a classifier is wanted.
     name : str
         Name for the message.
+
+    Raises
+    ------
+    TypeError
+        Saying what was found.
     """
     if isinstance(estimator, type) or not hasattr(estimator, "fit"):
         raise TypeError(f"{name} must be an estimator with fit, but is {estimator!r}.")

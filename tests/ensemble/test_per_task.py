@@ -118,6 +118,18 @@ def test_with_routing_what_is_requested_is_passed(numbers):
     np.testing.assert_array_equal(model.estimators_[0][-1].sample_weight_, weight[rows])
 
 
+def test_it_asks_for_weights_by_routing(numbers):
+    X, y = numbers
+    weight = np.arange(60) % 2.0
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = PerTaskRegressor(Ridge()).set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=True)
+        search = GridSearchCV(model, {"estimator__alpha": [1.0]}, cv=2)
+        search.fit(X, y, sample_weight=weight)
+    expected = PerTaskRegressor(Ridge()).fit(X, y, sample_weight=weight).predict(X)
+    np.testing.assert_allclose(search.predict(X), expected)
+
+
 def test_an_estimator_without_weights_says_so(numbers):
     X, y = numbers
     model = PerTaskRegressor(KNeighborsRegressor(1))
