@@ -8,6 +8,29 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 
+def require_embedding(network: Any) -> None:
+    """Refuse a network without ``embed``, before the time of its fit.
+
+    Parameters
+    ----------
+    network : estimator or Pipeline
+        Need not be fitted.
+
+    Raises
+    ------
+    TypeError
+        If neither it nor its last step has ``embed``.
+    """
+    last = network
+    while hasattr(last, "steps"):
+        last = last.steps[-1][1]
+    if not hasattr(last, "embed"):
+        raise TypeError(
+            "embeddings=True needs a network with embed, but "
+            f"{type(last).__name__} does not have it; set embeddings=False."
+        )
+
+
 def embed(network: Any, X: Any) -> np.ndarray:
     """Embed by a fitted network, or by the last step of a pipeline.
 
@@ -27,11 +50,6 @@ def embed(network: Any, X: Any) -> np.ndarray:
         if len(network.steps) > 1:
             X = network[:-1].transform(X)
         return embed(network[-1], X)
-    if not hasattr(network, "embed"):
-        raise TypeError(
-            "embeddings=True needs a network with embed, but "
-            f"{type(network).__name__} does not have it; set embeddings=False."
-        )
     return np.asarray(network.embed(X), dtype=np.float64)
 
 

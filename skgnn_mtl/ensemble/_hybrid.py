@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
-from ._embeddings import aligned, embed
+from ._embeddings import aligned, embed, require_embedding
 from ._members import mean_of, require_kind
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
 from ._recommended import default_learner, default_network, make_descriptors
@@ -60,6 +60,8 @@ class Hybrid(Table):
         table = self._read_y(X, y, sample_weight)
         seeds = self._seeds()
         network = self._make_network(X, seeds[0], classifier=classifier)
+        if self.embeddings:
+            require_embedding(network)
         arguments = fit_arguments({"network": network}, sample_weight, groups)
         given = arguments["network"]
         descriptors = make_descriptors(self.descriptors, self.n_jobs)
@@ -192,9 +194,9 @@ class HybridRegressor(NumericTable, Hybrid):
         training rows come from networks that were fitted without them, one per fold.
     blend : bool, default=True
         Whether to predict the mean of network and learner; else the learner alone.
-    cv : int, splitter or iterable, default=5
-        Folds for the choice of the default learner, and for the embeddings. A number
-        stands for shuffled folds, or whole groups.
+    cv : int or splitter, default=5
+        Folds for the choice of the default learner, on the labelled rows of each task,
+        and for the embeddings. A number stands for shuffled folds, or whole groups.
     random_state : int, RandomState instance or None, default=None
         Seed of network, learner and folds. If it is given, parameters named
         ``random_state`` of network and learner are set.
@@ -342,9 +344,9 @@ class HybridClassifier(ClassTable, Hybrid):
         training rows come from networks that were fitted without them, one per fold.
     blend : bool, default=True
         Whether to predict the mean of network and learner; else the learner alone.
-    cv : int, splitter or iterable, default=5
-        Folds for the choice of the default learner, and for the embeddings. A number
-        stands for shuffled folds, or whole groups.
+    cv : int or splitter, default=5
+        Folds for the choice of the default learner, on the labelled rows of each task,
+        and for the embeddings. A number stands for shuffled folds, or whole groups.
     random_state : int, RandomState instance or None, default=None
         Seed of network, learner and folds. If it is given, parameters named
         ``random_state`` of network and learner are set.
