@@ -134,15 +134,16 @@ class TargetTransforms:
         Warns
         -----
         UserWarning
-            If a prediction is too large for a float after the transform; it is the
-            largest float then.
+            If a prediction is too large for a float in the units of the labels, and is
+            set to the largest float; or if the inverse of a transformer does not have a
+            value there, and the prediction is NaN.
         """
         result = np.array(table, dtype=np.float64)
         for t, step in enumerate(self.steps):
             rows = np.flatnonzero(~np.isnan(result[:, t]))
             if step is None or not len(rows):
                 continue
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 found = _apply(step, result[rows, t], inverse=True)
             result[rows, t] = _bounded(found, self.names[t])
         return result
@@ -267,8 +268,14 @@ def _refuse_infinite(
 
 
 def _bounded(values: np.ndarray, name: str) -> np.ndarray:
-    """Replace infinite predictions, which scores refuse, by the largest float."""
-    infinite = np.isinf(values)
+    """Report NaN, and replace infinite predictions, which scores refuse."""
+    missing, infinite = np.isnan(values), np.isinf(values)
+    if missing.any():
+        warn(
+            f"{missing.sum()} prediction(s) of task {name!r} are outside of the range "
+            "of target_transform, whose inverse is NaN there. Choose a transform that "
+            "is defined for all numbers."
+        )
     if infinite.any():
         warn(
             f"{infinite.sum()} prediction(s) of task {name!r} are too large for a "

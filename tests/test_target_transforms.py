@@ -110,6 +110,18 @@ def test_a_prediction_beyond_floats_is_bounded_with_a_warning():
     assert found[1, 1] == 1.0
 
 
+def test_a_prediction_that_cannot_be_brought_back_is_reported():
+    spec = {"a": PowerTransformer("box-cox")}
+    y = table()
+    # Labels of a parameter below 0, for which Box and Cox have an upper bound.
+    y[:, 0] = np.linspace(1, 2, 30) ** -2.0
+    transforms = TargetTransforms.fit(spec, y, NAMES)
+    with pytest.warns(UserWarning, match="prediction.* of task 'a' are outside"):
+        found = transforms.inverse_transform(np.array([[1e3, 1.0], [0.0, 1.0]]))
+    assert np.isnan(found[0, 0])
+    assert np.isfinite(found[1]).all()
+
+
 def test_a_task_without_a_label_passes():
     y = table()
     y[:, 0] = np.nan

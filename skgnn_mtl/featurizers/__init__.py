@@ -3,6 +3,7 @@
 from ._base import GraphTransformer
 from ._cif import CifToGraph
 from ._columns import AtomColumn, BondColumn
+from ._fingerprints import SmilesToDescriptors
 from ._graph_columns import GraphColumns
 from ._smiles import SmilesToGraph
 
@@ -12,5 +13,6 @@ __all__ = [
     "CifToGraph",
     "GraphColumns",
     "GraphTransformer",
+    "SmilesToDescriptors",
     "SmilesToGraph",
 ]

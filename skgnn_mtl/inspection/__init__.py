@@ -2,6 +2,7 @@
 
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
+from ._model_comparison_display import ModelComparisonDisplay
 from ._parity_display import ParityDisplay
 from ._spectrum_display import HessianSpectrumDisplay
 from ._task_history import TaskHistoryDisplay
@@ -10,6 +11,7 @@ from ._transfer_display import TransferComparisonDisplay
 __all__ = [
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
+    "ModelComparisonDisplay",
     "ParityDisplay",
     "SingleTaskComparisonDisplay",
     "TaskHistoryDisplay",

@@ -1,14 +1,17 @@
 """Splitters for ``cv=``, and comparisons of estimators over many tasks.
 
 The splitters separate molecules, crystals and sparse tables of labels. The comparisons
-are those of a multi-task estimator with single-task ones, and of methods that transfer
-knowledge from properties with many labels to scarce ones.
+are those of any models on the same folds, of a multi-task estimator with single-task
+ones, and of methods that transfer knowledge from properties with many labels to scarce
+ones.
 """
 
 from ._compare import SingleTaskComparison, compare_with_single_task
+from ._compare_models import compare_models
 from ._composition import CompositionKFold, composition_groups
 from ._cross_val_predict import cross_val_predict_with_gaps
 from ._label_presence import LabelPresenceKFold
+from ._model_comparison import ModelComparison
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
 from ._transfer import TransferComparison, compare_transfer
@@ -17,12 +20,14 @@ from ._transfer_methods import TransferModel, TransferProblem
 __all__ = [
     "CompositionKFold",
     "LabelPresenceKFold",
+    "ModelComparison",
     "ScaffoldKFold",
     "ScaffoldSplit",
     "SingleTaskComparison",
     "TransferComparison",
     "TransferModel",
     "TransferProblem",
+    "compare_models",
     "compare_transfer",
     "compare_with_single_task",
     "composition_groups",

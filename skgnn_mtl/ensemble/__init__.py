@@ -1,0 +1,21 @@
+"""Meta-estimators for tables of properties with gaps.
+
+They take any estimator or pipeline as a member, ``X`` of any kind, and ``y`` of shape
+(n,) or (n, t) with NaN where a label is missing.
+"""
+
+from ._blend import BlendClassifier, BlendRegressor
+from ._ensemble import EnsembleClassifier, EnsembleRegressor
+from ._hybrid import HybridClassifier, HybridRegressor
+from ._per_task import PerTaskClassifier, PerTaskRegressor
+
+__all__ = [
+    "BlendClassifier",
+    "BlendRegressor",
+    "EnsembleClassifier",
+    "EnsembleRegressor",
+    "HybridClassifier",
+    "HybridRegressor",
+    "PerTaskClassifier",
+    "PerTaskRegressor",
+]

@@ -1,0 +1,463 @@
+"""Members of one kind, with seeds, folds or samples of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.ensemble._base import _set_random_states
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._folds import table_folds
+
+from ._members import in_columns, mean_of, require_kind, takes_return_std
+from ._tables import ClassTable, NumericTable, Table
+
+_MAX_SEED = np.iinfo(np.int32).max
+_DRAWS = 100
+
+
+class Ensemble(Table):
+    """Abstract base: ``n_members`` clones of ``estimator``."""
+
+    estimator: Any
+    n_members: int
+    resample: str
+    n_jobs: int | None
+    random_state: Any
+    estimators_: list[Any]
+    oof_predictions_: np.ndarray
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "resample": [StrOptions({"seeds", "folds", "bootstrap"})],
+        "n_jobs": [None, Integral],
+        "random_state": ["random_state"],
+    }
+
+    def _parts(self) -> Sequence[Any]:
+        return [self.estimator]
+
+    def _fit_members(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        self._validate_params()
+        X, y = as_rows(X), as_rows(y)
+        table = self._read_y(X, y, sample_weight)
+        generator = check_random_state(self.random_state)
+        first = int(generator.randint(_MAX_SEED))
+        seeds = generator.randint(_MAX_SEED, size=self.n_members).tolist()
+        folds = self._folds(X, y, self._presence(table), groups, first)
+        draws = self._draws(folds, self._presence(table), groups, seeds)
+        groups = self._inner_groups(groups, len(table))
+        arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
+            delayed(fit_member)(
+                _seeded(self.estimator, seed),
+                X,
+                take(y, rows),
+                rows,
+                arguments["estimator"],
+                f"Member {k}",
+            )
+            for k, (seed, rows) in enumerate(zip(seeds, draws, strict=True))
+        )
+        self._note_features(self.estimators_[0])
+        self.__dict__.pop("oof_predictions_", None)
+        if folds:
+            self.oof_predictions_ = self._shaped(self._held_out(X, table.shape, folds))
+
+    def _folds(
+        self, X: Any, y: Any, presence: pd.DataFrame, groups: Any, seed: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self.resample != "folds":
+            return []
+        if self.n_members < 2:
+            raise ValueError(
+                "n_members must be at least 2 with resample='folds', because each "
+                f"member leaves one fold out, but is {self.n_members}."
+            )
+        return table_folds(self.n_members, X, y, presence, groups, seed)
+
+    def _draws(
+        self,
+        folds: list[tuple[np.ndarray, np.ndarray]],
+        presence: pd.DataFrame,
+        groups: Any,
+        seeds: Sequence[int],
+    ) -> list[np.ndarray | None]:
+        """Choose the training rows of each member, None for all rows."""
+        if self.resample == "folds":
+            return [train for train, _ in folds]
+        if self.resample == "bootstrap":
+            return [draw_rows(presence, groups, seed) for seed in seeds]
+        return [None] * self.n_members
+
+    def _inner_groups(self, groups: Any, n_rows: int) -> Any:
+        """Let copies of a row stay on one side of a split that a member makes."""
+        last = self.estimator
+        while hasattr(last, "steps"):
+            last = last.steps[-1][1]
+        if (
+            self.resample == "bootstrap"
+            and groups is None
+            and has_fit_parameter(last, "groups")
+        ):
+            return np.arange(n_rows)
+        return groups
+
+    def _held_out(
+        self,
+        X: Any,
+        shape: tuple[int, ...],
+        folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    ) -> np.ndarray:
+        table = np.empty(shape)
+        for k, (member, (_, test)) in enumerate(
+            zip(self.estimators_, folds, strict=True)
+        ):
+            table[test] = self._outputs(member, take(X, test), f"Member {k}")
+        return table
+
+    def _names(self) -> list[str]:
+        return [f"Member {k}" for k in range(len(self.estimators_))]
+
+    def _predict_table(self, X: Any) -> np.ndarray:
+        X, names = as_rows(X), self._names()
+        tables = [
+            self._outputs(member, X, name)
+            for member, name in zip(self.estimators_, names, strict=True)
+        ]
+        return mean_of(np.stack(tables), names)
+
+
+class EnsembleRegressor(NumericTable, Ensemble):
+    r"""Mean of members of one kind that differ in seeds, folds or samples.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Regressor of the whole table, such as a ``MultiTaskGNNRegressor`` with its
+        featurizer, or a :class:`PerTaskRegressor`. It is cloned for each member. Each
+        of its parameters named ``random_state``, at any depth, gets its own seed.
+    n_members : int, default=5
+        Number of members.
+    resample : {"seeds", "folds", "bootstrap"}, default="seeds"
+        Rows that a member is fitted on. "seeds" are all rows. "folds" are all but one
+        of ``n_members`` folds, with labels of each task in each fold.
+        "bootstrap" are as many rows, drawn with replacement until each task has a
+        label.
+    n_jobs : int, default=None
+        Number of members that are fitted in parallel. It does not change the numbers.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the members, folds and samples.
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        The fitted members.
+    oof_predictions_ : ndarray of the shape of y
+        With ``resample="folds"``: predictions of each row by the member that was
+        fitted without it, in the units of ``y``; also of rows without a label.
+    task_names_ : list of str
+        Column names of ``y``, or task_0, task_1, ...
+    n_tasks_ : int
+        Number of tasks.
+    n_features_in_ : int
+        Number of columns of X, if the members count them.
+    feature_names_in_ : ndarray of str
+        Column names of X, if the members know them.
+
+    See Also
+    --------
+    BlendRegressor : Members of different kinds.
+
+    Notes
+    -----
+    Groups of ``fit`` stay together in folds and samples. If a member of "bootstrap"
+    takes groups and there are none, each row is a group of its own, because copies of a
+    row would otherwise stand on both sides of the member's validation split.
+
+    The variance of :math:`M` members with means :math:`\mu_m` and, if they accept
+    ``return_std``, deviations :math:`\sigma_m` (else 0) is that of their mixture
+    [1]_,
+
+    .. math::
+        \sigma^2 = \frac{1}{M} \sum_m \sigma_m^2
+            + \frac{1}{M} \sum_m (\mu_m - \bar\mu)^2 .
+
+    References
+    ----------
+    .. [1] B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and Scalable Predictive
+       Uncertainty Estimation using Deep Ensembles", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeRegressor
+    >>> from skgnn_mtl.ensemble import EnsembleRegressor, PerTaskRegressor
+    >>> X = np.linspace(0, 1, 40)[:, None]
+    >>> y = np.column_stack([np.sin(6 * X[:, 0]), X[:, 0] ** 2])
+    >>> y[::4, 1] = np.nan
+    >>> member = PerTaskRegressor(DecisionTreeRegressor())
+    >>> model = EnsembleRegressor(member, 5, resample="folds", random_state=0)
+    >>> mean, std = model.fit(X, y).predict(X, return_std=True)
+    >>> mean.shape, std.shape, model.oof_predictions_.shape
+    ((40, 2), (40, 2), (40, 2))
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        n_members: int = 5,
+        *,
+        resample: str = "seeds",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_members = n_members
+        self.resample = resample
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Fit all members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            What the estimator takes: graphs, strings, an array or a frame.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels; NaN where missing, if the estimator takes gaps.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, passed on where the estimator takes them.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, which folds and samples keep together; passed on where
+            the estimator takes them.
+
+        Returns
+        -------
+        self : EnsembleRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a task has no label in the rows of a member.
+        FloatingPointError
+            If the training of a member diverges; the member is named.
+        """
+        require_kind(self.estimator, classifier=False, name="estimator")
+        self._fit_members(X, y, sample_weight, groups)
+        return self
+
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict all tasks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs, as in ``fit``.
+        return_std : bool, default=False
+            Whether to return the standard deviation of the mixture of members, too.
+
+        Returns
+        -------
+        mean : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
+            In the units and the dimensions of the ``y`` of fit; NaN for an invalid
+            row.
+        std : ndarray of the same shape
+            Only with ``return_std``, in the same units.
+        """
+        check_is_fitted(self)
+        if not return_std:
+            return self._shaped(self._predict_table(X))
+        X, names = as_rows(X), self._names()
+        pairs = [
+            self._moments(m, X, n) for m, n in zip(self.estimators_, names, strict=True)
+        ]
+        means, variances = (np.stack(part) for part in zip(*pairs, strict=True))
+        mean = mean_of(means, names)
+        std = np.sqrt(variances.mean(axis=0) + means.var(axis=0))
+        return self._shaped(mean), self._shaped(std)
+
+    def _moments(self, member: Any, X: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of one member; a member without variance is certain."""
+        if not takes_return_std(member):
+            mean = self._outputs(member, X, name)
+            return mean, np.zeros_like(mean)
+        mean, std = member.predict(X, return_std=True)
+        n_tasks = self.n_tasks_
+        return in_columns(mean, n_tasks, name), in_columns(std, n_tasks, name) ** 2
+
+
+class EnsembleClassifier(ClassTable, Ensemble):
+    """Mean probability of members that differ in seeds, folds or samples.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Classifier of the whole table with ``predict_proba``, such as a
+        ``MultiTaskGNNClassifier`` with its featurizer, or a
+        :class:`PerTaskClassifier`. It is cloned for each member. Each of its parameters
+        named ``random_state``, at any depth, gets its own seed.
+    n_members : int, default=5
+        Number of members.
+    resample : {"seeds", "folds", "bootstrap"}, default="seeds"
+        Rows that a member is fitted on. "seeds" are all rows. "folds" are all but one
+        of ``n_members`` folds, with each class of each task in each fold.
+        "bootstrap" are as many rows, drawn with replacement until each task has both
+        classes.
+    n_jobs : int, default=None
+        Number of members that are fitted in parallel. It does not change the numbers.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the members, folds and samples.
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        The fitted members.
+    classes_ : ndarray of shape (n_classes,), or a list of them
+        Classes in sorted order; a list with one array per task for a two-dimensional
+        ``y``.
+    oof_predictions_ : ndarray of the shape of y
+        With ``resample="folds"``: probability of the last class of each task by the
+        member that was fitted without the row; also of rows without a label.
+    task_names_ : list of str
+        Column names of ``y``, or task_0, task_1, ...
+    n_tasks_ : int
+        Number of tasks.
+    n_features_in_ : int
+        Number of columns of X, if the members count them.
+    feature_names_in_ : ndarray of str
+        Column names of X, if the members know them.
+
+    See Also
+    --------
+    EnsembleRegressor : The same for numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from skgnn_mtl.ensemble import EnsembleClassifier, PerTaskClassifier
+    >>> X = np.linspace(0, 1, 40)[:, None]
+    >>> y = np.column_stack([X[:, 0] > 0.5, X[:, 0] > 0.3]).astype(float)
+    >>> y[::4, 1] = np.nan
+    >>> member = PerTaskClassifier(DecisionTreeClassifier(max_depth=2))
+    >>> model = EnsembleClassifier(member, 3, resample="bootstrap", random_state=0)
+    >>> model.fit(X, y).predict([[0.1], [0.9]])
+    array([[0., 0.],
+           [1., 1.]])
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        n_members: int = 5,
+        *,
+        resample: str = "seeds",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_members = n_members
+        self.resample = resample
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Fit all members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            What the estimator takes: graphs, strings, an array or a frame.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels of two classes per task; NaN or None where missing, if the estimator
+            takes gaps.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, passed on where the estimator takes them.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, which folds and samples keep together; passed on where
+            the estimator takes them.
+
+        Returns
+        -------
+        self : EnsembleClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a task lacks a class in the rows of a member.
+        FloatingPointError
+            If the training of a member diverges; the member is named.
+        """
+        require_kind(self.estimator, classifier=True, name="estimator")
+        self._fit_members(X, y, sample_weight, groups)
+        return self
+
+
+def draw_rows(presence: pd.DataFrame, groups: Any, seed: int) -> np.ndarray:
+    """Draw rows, or whole groups, with replacement until each column has a mark.
+
+    Parameters
+    ----------
+    presence : DataFrame of shape (n, c)
+        Not NaN where a row has what each column stands for.
+    groups : array-like of shape (n,) or None
+        Groups of the rows, each drawn as a whole.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    rows : ndarray of int
+        Sorted positions, n of them without groups.
+
+    Raises
+    ------
+    ValueError
+        If no draw of many has a mark in each column.
+    """
+    present = presence.notna().to_numpy()
+    keys = np.arange(len(present)) if groups is None else np.asarray(groups)
+    unit_of_row = np.unique(keys, return_inverse=True)[1]
+    n_units = int(unit_of_row.max()) + 1
+    rows_by_unit = np.split(
+        np.argsort(unit_of_row, kind="stable"),
+        np.cumsum(np.bincount(unit_of_row))[:-1],
+    )
+    generator = np.random.default_rng(seed)
+    wanted = present.any(axis=0)
+    for _ in range(_DRAWS):
+        units = generator.integers(n_units, size=n_units)
+        rows = np.sort(np.concatenate([rows_by_unit[unit] for unit in units]))
+        if (present[rows].any(axis=0) == wanted).all():
+            return rows
+    scarce = int(np.argmin(np.where(wanted, present.sum(axis=0), np.inf)))
+    raise ValueError(
+        f"None of {_DRAWS} bootstrap samples has a label of each task; "
+        f"{presence.columns[scarce]!r} has {present[:, scarce].sum()} label(s). Use "
+        "resample='seeds', or drop the task."
+    )
+
+
+def _seeded(estimator: Any, seed: int) -> Any:
+    member = clone(estimator)
+    _set_random_states(member, np.random.RandomState(seed))
+    return member

@@ -1,0 +1,481 @@
+"""A network on graphs and a learner on descriptors, as one estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.ensemble._base import _set_random_states
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
+
+from ._embeddings import aligned, embed, require_embedding
+from ._members import mean_of, require_kind
+from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
+from ._recommended import default_learner, default_network, make_descriptors
+from ._tables import ClassTable, NumericTable, Table
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+class Hybrid(Table):
+    """Abstract base: a network, descriptors, and one learner on them for each task."""
+
+    network: Any
+    learner: Any
+    descriptors: Any
+    embeddings: bool
+    blend: bool
+    cv: Any
+    random_state: Any
+    n_jobs: int | None
+
+    network_: Any
+    learner_: Any
+    descriptors_: Any
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "embeddings": ["boolean"],
+        "blend": ["boolean"],
+        "n_jobs": [None, Integral],
+        "random_state": ["random_state"],
+    }
+
+    def _parts(self) -> Sequence[Any]:
+        # Names of descriptors, and None, have no tags.
+        return [part for part in (self.network, self.descriptors) if _has_fit(part)]
+
+    def _fit_hybrid(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, *, classifier: bool
+    ) -> None:
+        self._validate_params()
+        X, y = as_rows(X), as_rows(y)
+        table = self._read_y(X, y, sample_weight)
+        seeds = self._seeds()
+        network = self._make_network(X, seeds[0], classifier=classifier)
+        if self.embeddings:
+            require_embedding(network)
+        arguments = fit_arguments({"network": network}, sample_weight, groups)
+        given = arguments["network"]
+        descriptors = make_descriptors(self.descriptors, self.n_jobs)
+        columns = _as_table(descriptors.fit_transform(X), len(table))
+        self.descriptors_ = descriptors
+        self.network_ = fit_member(clone(network), X, y, None, given, "network")
+        if self.embeddings:
+            folds = table_folds(
+                self.cv, X, y, self._presence(table), groups, random_state=seeds[2]
+            )
+            require_partition(folds, len(table))
+            vectors = self._held_out_vectors(network, X, y, folds, given)
+            columns = np.hstack([columns, vectors])
+        learner = self._make_learner(groups, seeds[1], classifier=classifier)
+        self.learner_ = self._fit_learner(learner, columns, y, sample_weight, groups)
+        self._note_features(self.network_)
+
+    def _seeds(self) -> list[int | None]:
+        """Seeds of the network, the learner and the folds; None if there is none."""
+        if self.random_state is None:
+            return [None] * 3
+        generator = check_random_state(self.random_state)
+        return list(generator.randint(_MAX_SEED, size=3).tolist())
+
+    def _make_network(self, X: Any, seed: int | None, *, classifier: bool) -> Any:
+        if self.network is None:
+            network = default_network(X, classifier=classifier)
+        else:
+            require_kind(self.network, classifier=classifier, name="network")
+            network = clone(self.network)
+        if seed is not None:
+            _set_random_states(network, np.random.RandomState(seed))
+        return network
+
+    def _make_learner(
+        self, groups: Any, seed: int | None, *, classifier: bool
+    ) -> PerTask:
+        kind = PerTaskClassifier if classifier else PerTaskRegressor
+        if self.learner is None:
+            # Candidates and folds are fitted in parallel, because tasks may be few.
+            choice = default_learner(
+                classifier=classifier,
+                cv=self.cv,
+                groups=groups,
+                random_state=seed,
+                n_jobs=self.n_jobs,
+            )
+            return kind(choice)
+        require_kind(self.learner, classifier=classifier, name="learner")
+        learner = clone(self.learner)
+        if seed is not None:
+            _set_random_states(learner, np.random.RandomState(seed))
+        if isinstance(learner, PerTask):
+            return learner
+        return kind(learner, n_jobs=self.n_jobs)
+
+    def _fit_learner(
+        self, learner: PerTask, columns: np.ndarray, y: Any, weight: Any, groups: Any
+    ) -> PerTask:
+        """Fit on the rows that have descriptors."""
+        readable = np.isfinite(columns).any(axis=1)
+        if not readable.any():
+            raise ValueError("The descriptors are NaN in all rows of X.")
+        rows = None if readable.all() else np.flatnonzero(readable)
+        given = {"sample_weight": weight, "groups": groups}
+        arguments = {k: np.asarray(v) for k, v in given.items() if v is not None}
+        fitted: PerTask = fit_member(
+            learner, columns, take(y, rows), rows, arguments, "learner"
+        )
+        return fitted
+
+    def _held_out_vectors(
+        self, network: Any, X: Any, y: Any, folds: Folds, arguments: dict[str, Any]
+    ) -> np.ndarray:
+        """Embed each training row by a network that was fitted without it."""
+        reference = embed(self.network_, X)
+        parts = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_and_embed)(clone(network), X, y, fold, arguments, reference)
+            for fold in folds
+        )
+        vectors = np.empty_like(reference)
+        for (_, test), part in zip(folds, parts, strict=True):
+            vectors[test] = part
+        return vectors
+
+    def _predict_table(self, X: Any) -> np.ndarray:
+        X = as_rows(X)
+        network = self._outputs(self.network_, X, "network")
+        columns = _as_table(self.descriptors_.transform(X), len(network))
+        if self.embeddings:
+            columns = np.hstack([columns, embed(self.network_, X)])
+        readable = np.isfinite(columns).any(axis=1)
+        learner = np.full_like(network, np.nan)
+        if readable.any():
+            rows = columns[readable]
+            learner[readable] = self._outputs(self.learner_, rows, "learner")
+        # A row that the network cannot read is not predicted by anything.
+        learner[np.isnan(network)] = np.nan
+        if not self.blend:
+            return learner
+        return mean_of(np.stack([network, learner]), ["network", "learner"])
+
+
+class HybridRegressor(NumericTable, Hybrid):
+    """Mean of a network on graphs and a learner on descriptors.
+
+    Without arguments it is the recommended model for a table of properties. The errors
+    of both sides have little to do with each other, so that their mean has often a
+    smaller error than the better one.
+
+    Parameters
+    ----------
+    network : estimator or Pipeline, default=None
+        Regressor of the whole table, which takes X as it is. None is a D-MPNN on
+        SMILES (``SmilesToGraph("chemprop")``, ``DMPNN(width=300)``,
+        ``readout=Sum(norm=20)``, ``head_hidden_dims=(300,)``,
+        ``lr_schedule="warmup_cosine"``), or a ``CGCNN`` on crystals.
+    learner : estimator, default=None
+        Regressor of one target on descriptors, which is cloned for each task, or a
+        :class:`PerTaskRegressor`. None is the better of ``ExtraTreesRegressor`` and
+        ``HistGradientBoostingRegressor`` for each task, by the squared error out of
+        fold.
+    descriptors : "rdkit2d", "composition" or transformer, default="rdkit2d"
+        Makes a table of numbers of X. "rdkit2d" are the descriptors of RDKit and 1,024
+        counts of Morgan fragments of radius 2
+        (:class:`~skgnn_mtl.featurizers.SmilesToDescriptors`). "composition" is for
+        crystals.
+    embeddings : bool, default=False
+        Whether the learner is given the network's ``embed(X)``, too. Those of the
+        training rows come from networks that were fitted without them, one per fold.
+    blend : bool, default=True
+        Whether to predict the mean of network and learner; else the learner alone.
+    cv : int or splitter, default=5
+        Folds for the choice of the default learner, on the labelled rows of each task,
+        and for the embeddings. A number stands for shuffled folds, or whole groups.
+    random_state : int, RandomState instance or None, default=None
+        Seed of network, learner and folds. If it is given, parameters named
+        ``random_state`` of network and learner are set.
+    n_jobs : int, default=None
+        Number of fits, or chunks of molecules, at a time.
+
+    Attributes
+    ----------
+    network_ : estimator
+        The fitted network.
+    learner_ : PerTaskRegressor
+        The fitted learners.
+    descriptors_ : transformer
+        The fitted transformer.
+    task_names_ : list of str
+        Column names of ``y``, or task_0, task_1, ...
+    n_tasks_ : int
+        Number of tasks.
+    n_features_in_ : int
+        Number of columns of X, if the network counts them.
+    feature_names_in_ : ndarray of str
+        Column names of X, if the network knows them.
+
+    See Also
+    --------
+    BlendRegressor : Members of any kinds, with learned weights.
+
+    Notes
+    -----
+    X are SMILES, graphs that have their SMILES as identifiers, or, with descriptors for
+    them, CIF texts and paths. A row that cannot be read is left out of the fit and is
+    predicted as NaN, with a warning.
+
+    The embedding spaces of two networks differ. Therefore the vectors of a fold's
+    network are mapped to those of the final network, by a ridge regression on the rows
+    that both were fitted on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skgnn_mtl.ensemble import HybridRegressor
+    >>> from skgnn_mtl.featurizers import SmilesToDescriptors
+    >>> smiles = ["C", "CC", "CCC", "CCCC", "CCO", "CCCO", "CCN", "CCCN"]
+    >>> y = np.array([[-164.0, np.nan], [-89, 1.8], [-42, 2.4], [-1, 2.9], [78, -0.3],
+    ...               [97, 0.3], [17, -0.1], [48, 0.5]])
+    >>> model = HybridRegressor(  # small parts, for the example
+    ...     learner=Ridge(),
+    ...     descriptors=SmilesToDescriptors(["MolLogP", "TPSA", "MolWt"], 0),
+    ...     random_state=0,
+    ... )
+    >>> model.fit(smiles, y).predict(["CCCCO"]).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        network: Any = None,
+        learner: Any = None,
+        *,
+        descriptors: Any = "rdkit2d",
+        embeddings: bool = False,
+        blend: bool = True,
+        cv: Any = 5,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.network = network
+        self.learner = learner
+        self.descriptors = descriptors
+        self.embeddings = embeddings
+        self.blend = blend
+        self.cv = cv
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Fit the network and the learners.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            SMILES, graphs with identifiers, or what network and descriptors take.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, NaN where missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, where network and learner take them.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, which all folds keep together.
+
+        Returns
+        -------
+        self : HybridRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a task has fewer labels than folds, or no row has descriptors.
+        FloatingPointError
+            If the training of the network diverges.
+        """
+        self._fit_hybrid(X, y, sample_weight, groups, classifier=False)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict all tasks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs, as in ``fit``.
+
+        Returns
+        -------
+        predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
+            In the units and the dimensions of the ``y`` of fit; NaN for a row that
+            cannot be read.
+        """
+        check_is_fitted(self)
+        return self._shaped(self._predict_table(X))
+
+
+class HybridClassifier(ClassTable, Hybrid):
+    """Mean probability of a network on graphs and a learner on descriptors.
+
+    Without arguments it is the recommended model for a table of binary tasks.
+
+    Parameters
+    ----------
+    network : estimator or Pipeline, default=None
+        Classifier of the whole table with ``predict_proba``, which takes X as it is.
+        None is the network of :class:`HybridRegressor`, as a classifier.
+    learner : estimator, default=None
+        Classifier of one target on descriptors, which is cloned for each task, or a
+        :class:`PerTaskClassifier`. None is the better of ``ExtraTreesClassifier`` and
+        ``HistGradientBoostingClassifier`` for each task, by the squared error of
+        probabilities (Brier score) out of fold.
+    descriptors : "rdkit2d", "composition" or transformer, default="rdkit2d"
+        Makes a table of numbers of X, as in :class:`HybridRegressor`.
+    embeddings : bool, default=False
+        Whether the learner is given the network's ``embed(X)``, too. Those of the
+        training rows come from networks that were fitted without them, one per fold.
+    blend : bool, default=True
+        Whether to predict the mean of network and learner; else the learner alone.
+    cv : int or splitter, default=5
+        Folds for the choice of the default learner, on the labelled rows of each task,
+        and for the embeddings. A number stands for shuffled folds, or whole groups.
+    random_state : int, RandomState instance or None, default=None
+        Seed of network, learner and folds. If it is given, parameters named
+        ``random_state`` of network and learner are set.
+    n_jobs : int, default=None
+        Number of fits, or chunks of molecules, at a time.
+
+    Attributes
+    ----------
+    network_ : estimator
+        The fitted network.
+    learner_ : PerTaskClassifier
+        The fitted learners.
+    descriptors_ : transformer
+        The fitted transformer.
+    classes_ : ndarray of shape (n_classes,), or a list of them
+        Classes in sorted order; a list with one array per task for a two-dimensional
+        ``y``.
+    task_names_ : list of str
+        Column names of ``y``, or task_0, task_1, ...
+    n_tasks_ : int
+        Number of tasks.
+    n_features_in_ : int
+        Number of columns of X, if the network counts them.
+    feature_names_in_ : ndarray of str
+        Column names of X, if the network knows them.
+
+    See Also
+    --------
+    HybridRegressor : The same for numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skgnn_mtl.ensemble import HybridClassifier
+    >>> from skgnn_mtl.featurizers import SmilesToDescriptors
+    >>> smiles = ["C", "CC", "CCC", "CCCC", "CCO", "CCCO", "CCN", "CCCN"]
+    >>> y = np.array([[0, 1], [0, np.nan], [0, 1], [0, 1], [1, 0], [1, 0], [1, 0],
+    ...               [np.nan, 0]])
+    >>> model = HybridClassifier(  # small parts, for the example
+    ...     learner=LogisticRegression(),
+    ...     descriptors=SmilesToDescriptors(["MolLogP", "TPSA"], 0),
+    ...     random_state=0,
+    ... )
+    >>> model.fit(smiles, y).predict(["CCCCC", "CCCCO"])
+    array([[0., 1.],
+           [1., 0.]])
+    """
+
+    def __init__(
+        self,
+        network: Any = None,
+        learner: Any = None,
+        *,
+        descriptors: Any = "rdkit2d",
+        embeddings: bool = False,
+        blend: bool = True,
+        cv: Any = 5,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.network = network
+        self.learner = learner
+        self.descriptors = descriptors
+        self.embeddings = embeddings
+        self.blend = blend
+        self.cv = cv
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Fit the network and the learners.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            SMILES, graphs with identifiers, or what network and descriptors take.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels of two classes per task; NaN or None where missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, where network and learner take them.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, which all folds keep together.
+
+        Returns
+        -------
+        self : HybridClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a task has fewer labels than folds, or no row has descriptors.
+        FloatingPointError
+            If the training of the network diverges.
+        """
+        self._fit_hybrid(X, y, sample_weight, groups, classifier=True)
+        return self
+
+
+def _has_fit(part: Any) -> bool:
+    return hasattr(part, "fit") and not isinstance(part, type)
+
+
+def _as_table(values: Any, n_rows: int) -> np.ndarray:
+    """Read the output of the descriptors as a float table, infinite values as NaN."""
+    if hasattr(values, "toarray"):
+        values = values.toarray()
+    table = np.array(values, dtype=np.float64)
+    if table.ndim != 2 or len(table) != n_rows:
+        raise ValueError(
+            f"descriptors must make a table of {n_rows} rows, but made the shape "
+            f"{table.shape}."
+        )
+    table[np.isinf(table)] = np.nan
+    return table
+
+
+def _fit_and_embed(
+    network: Any,
+    X: Any,
+    y: Any,
+    fold: tuple[np.ndarray, np.ndarray],
+    arguments: dict[str, Any],
+    reference: np.ndarray,
+) -> np.ndarray:
+    """Embed the test rows of a fold, in the space of the reference."""
+    train, test = fold
+    fit_member(network, X, take(y, train), train, arguments, "network of a fold")
+    return aligned(embed(network, X), reference, train, test)

@@ -1,0 +1,185 @@
+"""Work with the members of an ensemble: tables of their outputs, and the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from skgnn_mtl._warn import warn
+from skgnn_mtl.metrics._tables import listed
+
+
+def numbers_of(member: Any, X: Any, n_tasks: int, name: str) -> np.ndarray:
+    """Predict numbers as a table (n, t).
+
+    Parameters
+    ----------
+    member : estimator
+        A fitted regressor.
+    X : array-like of shape (n,)
+        Inputs.
+    n_tasks : int
+        Wanted number of columns.
+    name : str
+        Name of the member, for errors.
+
+    Returns
+    -------
+    table : ndarray of float64 of shape (n, t)
+        Predictions, NaN for an invalid row.
+    """
+    return in_columns(member.predict(X), n_tasks, name)
+
+
+def probabilities_of(
+    member: Any, X: Any, classes: Sequence[np.ndarray], name: str
+) -> np.ndarray:
+    """Predict the probability of the last class of each task as a table (n, t).
+
+    Parameters
+    ----------
+    member : estimator
+        A fitted classifier with ``predict_proba``.
+    X : array-like of shape (n,)
+        Inputs.
+    classes : list of ndarray
+        One or two classes of each task, sorted.
+    name : str
+        Name of the member, for errors.
+
+    Returns
+    -------
+    table : ndarray of float64 of shape (n, t)
+        Probabilities, NaN for an invalid row. 0 for a class that the rows of the
+        member did not have.
+    """
+    found, known = member.predict_proba(X), member.classes_
+    found = found if isinstance(found, list) else [found]
+    known = known if isinstance(known, list) else [known]
+    if len(found) != len(classes):
+        raise ValueError(
+            f"{name}: predict_proba gives {len(found)} tasks, but y has {len(classes)}."
+        )
+    columns = []
+    for table, own, wanted in zip(found, known, classes, strict=True):
+        labels = np.asarray(own).tolist()
+        last = np.asarray(wanted).tolist()[-1]
+        # Times zero, because an invalid row must stay NaN.
+        columns.append(
+            table[:, labels.index(last)] if last in labels else 0.0 * table[:, 0]
+        )
+    return np.column_stack(columns).astype(np.float64)
+
+
+def in_columns(found: Any, n_tasks: int, name: str) -> np.ndarray:
+    """Read an output of a member as a table (n, t).
+
+    Parameters
+    ----------
+    found : array-like of shape (n,) or (n, t)
+        The output.
+    n_tasks : int
+        Wanted number of columns.
+    name : str
+        Name of the member, for errors.
+
+    Returns
+    -------
+    table : ndarray of float64 of shape (n, t)
+        The output.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of columns.
+    """
+    table = np.asarray(found, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or table.shape[1] != n_tasks:
+        raise ValueError(
+            f"{name}: predictions have the shape {np.shape(found)}, but y has "
+            f"{n_tasks} task(s). Put an estimator of one target into PerTaskRegressor "
+            "or PerTaskClassifier."
+        )
+    return table
+
+
+def mean_of(
+    tables: np.ndarray, names: Sequence[str], weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Average the predictions of members.
+
+    Parameters
+    ----------
+    tables : ndarray of shape (m, n, t)
+        Predictions of the members.
+    names : sequence of str of length m
+        Their names, for the warning.
+    weights : ndarray of shape (m, t), optional
+        Weights of the members for each task, which sum to 1; None for equal ones.
+
+    Returns
+    -------
+    mean : ndarray of shape (n, t)
+        NaN where a member of positive weight predicts NaN.
+
+    Warns
+    -----
+    UserWarning
+        If a member predicts NaN where another one does not.
+    """
+    counted = np.ones_like(tables[:, :1]) if weights is None else weights[:, None, :]
+    missing, known = np.isnan(tables), ~np.isnan(tables) & (counted > 0)
+    alone = (missing & (counted > 0) & known.any(axis=0)).any(axis=2)
+    if alone.any():
+        blamed = [name for name, rows in zip(names, alone, strict=True) if rows.any()]
+        rows = np.flatnonzero(alone.any(axis=0))
+        warn(
+            f"{listed(blamed)}: NaN in {len(rows)} of {tables.shape[1]} rows, in which "
+            f"other members predict numbers: rows {listed(rows.tolist())}. The mean is "
+            "NaN there."
+        )
+    if weights is None:
+        mean: np.ndarray = tables.mean(axis=0)
+        return mean
+    # A member without weight has no say, not even by NaN.
+    total: np.ndarray = np.where(counted > 0, counted * tables, 0.0).sum(axis=0)
+    return total
+
+
+def takes_return_std(estimator: Any) -> bool:
+    """Tell whether ``predict`` of an estimator or of its last step gives deviations."""
+    if hasattr(estimator, "steps"):
+        return takes_return_std(estimator.steps[-1][1])
+    predict: Callable[..., Any] | None = getattr(estimator, "predict", None)
+    return predict is not None and "return_std" in signature(predict).parameters
+
+
+def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
+    """Refuse a class where an instance, or a regressor where a classifier is wanted.
+
+    Parameters
+    ----------
+    estimator : object
+        What the user passed.
+    classifier : bool
+        Whether a classifier is wanted.
+    name : str
+        Name for the message.
+
+    Raises
+    ------
+    TypeError
+        Saying what was found.
+    """
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        raise TypeError(f"{name} must be an estimator with fit, but is {estimator!r}.")
+    if is_classifier(estimator) != classifier:
+        wanted = "classifier" if classifier else "regressor"
+        raise TypeError(
+            f"{name} must be a {wanted}, but is {type(estimator).__name__}."
+        )

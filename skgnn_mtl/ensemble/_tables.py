@@ -1,0 +1,253 @@
+"""What y means: tables of numbers, or of classes, with gaps."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+)
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from skgnn_mtl.estimators._class_labels import (
+    encode_labels,
+    find_classes,
+    read_class_labels,
+    with_gaps,
+)
+from skgnn_mtl.estimators._inputs import check_labels, in_task_order, read_targets
+from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
+from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.model_selection._folds import class_presence, label_presence
+
+from ._members import numbers_of, probabilities_of
+
+
+class Table(
+    MultiOutputMixin,  # type: ignore[misc]
+    MetaEstimatorMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+    metaclass=ABCMeta,
+):
+    """Abstract base of the meta-estimators: y is a table with gaps.
+
+    A subclass says what y means (:class:`NumericTable`, :class:`ClassTable`) and how
+    its members are fitted and combined (``fit``, :meth:`_predict_table`).
+    """
+
+    task_names_: list[str]
+    n_tasks_: int
+    _one_dimensional: bool
+
+    @abstractmethod
+    def _predict_table(self, X: Any) -> np.ndarray:
+        """Predict numbers, or probabilities of the last class, of shape (n, t)."""
+
+    @abstractmethod
+    def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
+        """Read y as numbers or codes of classes, (n,) or (n, t), and its names."""
+
+    @abstractmethod
+    def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
+        """Predict by one member of the whole table, as :meth:`_predict_table`."""
+
+    @abstractmethod
+    def _presence(self, table: np.ndarray) -> pd.DataFrame:
+        """Mark by 1 what each fold must have some of, NaN elsewhere, (n, columns)."""
+
+    def _read_y(self, X: Any, y: Any, sample_weight: Any) -> np.ndarray:
+        """Read y as a float table (n, t); a label of weight zero is a missing one."""
+        labels, names = self._read_labels(X, y)
+        table = labels.reshape(len(labels), -1)
+        if sample_weight is not None:
+            weight = _row_weights(sample_weight, len(table))
+            table = np.where(weight > 0, table, np.nan)
+        check_labels(~np.isnan(table), names, "training")
+        self._one_dimensional = labels.ndim == 1
+        self.task_names_, self.n_tasks_ = names, len(names)
+        return table
+
+    def _shaped(self, table: np.ndarray) -> np.ndarray:
+        """Bring a table into the dimensions of the y of fit."""
+        return table[:, 0] if self._one_dimensional else table
+
+    def _note_features(self, member: Any) -> None:
+        """Keep what a fitted member learned about the columns of X."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(member, name):
+                setattr(self, name, getattr(member, name))
+
+    @abstractmethod
+    def _parts(self) -> Sequence[Any]:
+        """Estimators that are given X, not fitted."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        parts = [get_tags(part) for part in self._parts() if hasattr(part, "fit")]
+        if parts:
+            tags.input_tags = deepcopy(parts[0].input_tags)
+            tags.input_tags.sparse = all(part.input_tags.sparse for part in parts)
+            tags.input_tags.allow_nan = all(p.input_tags.allow_nan for p in parts)
+            tags.non_deterministic = any(part.non_deterministic for part in parts)
+        return tags
+
+
+class NumericTable(RegressorMixin):  # type: ignore[misc]
+    """Numbers with gaps, each task in its unit."""
+
+    n_tasks_: int
+    task_names_: list[str]
+
+    def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
+        labels, names = read_targets(self, X, y)
+        return labels, names
+
+    def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
+        return numbers_of(member, X, self.n_tasks_, name)
+
+    def _presence(self, table: np.ndarray) -> pd.DataFrame:
+        return label_presence(table, self.task_names_)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Average the coefficient of determination over tasks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, NaN where missing; columns of a DataFrame may have another order.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            Mean over tasks of R2 on the labelled rows, at most 1.
+        """
+        check_is_fitted(self)
+        y = in_task_order(y, self.task_names_)
+        predictions = self.predict(X)
+        return float(nan_r2_score(y, predictions, sample_weight=sample_weight))
+
+
+class ClassTable(ClassifierMixin):  # type: ignore[misc]
+    """Labels of two classes for each task, with gaps."""
+
+    classes_: Any
+    n_tasks_: int
+    task_names_: list[str]
+    _one_dimensional: bool
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
+        labels, names = read_class_labels(self, X, y)
+        table = labels.reshape(len(labels), -1)
+        classes = find_classes(table, names, np.ones(len(table), dtype=bool))
+        self.classes_ = classes[0] if labels.ndim == 1 else classes
+        codes = [
+            encode_labels(column, part, name, strict=True)
+            for column, part, name in zip(table.T, classes, names, strict=True)
+        ]
+        return np.column_stack(codes).reshape(labels.shape), names
+
+    def _classes(self) -> list[np.ndarray]:
+        """List the classes of each task."""
+        return [self.classes_] if self._one_dimensional else list(self.classes_)
+
+    def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
+        return probabilities_of(member, X, self._classes(), name)
+
+    def _presence(self, table: np.ndarray) -> pd.DataFrame:
+        return class_presence(table, self.task_names_, self._classes())
+
+    def predict_proba(self, X: Any) -> Any:
+        """Predict the probabilities of the classes of each task.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), or a list of them
+            Columns are those of ``classes_``; a list with one array per task for a
+            two-dimensional ``y``. NaN for an invalid row.
+        """
+        check_is_fitted(self)
+        last = self._predict_table(X)
+        tasks = [
+            np.column_stack([1.0 - p, p])
+            if len(classes) == 2
+            else np.where(np.isnan(p), np.nan, 1.0)[:, None]
+            for p, classes in zip(last.T, self._classes(), strict=True)
+        ]
+        return tasks[0] if self._one_dimensional else tasks
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the more probable class of each task.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            In the dimensions of the ``y`` of fit. With an invalid row numbers become
+            float and strings object, NaN in this row.
+        """
+        check_is_fitted(self)
+        last = self._predict_table(X)
+        columns = [
+            # A single class is the answer to everything.
+            classes[((p > 0.5) & (len(classes) == 2)).astype(int)]
+            for p, classes in zip(last.T, self._classes(), strict=True)
+        ]
+        invalid = np.isnan(last).any(axis=1)
+        if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
+            columns = [
+                with_gaps(column, np.isnan(p))
+                for column, p in zip(columns, last.T, strict=True)
+            ]
+        labels = np.column_stack(columns)
+        return labels[:, 0] if self._one_dimensional else labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Average the area under the ROC curve over tasks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, NaN or None where missing; columns of a DataFrame may have another
+            order.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            Mean over tasks with labels of both classes; 1 for a perfect order.
+        """
+        check_is_fitted(self)
+        y = in_task_order(y, self.task_names_)
+        return float(nan_roc_auc_scorer(self, X, y, sample_weight=sample_weight))
