@@ -25,7 +25,12 @@ from skgnn_mtl.estimators._class_labels import (
     read_class_labels,
     with_gaps,
 )
-from skgnn_mtl.estimators._inputs import check_labels, in_task_order, read_targets
+from skgnn_mtl.estimators._inputs import (
+    check_labels,
+    in_task_order,
+    read_targets,
+    require_labels,
+)
 from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
 from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._folds import class_presence, label_presence
@@ -110,7 +115,8 @@ class NumericTable(RegressorMixin):  # type: ignore[misc]
     task_names_: list[str]
 
     def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
-        labels, names = read_targets(self, X, y)
+        require_labels(self, y)
+        labels, names = read_targets(X, y)
         return labels, names
 
     def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
@@ -156,7 +162,8 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
         return tags
 
     def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
-        labels, names = read_class_labels(self, X, y)
+        require_labels(self, y)
+        labels, names = read_class_labels(X, y)
         table = labels.reshape(len(labels), -1)
         classes = find_classes(table, names, np.ones(len(table), dtype=bool))
         self.classes_ = classes[0] if labels.ndim == 1 else classes

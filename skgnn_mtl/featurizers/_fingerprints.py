@@ -28,7 +28,7 @@ _SHOWN_ROWS = 10
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-class SmilesToDescriptors(TransformerMixin, BaseEstimator):
+class SmilesToDescriptors(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Molecules as a table of numbers: descriptors and counts of fragments.
 
     Parameters

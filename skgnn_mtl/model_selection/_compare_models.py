@@ -223,10 +223,10 @@ def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
 
 def _read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
     if not classifier:
-        values, names = read_targets(None, X, y)
+        values, names = read_targets(X, y)
         table = values.reshape(len(values), -1)
         return _Problem(table, names, label_presence(table, names))
-    labels, names = read_class_labels(None, X, y)
+    labels, names = read_class_labels(X, y)
     cells = labels.reshape(len(labels), -1)
     classes = find_classes(cells, names, np.ones(len(cells), dtype=bool))
     codes = [
