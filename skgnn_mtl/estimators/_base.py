@@ -21,7 +21,13 @@ from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
-from skgnn_mtl.training import OPTIMIZERS, SCHEDULES, TrainingOptions, check_callbacks
+from skgnn_mtl.training import (
+    AVERAGES,
+    OPTIMIZERS,
+    SCHEDULES,
+    TrainingOptions,
+    check_callbacks,
+)
 
 from ._compute import computes, present_device, warn_of_absent_device
 from ._curvature import read_spectrum_options
@@ -67,6 +73,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "early_stopping": ["boolean"],
         "validation": [Numbers(Real, 0, 1, closed="neither"), _SPLITTER],
         "n_iter_no_change": [Numbers(Integral, 1, None, closed="left")],
+        "weight_averaging": [None, StrOptions(set(AVERAGES))],
         "callbacks": [None, list, tuple],
         "device": [_DEVICE],
         "n_threads": [None, Numbers(Integral, 1, None, closed="left")],
@@ -87,6 +94,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     early_stopping: bool
     validation: Any
     n_iter_no_change: int
+    weight_averaging: str | None
     callbacks: Any
     device: str | torch.device
     n_threads: int | None
@@ -201,6 +209,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             max_epochs=self.max_epochs,
             early_stopping=self.early_stopping,
             n_iter_no_change=self.n_iter_no_change,
+            weight_averaging=self.weight_averaging,
             callbacks=self.callbacks,
             verbose=int(self.verbose),
         )

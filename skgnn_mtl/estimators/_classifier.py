@@ -104,6 +104,8 @@ callable, default="cosine"
         is always used.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
+    weight_averaging : {None, "tail", "ema"}, default=None
+        Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
         parameters that ``predict`` uses. A dict holds options of
@@ -214,6 +216,7 @@ callable, default="cosine"
         scoring: str | Callable[..., float] | None = "loss",
         validation: Any = 0.1,
         n_iter_no_change: int = 10,
+        weight_averaging: str | None = None,
         hessian_spectrum: bool | dict[str, Any] = False,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "auto",
@@ -241,6 +244,7 @@ callable, default="cosine"
         self.scoring = scoring
         self.validation = validation
         self.n_iter_no_change = n_iter_no_change
+        self.weight_averaging = weight_averaging
         self.hessian_spectrum = hessian_spectrum
         self.callbacks = callbacks
         self.device = device

@@ -76,8 +76,13 @@ class FitSettings:
 
     def for_one_epoch(self) -> FitSettings:
         """Give the settings of ``partial_fit``, which does not know its end."""
+        averages = self.options.weight_averaging == "ema"
         options = replace(
-            self.options, lr_schedule="constant", max_epochs=1, early_stopping=False
+            self.options,
+            lr_schedule="constant",
+            max_epochs=1,
+            early_stopping=False,
+            weight_averaging="ema" if averages else None,
         )
         return replace(self, options=options, validation=None, spectrum=None)
 
@@ -377,6 +382,9 @@ def _trained(
         scorer=_scorer(call, start, rows.valid),
         observer=recorder,
     )
+    if options.weight_averaging is not None:
+        # The statistics of average weights are not the average of the statistics.
+        _recalibrate(start.module, _chosen(call.data.graphs, rows.steps), settings)
     earlier = [] if call.before is None else call.before.history
     state = _with_result(start, result, entries, earlier, call.partial)
     if recorder is None or result.interrupted:
@@ -388,6 +396,12 @@ def _trained(
         return replace(state, interrupted=True)
     path = recorder.path if recorder.epochs else None
     return replace(state, spectrum=spectrum, spectrum_path=path)
+
+
+def _recalibrate(module: Any, graphs: GraphArray, settings: FitSettings) -> None:
+    """Estimate the statistics of the encoder's normalisation, unless it is frozen."""
+    if all(parameter.requires_grad for parameter in module.encoder.parameters()):
+        recalibrate(module.encoder, graphs, settings.device)
 
 
 def _data_sets(

@@ -140,6 +140,8 @@ default=(128,), (64,), (64,)
         Validation rows, drawn only if they are needed.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs; an addition has about a hundred.
+    weight_averaging : {None, "tail", "ema"}, default=None
+        Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net.
     device : str or torch.device, default="auto"
@@ -285,6 +287,7 @@ default=(128,), (64,), (64,)
         early_stopping: bool = False,
         validation: Any = 0.1,
         n_iter_no_change: int = 10,
+        weight_averaging: str | None = None,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
@@ -325,6 +328,7 @@ default=(128,), (64,), (64,)
         self.early_stopping = early_stopping
         self.validation = validation
         self.n_iter_no_change = n_iter_no_change
+        self.weight_averaging = weight_averaging
         self.callbacks = callbacks
         self.device = device
         self.n_threads = n_threads

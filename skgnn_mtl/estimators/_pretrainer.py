@@ -79,6 +79,8 @@ callable, default="cosine"
         is always used.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
+    weight_averaging : {None, "tail", "ema"}, default=None
+        Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     callbacks : list of skorch callbacks or None, default=None
         They see the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
@@ -203,6 +205,7 @@ callable, default="cosine"
         early_stopping: bool = False,
         validation: Any = 0.1,
         n_iter_no_change: int = 10,
+        weight_averaging: str | None = None,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
@@ -225,6 +228,7 @@ callable, default="cosine"
         self.early_stopping = early_stopping
         self.validation = validation
         self.n_iter_no_change = n_iter_no_change
+        self.weight_averaging = weight_averaging
         self.callbacks = callbacks
         self.device = device
         self.n_threads = n_threads

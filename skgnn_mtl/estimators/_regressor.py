@@ -108,6 +108,11 @@ callable, default="cosine"
         is always used.
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs.
+    weight_averaging : {None, "tail", "ema"}, default=None
+        Average of the weights after the steps, which validation, scores and the fitted
+        network use: "tail" is the uniform average over the second half of the steps,
+        "ema" the exponential one. ``partial_fit``, which does not know its end,
+        averages with "ema" only.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
         parameters that ``predict`` uses. A dict holds options of
@@ -241,6 +246,7 @@ callable, default="cosine"
         scoring: str | Callable[..., float] | None = "loss",
         validation: Any = 0.1,
         n_iter_no_change: int = 10,
+        weight_averaging: str | None = None,
         hessian_spectrum: bool | dict[str, Any] = False,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "auto",
@@ -270,6 +276,7 @@ callable, default="cosine"
         self.scoring = scoring
         self.validation = validation
         self.n_iter_no_change = n_iter_no_change
+        self.weight_averaging = weight_averaging
         self.hessian_spectrum = hessian_spectrum
         self.callbacks = callbacks
         self.device = device

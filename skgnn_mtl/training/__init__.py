@@ -1,5 +1,6 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+from ._averaging import AVERAGES, WeightAverage
 from ._features import GraphFeatures
 from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
@@ -13,6 +14,7 @@ from ._schedule import SCHEDULES
 from ._step import TrainingStep
 
 __all__ = [
+    "AVERAGES",
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
@@ -25,6 +27,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
+    "WeightAverage",
     "check_callbacks",
     "logistic",
     "network_problem",

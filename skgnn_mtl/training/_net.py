@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
+from ._averaging import WeightAverage
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
@@ -92,7 +93,12 @@ def train(
     callbacks = _callbacks(recorder, scorer, options, n_batches)
     if observer is not None:
         callbacks.append(_Observed(observer))
+    average = None
+    if options.weight_averaging is not None:
+        n_steps = options.max_epochs * n_batches
+        average = WeightAverage(model, options.weight_averaging, n_steps)
     net = _net(model, step, valid_set, callbacks, options, device, generator)
+    net.average = average
     # Here, because an earlier state needs an optimizer to be loaded into.
     net.initialize()
     kind = type(net.optimizer_).__name__
@@ -105,6 +111,8 @@ def train(
     if optimizer_state is not None:
         # For any optimizer, because the weighting has a state of its own.
         step.restore(optimizer_state["step"])
+        if average is not None and optimizer_state["average"] is not None:
+            average.restore(optimizer_state["average"])
     result = TrainingResult(history=recorder.records)
     # Not net.fit, which would initialise the network and the optimizer again.
     net.notify("on_train_begin", X=train_set, y=None)
@@ -115,6 +123,9 @@ def train(
     except KeyboardInterrupt:
         # A user's EarlyStopping raises the same exception as Ctrl-C.
         result.interrupted = not _users_early_stopping(net)
+    if average is not None:
+        # Before the best epoch is restored, which has its own average.
+        average.enter(model)
     try:
         net.notify("on_train_end", X=train_set, y=None)
     except KeyboardInterrupt:  # from a callback, when the training is complete
@@ -124,6 +135,7 @@ def train(
         "kind": kind,
         "state": net.optimizer_.state_dict()["state"],
         "step": step.state(),
+        "average": None if average is None else average.state(),
     }
     # Before the check, because the warnings may explain its error.
     step.end_fit()
@@ -138,6 +150,7 @@ class _Net(NeuralNet):  # type: ignore[misc]
         self, module: nn.Module, *args: Any, step: Step, **kwargs: Any
     ) -> None:
         self.step = step
+        self.average: WeightAverage | None = None
         # The step computes the losses, but skorch requires a criterion.
         super().__init__(module, *args, criterion=nn.Identity, **kwargs)
 
@@ -159,10 +172,17 @@ class _Net(NeuralNet):  # type: ignore[misc]
         **fit_params: Any,
     ) -> None:
         """Run the batches; skorch's own loop waits for the device in each of them."""
+        average = self.average if training else None
+        if average is not None:
+            average.leave(self.module_)
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
+            if average is not None:
+                average.update(self.module_)
             self.notify("on_batch_end", batch=batch, training=training, **step)
+        if average is not None:
+            average.enter(self.module_)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)

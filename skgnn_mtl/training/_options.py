@@ -28,6 +28,8 @@ class TrainingOptions:
         Whether to stop after ``n_iter_no_change`` epochs without an improvement.
     n_iter_no_change : int
         Epochs.
+    weight_averaging : str or None
+        One of ``AVERAGES``, or no average.
     callbacks : sequence or None
         Callbacks of skorch.
     verbose : int
@@ -43,6 +45,7 @@ class TrainingOptions:
     max_epochs: int
     early_stopping: bool
     n_iter_no_change: int
+    weight_averaging: str | None
     callbacks: Sequence[Any] | None
     verbose: int
 

@@ -70,7 +70,8 @@ def recalibrate(
 ) -> None:
     """Estimate the statistics of an encoder's batch normalisation anew.
 
-    Batches are of equal size and count by their nodes.
+    Batches are of equal size and count by their nodes. The encoder is in evaluation mode
+    at the end.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ def recalibrate(
     """
     kinds = nn.modules.batchnorm._BatchNorm
     layers = [layer for layer in encoder.modules() if isinstance(layer, kinds)]
+    if not layers:
+        return
     momenta = [layer.momentum for layer in layers]
     # Dropout is off; only the layers of normalisation are in training mode.
     encoder.eval()
@@ -103,3 +106,4 @@ def recalibrate(
             encoder(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+    encoder.eval()
