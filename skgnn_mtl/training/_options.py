@@ -28,12 +28,12 @@ class TrainingOptions:
         Whether to stop after ``n_iter_no_change`` epochs without an improvement.
     n_iter_no_change : int
         Epochs.
-    weight_averaging : str or None
-        One of ``AVERAGES``, or no average.
     callbacks : sequence or None
         Callbacks of skorch.
     verbose : int
         Whether to show a progress bar.
+    weight_averaging : str or None, default=None
+        One of ``AVERAGES``, or no average.
     """
 
     optimizer: Any
@@ -45,9 +45,9 @@ class TrainingOptions:
     max_epochs: int
     early_stopping: bool
     n_iter_no_change: int
-    weight_averaging: str | None
     callbacks: Sequence[Any] | None
     verbose: int
+    weight_averaging: str | None = None
 
     @property
     def watches_plateau(self) -> bool:
