@@ -39,13 +39,13 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  #
 
     Parameters
     ----------
-    encoder : str or GraphEncoder, default="gin"
+    encoder : str or GraphEncoder, default="dmpnn"
         Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
-    readout : str or Readout, default="mean"
+    readout : str or Readout, default="sum"
         Makes one vector a graph: "mean", "sum", "attention", or an instance.
-    head_hidden_dims : tuple of int, default=()
+    head_hidden_dims : tuple of int, default=(300,)
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
     head_activation : {"relu", "elu", "gelu", "silu", "softplus", "tanh"}, \
@@ -224,10 +224,10 @@ callable, default="cosine"
 
     def __init__(
         self,
-        encoder: str | GraphEncoder = "gin",
+        encoder: str | GraphEncoder = "dmpnn",
         *,
-        readout: str | Readout = "mean",
-        head_hidden_dims: Sequence[int] = (),
+        readout: str | Readout = "sum",
+        head_hidden_dims: Sequence[int] = (300,),
         head_activation: str = "relu",
         task_weighting: str | TaskWeighting | Callable[..., Any] = "equal",
         target_tasks: Any = None,

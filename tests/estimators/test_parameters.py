@@ -20,15 +20,16 @@ from skgnn_mtl.weighting import Fixed, Uncertainty
 
 # Signature of the architecture, in its order.
 SIGNATURE = {
-    "encoder": "gin",
-    "readout": "mean",
-    "head_hidden_dims": (),
+    "encoder": "dmpnn",
+    "readout": "sum",
+    "head_hidden_dims": (300,),
     "head_activation": "relu",
     "task_weighting": "equal",
     "target_tasks": None,
     "auxiliary_tasks": (),
     "loss": "squared_error",
     "normalize_targets": True,
+    "target_transform": None,
     "optimizer": "adamw",
     "lr": 1e-3,
     "weight_decay": 0.0,
@@ -40,6 +41,7 @@ SIGNATURE = {
     "scoring": "loss",
     "validation": 0.1,
     "n_iter_no_change": 10,
+    "weight_averaging": None,
     "hessian_spectrum": False,
     "callbacks": None,
     "device": "auto",
