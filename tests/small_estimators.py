@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skgnn_mtl import MultiTaskGNNRegressor
+from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
 
 SMILES = [
@@ -41,13 +41,16 @@ SMILES = [
     "NCCO",
     "CC(C)(C)O",
 ]
+PREDICTORS = (MultiTaskGNNClassifier, MultiTaskGNNRegressor)
 SETTINGS = {"lr": 1e-2, "max_epochs": 3, "device": "cpu", "random_state": 0}
 
 
 def small(cls: type = MultiTaskGNNRegressor, **changes: Any) -> Any:
     """Make an estimator with the settings above, some of them changed."""
     encoder = GIN(width=16, n_layers=2, norm=None)
-    return cls(**{"encoder": encoder, **SETTINGS, **changes})
+    # The smallest network: linear heads on the mean of the atoms.
+    heads = {"readout": "mean", "head_hidden_dims": ()} if cls in PREDICTORS else {}
+    return cls(**{"encoder": encoder, **heads, **SETTINGS, **changes})
 
 
 def with_gaps(table: np.ndarray, share: float, seed: int = 1) -> np.ndarray:
