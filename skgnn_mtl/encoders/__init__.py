@@ -9,6 +9,7 @@ from ._gcn import GCN
 from ._gin import GIN
 from ._graph_sage import GraphSAGE
 from ._pretrained import Pretrained
+from ._shipped import load_encoder
 
 __all__ = [
     "CGCNN",
@@ -19,4 +20,5 @@ __all__ = [
     "GraphEncoder",
     "GraphSAGE",
     "Pretrained",
+    "load_encoder",
 ]

@@ -7,12 +7,14 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 
 from ._base import GraphEncoder
+from ._shipped import SHIPPED, load_encoder
 
 
 class Pretrained(GraphEncoder):
@@ -23,9 +25,10 @@ class Pretrained(GraphEncoder):
 
     Parameters
     ----------
-    encoder : GraphEncoder
+    encoder : GraphEncoder or str, default="zinc-descriptors"
         Source with weights, from ``from_checkpoint`` or from a fitted estimator. A
-        fitted ``Pretrained`` gives the weights that it has trained.
+        fitted ``Pretrained`` gives the weights that it has trained. A string names an
+        encoder that :func:`load_encoder` knows.
     freeze : bool or int, default=False
         True keeps all weights and computes in evaluation mode. An integer n keeps the
         embedding of the nodes and the first n layers, with their statistics.
@@ -60,18 +63,18 @@ class Pretrained(GraphEncoder):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "encoder": [GraphEncoder],
+        "encoder": [GraphEncoder, StrOptions(set(SHIPPED))],
         "freeze": ["boolean", Numbers(Integral, 0, None, closed="left")],
         "lr_scale": [Numbers(Real, 0, None, closed="neither")],
         "recalibrate": ["boolean"],
     }
 
-    encoder: GraphEncoder
+    encoder: GraphEncoder | str
     trained: GraphEncoder
 
     def __init__(
         self,
-        encoder: GraphEncoder,
+        encoder: GraphEncoder | str = "zinc-descriptors",
         *,
         freeze: bool | int = False,
         lr_scale: float = 1.0,
@@ -126,9 +129,15 @@ class Pretrained(GraphEncoder):
         return self
 
     @property
+    def source(self) -> GraphEncoder:
+        """The encoder whose weights are copied."""
+        given = self.encoder
+        return load_encoder(given) if isinstance(given, str) else given
+
+    @property
     def width(self) -> int:  # type: ignore[override]
         """Width of the node states."""
-        return self.encoder.width
+        return self.source.width
 
     @property
     def core(self) -> GraphEncoder:
@@ -144,8 +153,8 @@ class Pretrained(GraphEncoder):
             Meaning of the columns of the graphs to come.
         """
         super().build(schema)
-        self.encoder._check_schema(schema)
-        self.trained = copy.deepcopy(self.encoder.core)
+        self.source._check_schema(schema)
+        self.trained = copy.deepcopy(self.source.core)
         self.trained.requires_grad_()
         for part in self._frozen():
             part.requires_grad_(False)
@@ -159,7 +168,7 @@ class Pretrained(GraphEncoder):
         if int(n) >= len(stages):
             raise ValueError(
                 f"freeze must be a bool or a number of layers, at most "
-                f"{max(len(stages) - 1, 0)} for this {type(self.encoder).__name__}, "
+                f"{max(len(stages) - 1, 0)} for this {type(self.source).__name__}, "
                 f"got {n!r}."
             )
         return [part for stage in stages[: int(n) + 1] for part in stage]

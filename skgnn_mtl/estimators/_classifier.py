@@ -71,7 +71,7 @@ default="relu"
         Weights of the labels of each class: a dict from class to weight for a single
         task, a list with one entry a task for several. "balanced" gives both classes of
         a task the same total weight.
-    optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
+    optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
         A callable makes a torch optimizer from (params, lr=, weight_decay=).
     lr : float, default=1e-3
         Learning rate at its highest.

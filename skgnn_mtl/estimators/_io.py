@@ -232,7 +232,9 @@ def decode(value: Any, sources: list[dict[str, Any]]) -> Any:
 
 def _source(part: Component) -> encoders.GraphEncoder | None:
     """Find the encoder whose weights are a parameter of a part."""
-    return part.encoder if isinstance(part, encoders.Pretrained) else None
+    encoder = part.encoder if isinstance(part, encoders.Pretrained) else None
+    # The name of a shipped encoder is a parameter like others.
+    return encoder if isinstance(encoder, encoders.GraphEncoder) else None
 
 
 def _family(part: Component) -> str | None:

@@ -75,8 +75,10 @@ default="relu"
         Transform of the labels, undone on predictions: the logarithm, or a transformer
         of scikit-learn, which is fitted on the training labels of each task. A dict
         maps names of tasks to transforms, and leaves other tasks as they are.
-    optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
-        A callable makes a torch optimizer from (params, lr=, weight_decay=).
+    optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
+        "muon" updates the matrices of hidden layers by orthogonal matrices and all
+        else by AdamW; it needs torch 2.9. A callable makes a torch optimizer from
+        (params, lr=, weight_decay=).
     lr : float, default=1e-3
         Learning rate at its highest.
     weight_decay : float, default=0.0

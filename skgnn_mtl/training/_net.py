@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
+from ._muon import MuonAdamW, hidden_matrices
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
@@ -26,6 +27,7 @@ from ._schedule import SCHEDULES
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
+    "muon": MuonAdamW,
     "sgd": torch.optim.SGD,
 }
 _LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
@@ -471,12 +473,7 @@ def _net(
         optimizer__lr=options.lr,
         optimizer__weight_decay=options.weight_decay,
         **_encoder_group(model, options.lr),
-        # Faster by one kernel for all tensors; every class named by a string has it.
-        **(
-            {"optimizer__fused": True}
-            if isinstance(options.optimizer, str) and device.type in ("cpu", "cuda")
-            else {}
-        ),
+        **_optimizer_options(model, options.optimizer, device),
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
         iterator_train=GraphLoader,
@@ -488,6 +485,18 @@ def _net(
         device=device,
         verbose=0,
     )
+
+
+def _optimizer_options(
+    model: nn.Module, optimizer: Any, device: torch.device
+) -> dict[str, Any]:
+    """Give what the optimizers need that have names."""
+    if not isinstance(optimizer, str):
+        return {}
+    if optimizer == "muon":
+        return {"optimizer__matrices": hidden_matrices(model)}
+    # Faster, because one kernel updates all tensors.
+    return {"optimizer__fused": True} if device.type in ("cpu", "cuda") else {}
 
 
 def _encoder_group(model: nn.Module, lr: float) -> dict[str, Any]:

@@ -70,8 +70,8 @@ def recalibrate(
 ) -> None:
     """Estimate the statistics of an encoder's batch normalisation anew.
 
-    Batches are of equal size and count by their nodes. The encoder is in evaluation mode
-    at the end.
+    Batches are of equal size and count by their nodes. At the end the encoder is in
+    evaluation mode.
 
     Parameters
     ----------
