@@ -50,20 +50,20 @@ class MuonAdamW(torch.optim.Optimizer):
             )
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self._parts: list[torch.optim.Optimizer] = []
-        # For each group of a part, the group of this optimizer that it belongs to.
-        self._owners: list[list[dict[str, Any]]] = []
+        # For each group of a part, the position of the group that it belongs to.
+        self._owners: list[list[int]] = []
         self._add(_muon, lambda p: id(p) in matrices)
         self._add(torch.optim.AdamW, lambda p: id(p) not in matrices)
 
     def _add(self, make: Callable[..., Any], belongs: Callable[[Any], bool]) -> None:
         chosen = [
-            (group, [p for p in group["params"] if belongs(p)])
-            for group in self.param_groups
+            (k, [p for p in group["params"] if belongs(p)])
+            for k, group in enumerate(self.param_groups)
         ]
-        chosen = [(group, params) for group, params in chosen if params]
+        chosen = [(k, params) for k, params in chosen if params]
         if chosen:
             self._parts.append(make([{"params": params} for _, params in chosen]))
-            self._owners.append([group for group, _ in chosen])
+            self._owners.append([k for k, _ in chosen])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -73,7 +73,8 @@ class MuonAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for part, owners in zip(self._parts, self._owners, strict=True):
-            for own, owner in zip(part.param_groups, owners, strict=True):
+            for own, k in zip(part.param_groups, owners, strict=True):
+                owner = self.param_groups[k]
                 # A schedule changes the groups of this optimizer only.
                 own["lr"], own["weight_decay"] = owner["lr"], owner["weight_decay"]
             part.step()
