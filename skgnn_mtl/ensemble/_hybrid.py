@@ -64,7 +64,7 @@ class Hybrid(Table):
             require_embedding(network)
         arguments = fit_arguments({"network": network}, sample_weight, groups)
         given = arguments["network"]
-        descriptors = make_descriptors(self.descriptors, self.n_jobs)
+        descriptors = make_descriptors(self.descriptors, X, self.n_jobs)
         columns = _as_table(descriptors.fit_transform(X), len(table))
         self.descriptors_ = descriptors
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
@@ -178,17 +178,21 @@ class HybridRegressor(NumericTable, Hybrid):
         Regressor of the whole table, which takes X as it is. None is a D-MPNN on
         SMILES (``SmilesToGraph("chemprop")``, ``DMPNN(width=300)``,
         ``readout=Sum(norm=20)``, ``head_hidden_dims=(300,)``,
-        ``lr_schedule="warmup_cosine"``), or a ``CGCNN`` on crystals.
+        ``lr_schedule="warmup_cosine"``), or ``CGCNN()`` on crystals
+        (``CifToGraph()``, ``head_hidden_dims=(64,)``, ``lr_schedule="warmup_cosine"``,
+        ``loss="absolute_error"``).
     learner : estimator, default=None
         Regressor of one target on descriptors, which is cloned for each task, or a
         :class:`PerTaskRegressor`. None is the better of ``ExtraTreesRegressor`` and
         ``HistGradientBoostingRegressor`` for each task, by the squared error out of
         fold.
-    descriptors : "rdkit2d", "composition" or transformer, default="rdkit2d"
+    descriptors : None, "rdkit2d", "composition" or transformer, default=None
         Makes a table of numbers of X. "rdkit2d" are the descriptors of RDKit and 1,024
         counts of Morgan fragments of radius 2
-        (:class:`~skgnn_mtl.featurizers.SmilesToDescriptors`). "composition" is for
-        crystals.
+        (:class:`~skgnn_mtl.featurizers.SmilesToDescriptors`). "composition" are
+        statistics of the elements, density and volume per atom of crystals
+        (:class:`~skgnn_mtl.featurizers.CifToDescriptors`). None is the first for
+        molecules and the second for crystals.
     embeddings : bool, default=False
         Whether the learner is given the network's ``embed(X)``, too. Those of the
         training rows come from networks that were fitted without them, one per fold.
@@ -226,9 +230,11 @@ class HybridRegressor(NumericTable, Hybrid):
 
     Notes
     -----
-    X are SMILES, graphs that have their SMILES as identifiers, or, with descriptors for
-    them, CIF texts and paths. A row that cannot be read is left out of the fit and is
-    predicted as NaN, with a warning.
+    X are SMILES, graphs that have their SMILES as identifiers, CIF texts, paths and
+    structures, or graphs made by ``CifToGraph(descriptors="composition")``. The first
+    row that is not missing, or the schema of graphs, tells molecules from crystals. A
+    row that cannot be read is left out of the fit and is predicted as NaN, with a
+    warning.
 
     The embedding spaces of two networks differ. Therefore the vectors of a fold's
     network are mapped to those of the final network, by a ridge regression on the rows
@@ -257,7 +263,7 @@ class HybridRegressor(NumericTable, Hybrid):
         network: Any = None,
         learner: Any = None,
         *,
-        descriptors: Any = "rdkit2d",
+        descriptors: Any = None,
         embeddings: bool = False,
         blend: bool = True,
         cv: Any = 5,
@@ -281,7 +287,7 @@ class HybridRegressor(NumericTable, Hybrid):
         Parameters
         ----------
         X : array-like of shape (n_samples,)
-            SMILES, graphs with identifiers, or what network and descriptors take.
+            SMILES, CIF, graphs, or what network and descriptors take.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, NaN where missing.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -337,7 +343,7 @@ class HybridClassifier(ClassTable, Hybrid):
         :class:`PerTaskClassifier`. None is the better of ``ExtraTreesClassifier`` and
         ``HistGradientBoostingClassifier`` for each task, by the squared error of
         probabilities (Brier score) out of fold.
-    descriptors : "rdkit2d", "composition" or transformer, default="rdkit2d"
+    descriptors : None, "rdkit2d", "composition" or transformer, default=None
         Makes a table of numbers of X, as in :class:`HybridRegressor`.
     embeddings : bool, default=False
         Whether the learner is given the network's ``embed(X)``, too. Those of the
@@ -401,7 +407,7 @@ class HybridClassifier(ClassTable, Hybrid):
         network: Any = None,
         learner: Any = None,
         *,
-        descriptors: Any = "rdkit2d",
+        descriptors: Any = None,
         embeddings: bool = False,
         blend: bool = True,
         cv: Any = 5,
@@ -425,7 +431,7 @@ class HybridClassifier(ClassTable, Hybrid):
         Parameters
         ----------
         X : array-like of shape (n_samples,)
-            SMILES, graphs with identifiers, or what network and descriptors take.
+            SMILES, CIF, graphs, or what network and descriptors take.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels of two classes per task; NaN or None where missing.
         sample_weight : array-like of shape (n_samples,), default=None
