@@ -19,7 +19,12 @@ from skgnn_mtl.model_selection._folds import Folds, require_partition, table_fol
 from ._embeddings import aligned, embed, require_embedding
 from ._members import mean_of, require_kind
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
-from ._recommended import default_learner, default_network, make_descriptors
+from ._recommended import (
+    default_learner,
+    default_network,
+    make_descriptors,
+    require_labels_of_folds,
+)
 from ._tables import ClassTable, NumericTable, Table
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -66,6 +71,10 @@ class Hybrid(Table):
         given = arguments["network"]
         descriptors = make_descriptors(self.descriptors, X, self.n_jobs)
         columns = _as_table(descriptors.fit_transform(X), len(table))
+        readable = np.isfinite(columns).any(axis=1)
+        learner = self._make_learner(
+            table[readable], groups, seeds[1], classifier=classifier
+        )
         self.descriptors_ = descriptors
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
         if self.embeddings:
@@ -75,7 +84,6 @@ class Hybrid(Table):
             require_partition(folds, len(table))
             vectors = self._held_out_vectors(network, X, y, folds, given)
             columns = np.hstack([columns, vectors])
-        learner = self._make_learner(groups, seeds[1], classifier=classifier)
         self.learner_ = self._fit_learner(learner, columns, y, sample_weight, groups)
         self._note_features(self.network_)
 
@@ -97,10 +105,15 @@ class Hybrid(Table):
         return network
 
     def _make_learner(
-        self, groups: Any, seed: int | None, *, classifier: bool
+        self, table: np.ndarray, groups: Any, seed: int | None, *, classifier: bool
     ) -> PerTask:
+        """Make the learner of the rows of y that have descriptors."""
         kind = PerTaskClassifier if classifier else PerTaskRegressor
         if self.learner is None:
+            # Here, because the network may take hours.
+            require_labels_of_folds(
+                table, self.task_names_, self.cv, classifier=classifier
+            )
             # Candidates and folds are fitted in parallel, because tasks may be few.
             choice = default_learner(
                 classifier=classifier,

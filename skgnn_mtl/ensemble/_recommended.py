@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -179,6 +180,42 @@ def default_learner(
         scoring=scoring,
         cv=cv,
     )
+
+
+def require_labels_of_folds(
+    table: np.ndarray, names: Sequence[str], cv: Any, *, classifier: bool
+) -> None:
+    """Refuse a task with fewer labels than folds for the choice of the learner.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, t)
+        Labels, or codes of classes; NaN where missing.
+    names : sequence of str of length t
+        Names of the tasks.
+    cv : int or splitter
+        Folds; a splitter is not asked.
+    classifier : bool
+        Whether the folds are stratified by class.
+
+    Raises
+    ------
+    ValueError
+        Naming the task.
+    """
+    if not isinstance(cv, (int, np.integer)):
+        return
+    for column, name in zip(table.T, names, strict=True):
+        labels = column[~np.isnan(column)]
+        counts = np.unique(labels, return_counts=True)[1]
+        if classifier and len(counts) == 1:  # always predicted, without a learner
+            continue
+        if (counts.max(initial=0) if classifier else len(labels)) < cv:
+            raise ValueError(
+                f"Task {name!r} has {len(labels)} label(s) in rows with descriptors, "
+                f"too few to choose its learner by cv={cv} folds. Lower cv, pass a "
+                "learner, or drop the task."
+            )
 
 
 def negative_brier(model: Any, X: Any, y: Any) -> float:

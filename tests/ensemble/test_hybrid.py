@@ -421,8 +421,25 @@ def test_wrong_parameters_are_refused(smiles, parameters, error, message):
 def test_a_task_with_fewer_labels_than_folds_is_named(smiles):
     X, y = smiles
     y[3:, 1] = np.nan
-    with pytest.raises(ValueError, match="Task 'task_1' with 2 label.*n_splits=5"):
-        hybrid(learner=None).fit(X, y)
+    # Before the network is trained, which would complain of its own parameter.
+    unable = network(batch_size=-1)
+    with pytest.raises(ValueError, match="Task 'task_1' has 2 label.*Lower cv"):
+        hybrid(network=unable, learner=None).fit(X, y)
+    assert hybrid(learner=None, cv=2).fit(X, y).predict(X).shape == y.shape
+
+
+def test_a_class_with_fewer_labels_than_folds_is_named(smiles):
+    X, y = smiles
+    classes = np.column_stack([y[:, 0] > 3, np.full(24, np.nan)])
+    classes[:6, 1] = [0, 0, 0, 0, 1, 1]
+    pipe = make_pipeline(
+        SmilesToGraph("chemprop"), MultiTaskGNNClassifier(DMPNN(width=16), max_epochs=2)
+    )
+    model = HybridClassifier(pipe, descriptors=DESCRIPTORS, cv=5, random_state=0)
+    with pytest.raises(ValueError, match="Task 'task_1' has 6 label.*cv=5"):
+        model.fit(X, classes)
+    with pytest.warns(UserWarning, match="least populated class"):
+        model.set_params(cv=4).fit(X, classes)
 
 
 # -- classes ----------------------------------------------------------------------
