@@ -238,6 +238,7 @@ def test_foreign_files_are_refused(numbers, tmp_path):
         ({"part": "os.system"}, r"unknown: os\.system"),
         ({"part": "model_selection.compare_models"}, "unknown"),
         ({"part": "ensemble._files"}, "unknown"),
+        ({"part": "featurizers.Nothing"}, "unknown"),
         ({"learned": {"dict": [["predict", 3]]}}, "would replace PerTaskRegressor.pre"),
         ({"learned": {"dict": [["__class__", 3]]}}, "would replace"),
     ],
@@ -298,6 +299,13 @@ def test_trees_must_have_their_children_and_features():
         boosting._predictors[1][0].nodes[name][0] = value
         with pytest.raises(ValueError, match="does not exist"):
             check_trees(np.array([boosting], dtype=object))
+    categories = np.repeat(np.arange(3.0), 20)[:, None]
+    boosting = HistGradientBoostingRegressor(max_iter=2, categorical_features=[0])
+    predictor = boosting.fit(categories, categories[:, 0] % 2)._predictors[0][0]
+    check_trees(boosting)
+    predictor.nodes["bitset_idx"][0] = len(predictor.raw_left_cat_bitsets)
+    with pytest.raises(ValueError, match="set of categories that does not exist"):
+        check_trees(boosting)
     tree = ExtraTreesRegressor(1).fit(X, X[:, 0]).estimators_[0].tree_
     tree.feature[0] = 3
     with pytest.raises(ValueError, match="does not exist"):

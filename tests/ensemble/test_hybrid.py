@@ -426,6 +426,13 @@ def test_a_task_with_fewer_labels_than_folds_is_named(smiles):
     with pytest.raises(ValueError, match="Task 'task_1' has 2 label.*Lower cv"):
         hybrid(network=unable, learner=None).fit(X, y)
     assert hybrid(learner=None, cv=2).fit(X, y).predict(X).shape == y.shape
+    # Labels of rows without descriptors do not count.
+    X[1] = "C1CC"
+    with (
+        pytest.warns(UserWarning, match="rows of NaN"),
+        pytest.raises(ValueError, match="Task 'task_1' has 1 label"),
+    ):
+        hybrid(network=unable, learner=None, cv=2).fit(X, y)
 
 
 def test_a_class_with_fewer_labels_than_folds_is_named(smiles):
@@ -440,6 +447,11 @@ def test_a_class_with_fewer_labels_than_folds_is_named(smiles):
         model.fit(X, classes)
     with pytest.warns(UserWarning, match="least populated class"):
         model.set_params(cv=4).fit(X, classes)
+    # A single class needs no choice.
+    classes[:6, 1] = [1, 1, 1, np.nan, np.nan, np.nan]
+    with pytest.warns(UserWarning, match="labels of one class only"):
+        model.set_params(cv=5).fit(X, classes)
+    assert (model.predict(X)[:, 1] == 1).all()
 
 
 # -- classes ----------------------------------------------------------------------

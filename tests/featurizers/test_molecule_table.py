@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from skgnn_mtl import CifToGraph, SmilesToGraph
+from skgnn_mtl import CifToGraph, GraphArray, SmilesToGraph
 from skgnn_mtl.featurizers import SmilesToDescriptors
 
 SMILES = ["CCO", "c1ccccc1O", "CC(=O)[O-].[Na+]", "[Fe]", "*CC", "CCCCCCCC"]
@@ -127,6 +127,19 @@ def test_invalid_graphs_are_rows_of_nan():
     with pytest.warns(UserWarning, match="1 of 2 rows"):
         found = SmilesToDescriptors(FEW, 4, on_error="nan").transform(graphs)
     assert np.isnan(found[1]).all()
+    # Its identifier may be readable.
+    named = GraphArray(
+        graphs.schema,
+        n_nodes=[0],
+        n_edges=[0],
+        node_codes=graphs.node_codes[:0],
+        edge_index=graphs.edge_index[:, :0],
+        edge_codes=graphs.edge_codes[:0],
+        ids=["CC"],
+        valid=[False],
+    )
+    with pytest.raises(ValueError, match=r"X\[0\] is missing"):
+        SmilesToDescriptors(FEW, 4).transform(named)
     crystals = CifToGraph()._featurize([])
     with pytest.raises(ValueError, match="graphs of molecules"):
         SmilesToDescriptors(FEW).transform(crystals)
