@@ -76,16 +76,28 @@ class Hybrid(Table):
             table[readable], groups, seeds[1], classifier=classifier
         )
         self.descriptors_ = descriptors
+        if not self.embeddings:  # first, because the network may take hours
+            self.learner_ = self._fit_learner(
+                learner, columns, y, sample_weight, groups
+            )
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
         if self.embeddings:
-            folds = table_folds(
-                self.cv, X, y, self._presence(table), groups, random_state=seeds[2]
-            )
-            require_partition(folds, len(table))
+            folds = self._folds(X, y, table, groups, seeds[2])
             vectors = self._held_out_vectors(network, X, y, folds, given)
             columns = np.hstack([columns, vectors])
-        self.learner_ = self._fit_learner(learner, columns, y, sample_weight, groups)
+            self.learner_ = self._fit_learner(
+                learner, columns, y, sample_weight, groups
+            )
         self._note_features(self.network_)
+
+    def _folds(
+        self, X: Any, y: Any, table: np.ndarray, groups: Any, seed: int | None
+    ) -> Folds:
+        """Folds of the embeddings, each row in one."""
+        presence = self._presence(table)
+        folds = table_folds(self.cv, X, y, presence, groups, random_state=seed)
+        require_partition(folds, len(table))
+        return folds
 
     def _seeds(self) -> list[int | None]:
         """Seeds of the network, the learner and the folds; None if there is none."""
@@ -110,7 +122,6 @@ class Hybrid(Table):
         """Make the learner of the rows of y that have descriptors."""
         kind = PerTaskClassifier if classifier else PerTaskRegressor
         if self.learner is None:
-            # Here, because the network may take hours.
             require_labels_of_folds(
                 table, self.task_names_, self.cv, classifier=classifier
             )

@@ -435,6 +435,15 @@ def test_a_task_with_fewer_labels_than_folds_is_named(smiles):
         hybrid(network=unable, learner=None, cv=2).fit(X, y)
 
 
+def test_what_the_learner_refuses_is_known_before_the_network(smiles):
+    X, y = smiles
+    X[3] = "[Fe]"  # RDKit does not have its charge
+    charges = SmilesToDescriptors(("MolWt", "BCUT2D_CHGHI"), 0)
+    unable = network(batch_size=-1)
+    with pytest.raises(ValueError, match="learner: Task 'task_0' .* contains NaN"):
+        hybrid(network=unable, descriptors=charges).fit(X, y)
+
+
 def test_a_class_with_fewer_labels_than_folds_is_named(smiles):
     X, y = smiles
     classes = np.column_stack([y[:, 0] > 3, np.full(24, np.nan)])
