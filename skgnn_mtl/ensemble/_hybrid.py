@@ -19,7 +19,12 @@ from skgnn_mtl.model_selection._folds import Folds, require_partition, table_fol
 from ._embeddings import aligned, embed, require_embedding
 from ._members import mean_of, require_kind
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
-from ._recommended import default_learner, default_network, make_descriptors
+from ._recommended import (
+    default_learner,
+    default_network,
+    make_descriptors,
+    require_labels_of_folds,
+)
 from ._tables import ClassTable, NumericTable, Table
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -64,20 +69,35 @@ class Hybrid(Table):
             require_embedding(network)
         arguments = fit_arguments({"network": network}, sample_weight, groups)
         given = arguments["network"]
-        descriptors = make_descriptors(self.descriptors, self.n_jobs)
+        descriptors = make_descriptors(self.descriptors, X, self.n_jobs)
         columns = _as_table(descriptors.fit_transform(X), len(table))
+        readable = np.isfinite(columns).any(axis=1)
+        learner = self._make_learner(
+            table[readable], groups, seeds[1], classifier=classifier
+        )
         self.descriptors_ = descriptors
+        if not self.embeddings:  # first, because the network may take hours
+            self.learner_ = self._fit_learner(
+                learner, columns, y, sample_weight, groups
+            )
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
         if self.embeddings:
-            folds = table_folds(
-                self.cv, X, y, self._presence(table), groups, random_state=seeds[2]
-            )
-            require_partition(folds, len(table))
+            folds = self._folds(X, y, table, groups, seeds[2])
             vectors = self._held_out_vectors(network, X, y, folds, given)
             columns = np.hstack([columns, vectors])
-        learner = self._make_learner(groups, seeds[1], classifier=classifier)
-        self.learner_ = self._fit_learner(learner, columns, y, sample_weight, groups)
+            self.learner_ = self._fit_learner(
+                learner, columns, y, sample_weight, groups
+            )
         self._note_features(self.network_)
+
+    def _folds(
+        self, X: Any, y: Any, table: np.ndarray, groups: Any, seed: int | None
+    ) -> Folds:
+        """Folds of the embeddings, each row in one."""
+        presence = self._presence(table)
+        folds = table_folds(self.cv, X, y, presence, groups, random_state=seed)
+        require_partition(folds, len(table))
+        return folds
 
     def _seeds(self) -> list[int | None]:
         """Seeds of the network, the learner and the folds; None if there is none."""
@@ -97,10 +117,14 @@ class Hybrid(Table):
         return network
 
     def _make_learner(
-        self, groups: Any, seed: int | None, *, classifier: bool
+        self, table: np.ndarray, groups: Any, seed: int | None, *, classifier: bool
     ) -> PerTask:
+        """Make the learner of the rows of y that have descriptors."""
         kind = PerTaskClassifier if classifier else PerTaskRegressor
         if self.learner is None:
+            require_labels_of_folds(
+                table, self.task_names_, self.cv, classifier=classifier
+            )
             # Candidates and folds are fitted in parallel, because tasks may be few.
             choice = default_learner(
                 classifier=classifier,
@@ -178,17 +202,21 @@ class HybridRegressor(NumericTable, Hybrid):
         Regressor of the whole table, which takes X as it is. None is a D-MPNN on
         SMILES (``SmilesToGraph("chemprop")``, ``DMPNN(width=300)``,
         ``readout=Sum(norm=20)``, ``head_hidden_dims=(300,)``,
-        ``lr_schedule="warmup_cosine"``), or a ``CGCNN`` on crystals.
+        ``lr_schedule="warmup_cosine"``), or ``CGCNN()`` on crystals
+        (``CifToGraph()``, ``head_hidden_dims=(64,)``, ``lr_schedule="warmup_cosine"``,
+        ``loss="absolute_error"``).
     learner : estimator, default=None
         Regressor of one target on descriptors, which is cloned for each task, or a
         :class:`PerTaskRegressor`. None is the better of ``ExtraTreesRegressor`` and
         ``HistGradientBoostingRegressor`` for each task, by the squared error out of
         fold.
-    descriptors : "rdkit2d", "composition" or transformer, default="rdkit2d"
+    descriptors : None, "rdkit2d", "composition" or transformer, default=None
         Makes a table of numbers of X. "rdkit2d" are the descriptors of RDKit and 1,024
         counts of Morgan fragments of radius 2
-        (:class:`~skgnn_mtl.featurizers.SmilesToDescriptors`). "composition" is for
-        crystals.
+        (:class:`~skgnn_mtl.featurizers.SmilesToDescriptors`). "composition" are
+        statistics of the elements, density and volume per atom of crystals
+        (:class:`~skgnn_mtl.featurizers.CifToDescriptors`). None is the first for
+        molecules and the second for crystals.
     embeddings : bool, default=False
         Whether the learner is given the network's ``embed(X)``, too. Those of the
         training rows come from networks that were fitted without them, one per fold.
@@ -226,9 +254,11 @@ class HybridRegressor(NumericTable, Hybrid):
 
     Notes
     -----
-    X are SMILES, graphs that have their SMILES as identifiers, or, with descriptors for
-    them, CIF texts and paths. A row that cannot be read is left out of the fit and is
-    predicted as NaN, with a warning.
+    X are SMILES, graphs that have their SMILES as identifiers, CIF texts, paths and
+    structures, or graphs made by ``CifToGraph(descriptors="composition")``. The first
+    row that is not missing, or the schema of graphs, tells molecules from crystals. A
+    row that cannot be read is left out of the fit and is predicted as NaN, with a
+    warning.
 
     The embedding spaces of two networks differ. Therefore the vectors of a fold's
     network are mapped to those of the final network, by a ridge regression on the rows
@@ -257,7 +287,7 @@ class HybridRegressor(NumericTable, Hybrid):
         network: Any = None,
         learner: Any = None,
         *,
-        descriptors: Any = "rdkit2d",
+        descriptors: Any = None,
         embeddings: bool = False,
         blend: bool = True,
         cv: Any = 5,
@@ -281,7 +311,7 @@ class HybridRegressor(NumericTable, Hybrid):
         Parameters
         ----------
         X : array-like of shape (n_samples,)
-            SMILES, graphs with identifiers, or what network and descriptors take.
+            SMILES, CIF, graphs, or what network and descriptors take.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, NaN where missing.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -337,7 +367,7 @@ class HybridClassifier(ClassTable, Hybrid):
         :class:`PerTaskClassifier`. None is the better of ``ExtraTreesClassifier`` and
         ``HistGradientBoostingClassifier`` for each task, by the squared error of
         probabilities (Brier score) out of fold.
-    descriptors : "rdkit2d", "composition" or transformer, default="rdkit2d"
+    descriptors : None, "rdkit2d", "composition" or transformer, default=None
         Makes a table of numbers of X, as in :class:`HybridRegressor`.
     embeddings : bool, default=False
         Whether the learner is given the network's ``embed(X)``, too. Those of the
@@ -401,7 +431,7 @@ class HybridClassifier(ClassTable, Hybrid):
         network: Any = None,
         learner: Any = None,
         *,
-        descriptors: Any = "rdkit2d",
+        descriptors: Any = None,
         embeddings: bool = False,
         blend: bool = True,
         cv: Any = 5,
@@ -425,7 +455,7 @@ class HybridClassifier(ClassTable, Hybrid):
         Parameters
         ----------
         X : array-like of shape (n_samples,)
-            SMILES, graphs with identifiers, or what network and descriptors take.
+            SMILES, CIF, graphs, or what network and descriptors take.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels of two classes per task; NaN or None where missing.
         sample_weight : array-like of shape (n_samples,), default=None

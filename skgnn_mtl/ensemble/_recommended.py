@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -22,11 +23,23 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from skgnn_mtl import featurizers
 from skgnn_mtl.encoders import CGCNN, DMPNN
 from skgnn_mtl.estimators import MultiTaskGNNClassifier, MultiTaskGNNRegressor
+from skgnn_mtl.featurizers import (
+    CifToDescriptors,
+    CifToGraph,
+    SmilesToDescriptors,
+    SmilesToGraph,
+)
+from skgnn_mtl.featurizers._strings import as_strings
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.readouts import Sum
+
+_CIF_ENDINGS = (".cif", ".mcif", ".cif.gz", ".mcif.gz")
+_DESCRIPTORS: dict[str, Any] = {
+    "rdkit2d": SmilesToDescriptors,
+    "composition": CifToDescriptors,
+}
 
 
 def default_network(X: Any, *, classifier: bool) -> Any:
@@ -48,7 +61,7 @@ def default_network(X: Any, *, classifier: bool) -> Any:
     crystals = are_crystals(X)
     if crystals:
         network = kind(CGCNN(), head_hidden_dims=(64,), lr_schedule="warmup_cosine")
-        featurizer: Any = featurizers.CifToGraph(on_error="nan")
+        featurizer: Any = CifToGraph(on_error="nan")
     else:
         network = kind(
             DMPNN(width=300),
@@ -56,33 +69,47 @@ def default_network(X: Any, *, classifier: bool) -> Any:
             head_hidden_dims=(300,),
             lr_schedule="warmup_cosine",
         )
-        featurizer = featurizers.SmilesToGraph("chemprop", on_error="nan")
+        featurizer = SmilesToGraph("chemprop", on_error="nan")
     if crystals and not classifier:
         network.set_params(loss="absolute_error")
     return network if isinstance(X, GraphArray) else make_pipeline(featurizer, network)
 
 
 def are_crystals(X: Any) -> bool:
-    """Tell crystals from molecules, by the first row that is there."""
+    """Tell crystals from molecules.
+
+    Parameters
+    ----------
+    X : GraphArray, or column of shape (n,)
+        Graphs, which are told by their schema; else strings and objects, which are told
+        by the first row that is not missing.
+
+    Returns
+    -------
+    answer : bool
+        True for crystals.
+    """
     if isinstance(X, GraphArray):
         return not X.schema.paired_edges
-    rows = X.to_numpy() if hasattr(X, "to_numpy") else X
-    for row in np.asarray(rows, dtype=object).ravel()[:1000]:
-        if isinstance(row, PathLike):
-            return True
-        if isinstance(row, str) and row.strip():
-            # CIF has many lines, or is the path of a file.
-            return "\n" in row or row.strip().lower().endswith((".cif", ".cif.gz"))
-    return False
+    rows = as_strings(X, paths=True)
+    row = next((row for row in rows if row is not None), "")
+    if isinstance(row, str):
+        # CIF has many lines, or is the name of a file.
+        row = row.strip().lower()
+        return "\n" in row or row.startswith("data_") or row.endswith(_CIF_ENDINGS)
+    # A path, a pymatgen Structure or ASE Atoms, as CifToGraph reads them.
+    return isinstance(row, PathLike) or hasattr(row, "lattice") or hasattr(row, "cell")
 
 
-def make_descriptors(descriptors: Any, n_jobs: int | None) -> TransformerMixin:
+def make_descriptors(descriptors: Any, X: Any, n_jobs: int | None) -> TransformerMixin:
     """Make the transformer from X to a table of numbers.
 
     Parameters
     ----------
-    descriptors : "rdkit2d", "composition" or transformer
+    descriptors : None, "rdkit2d", "composition" or transformer
         The parameter of the estimator; a transformer is cloned.
+    X : GraphArray, or column of shape (n,)
+        What None chooses by.
     n_jobs : int or None
         Number of processes.
 
@@ -94,30 +121,21 @@ def make_descriptors(descriptors: Any, n_jobs: int | None) -> TransformerMixin:
     Raises
     ------
     ValueError
-        If the name is unknown, or this version does not have the descriptors.
+        If the name is unknown.
+    TypeError
+        If it is neither a name nor a transformer.
     """
-    if not isinstance(descriptors, str):
-        if not hasattr(descriptors, "transform"):
-            raise TypeError(
-                "descriptors must be 'rdkit2d', 'composition' or a transformer, but is "
-                f"{descriptors!r}."
-            )
+    if descriptors is None:
+        descriptors = "composition" if are_crystals(X) else "rdkit2d"
+    if isinstance(descriptors, str) and descriptors in _DESCRIPTORS:
+        return _DESCRIPTORS[descriptors](on_error="nan", n_jobs=n_jobs)
+    if hasattr(descriptors, "transform") and not isinstance(descriptors, type):
         return clone(descriptors)
-    if descriptors == "rdkit2d":
-        return featurizers.SmilesToDescriptors(on_error="nan", n_jobs=n_jobs)
-    if descriptors != "composition":
-        raise ValueError(
-            "descriptors must be 'rdkit2d', 'composition' or a transformer, but is "
-            f"{descriptors!r}."
-        )
-    # The one place to connect descriptors of crystals, once there are some.
-    kind = getattr(featurizers, "CifToDescriptors", None)
-    if kind is None:
-        raise ValueError(
-            "descriptors='composition' is not part of this version; pass a transformer "
-            "from crystals to a table of numbers."
-        )
-    return kind(on_error="nan", n_jobs=n_jobs)
+    kind = ValueError if isinstance(descriptors, str) else TypeError
+    raise kind(
+        "descriptors must be None, 'rdkit2d', 'composition' or a transformer, but is "
+        f"{descriptors!r}."
+    )
 
 
 def default_learner(
@@ -162,6 +180,42 @@ def default_learner(
         scoring=scoring,
         cv=cv,
     )
+
+
+def require_labels_of_folds(
+    table: np.ndarray, names: Sequence[str], cv: Any, *, classifier: bool
+) -> None:
+    """Refuse a task with fewer labels than folds for the choice of the learner.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, t)
+        Labels, or codes of classes; NaN where missing.
+    names : sequence of str of length t
+        Names of the tasks.
+    cv : int or splitter
+        Folds; a splitter is not asked.
+    classifier : bool
+        Whether the folds are stratified by class.
+
+    Raises
+    ------
+    ValueError
+        Naming the task.
+    """
+    if not isinstance(cv, (int, np.integer)):
+        return
+    for column, name in zip(table.T, names, strict=True):
+        labels = column[~np.isnan(column)]
+        counts = np.unique(labels, return_counts=True)[1]
+        if classifier and len(counts) == 1:  # always predicted, without a learner
+            continue
+        if (counts.max(initial=0) if classifier else len(labels)) < cv:
+            raise ValueError(
+                f"Task {name!r} has {len(labels)} label(s) in rows with descriptors, "
+                f"too few to choose its learner by cv={cv} folds. Lower cv, pass a "
+                "learner, or drop the task."
+            )
 
 
 def negative_brier(model: Any, X: Any, y: Any) -> float:

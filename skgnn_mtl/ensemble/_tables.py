@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
 from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._folds import class_presence, label_presence
 
+from ._files import load, save
 from ._members import numbers_of, probabilities_of
 
 
@@ -96,6 +98,54 @@ class Table(
     @abstractmethod
     def _parts(self) -> Sequence[Any]:
         """Estimators that are given X, not fitted."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted estimator into one file that is safe to load.
+
+        Networks are kept in their own format. Other estimators of scikit-learn, such as
+        trees, are kept by skops, an optional package.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a part cannot be kept, such as a function or a class of your own; it is
+            named. Pickle keeps those.
+        ImportError
+            If a part needs skops, and it is not installed.
+        """
+        check_is_fitted(self)
+        save(path, self)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote. Never executes code from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        estimator : estimator of this class
+            It predicts as the saved one, with the same version of scikit-learn.
+
+        Raises
+        ------
+        ValueError
+            If the file is of something else.
+        ImportError
+            If a part needs skops, and it is not installed.
+        """
+        model: Self = load(path, cls)
+        return model
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

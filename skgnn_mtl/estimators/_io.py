@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from io import BytesIO
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ _SCORERS = {
 
 
 def write(
-    path: str | PathLike[str],
+    path: str | PathLike[str] | BinaryIO,
     *,
     kind: str,
     values: dict[str, Any],
@@ -47,7 +48,7 @@ def write(
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or binary file
         The file.
     kind : str
         Class of the estimator.
@@ -73,13 +74,13 @@ def write(
 
 
 def read(
-    path: str | PathLike[str], *, kind: str
+    path: str | PathLike[str] | BinaryIO, *, kind: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what :func:`write` wrote.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or binary file
         The file.
     kind : str
         Class that the file must be of.
@@ -96,7 +97,10 @@ def read(
     ValueError
         If the file is of something else.
     """
-    with open(path, "rb") as file:
+    with ExitStack() as stack:
+        file: Any = path
+        if isinstance(path, (str, PathLike)):
+            file = stack.enter_context(open(path, "rb"))
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             header = json.loads(content["header"])

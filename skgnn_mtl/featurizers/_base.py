@@ -112,7 +112,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         """
         self._validate_params()
         self._featurize([])  # complains of parameters and missing packages
-        _rows(X, paths=self._accepts_paths)
+        rows_of(X, paths=self._accepts_paths)
         validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = 1
         return self
@@ -140,7 +140,7 @@ class GraphTransformer(  # type: ignore[call-arg]
             If ``X`` is not a column of strings.
         """
         self._validate_params()
-        rows = _rows(X, paths=self._accepts_paths)
+        rows = rows_of(X, paths=self._accepts_paths)
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
         graphs = GraphArray.concatenate(self._graphs_of_chunks(rows))
@@ -170,7 +170,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         with tqdm(total=len(rows), disable=not self.verbose) as progress:
             for start, graphs in results:
                 if isinstance(graphs, RowError):
-                    raise _complete(graphs, start, rows) from graphs.__cause__
+                    raise complete(graphs, start, rows) from graphs.__cause__
                 if self.on_error == "raise" and not graphs.valid.all():
                     self._refuse(rows, start + int(np.argmin(graphs.valid)))
                 done.append(graphs)
@@ -287,8 +287,23 @@ def _stop(results: Any) -> None:
             results.close()
 
 
-def _complete(error: RowError, start: int, rows: list[Any]) -> ValueError:
-    """Name the row of an error, whose chunk begins at ``start``."""
+def complete(error: RowError, start: int, rows: list[Any]) -> ValueError:
+    """Name the row of an error, whose chunk begins at ``start``.
+
+    Parameters
+    ----------
+    error : RowError
+        With a position in the chunk.
+    start : int
+        Position of the chunk in ``X``.
+    rows : list
+        Rows of ``X``.
+
+    Returns
+    -------
+    error : ValueError
+        With the sentence.
+    """
     position = start + error.position
     reason = f": {error.reason.rstrip('.')}" if error.reason else ""
     return ValueError(f"{error.problem} of {_named(position, rows[position])}{reason}.")
@@ -325,7 +340,28 @@ def _named(position: int, row: Any) -> str:
     return f"X[{position}] = {text[:_SHOWN_LETTERS]!r}{more}"
 
 
-def _rows(X: Any, *, paths: bool) -> list[Any]:
+def rows_of(X: Any, *, paths: bool) -> list[Any]:
+    """Read a column as a list with at least one row.
+
+    Parameters
+    ----------
+    X : list, tuple, array, Series or one-column table of shape (n,) or (n, 1)
+        Strings and objects.
+    paths : bool
+        Whether paths are rows, too.
+
+    Returns
+    -------
+    rows : list of length n
+        None for a missing row.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is not such a column.
+    ValueError
+        If it has no row or several columns.
+    """
     rows = as_strings(X, paths=paths)
     if not rows:
         raise ValueError(

@@ -243,7 +243,8 @@ class RdkitDescriptors:
         """
         values = np.full(len(self.names), np.nan)
         try:
-            molecule = _without_hydrogens(subject)
+            refuse_long(subject)
+            molecule = without_hydrogens(subject)
         except Exception:  # C++ may raise anything
             return values
         n_atoms = molecule.GetNumAtoms()
@@ -262,9 +263,19 @@ def _number(function: Function, molecule: Any) -> float:
         return np.nan
 
 
-def _without_hydrogens(molecule: Any) -> Any:
-    """Copy a molecule as a SMILES of it would be read."""
-    refuse_long(molecule)
+def without_hydrogens(molecule: Any) -> Any:
+    """Copy a molecule as a SMILES of it would be read.
+
+    Parameters
+    ----------
+    molecule : Mol
+        A sanitized molecule, which stays as it is.
+
+    Returns
+    -------
+    copy : Mol
+        Without explicit hydrogens, conformers and properties.
+    """
     chem = rdkit()
     # Without conformers and properties. The copy is also where RDKit keeps results.
     copy = chem.Mol(molecule, True)

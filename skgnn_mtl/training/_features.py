@@ -35,6 +35,9 @@ class GraphFeatures(nn.Module):
     def learn(self, values: np.ndarray, weights: np.ndarray) -> None:
         """Learn mean and standard deviation of each feature.
 
+        A feature that is constant, or missing everywhere, gets an infinite scale: its
+        weights are never trained, so that another value must not reach them later.
+
         Parameters
         ----------
         values : ndarray of shape (n, n_features)
@@ -52,7 +55,7 @@ class GraphFeatures(nn.Module):
         # Rounding leaves a constant feature with a tiny deviation.
         constant = deviation <= 1e-7 * np.maximum(abs(mean), 1e-30)
         self.mean.copy_(torch.from_numpy(mean))
-        self.scale.copy_(torch.from_numpy(np.where(constant, 1.0, deviation)))
+        self.scale.copy_(torch.from_numpy(np.where(constant, np.inf, deviation)))
 
     def forward(self, vectors: Tensor, batch: GraphBatch) -> Tensor:
         """Append the standardised features (n, n_features) to vectors (n, width)."""

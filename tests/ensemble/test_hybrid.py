@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from crystals import CESIUM_CHLORIDE, ORDERED, structure_of
+from rdkit import Chem
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -14,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skgnn_mtl import (
+    CifToGraph,
     MultiTaskGNNClassifier,
     MultiTaskGNNRegressor,
     SmilesToGraph,
@@ -33,7 +36,7 @@ from skgnn_mtl.ensemble._recommended import (
     make_descriptors,
     negative_brier,
 )
-from skgnn_mtl.featurizers import SmilesToDescriptors
+from skgnn_mtl.featurizers import CifToDescriptors, SmilesToDescriptors
 
 DESCRIPTORS = SmilesToDescriptors(("MolWt", "TPSA", "RingCount"), 8, on_error="nan")
 
@@ -263,7 +266,10 @@ def test_without_arguments_it_takes_smiles(smiles):
     graphs = SmilesToGraph("chemprop").transform(X)
     assert isinstance(default_network(graphs, classifier=False), MultiTaskGNNRegressor)
     assert isinstance(default_network(graphs, classifier=True), MultiTaskGNNClassifier)
-    assert make_descriptors("rdkit2d", None).morgan_counts == 1024
+    for descriptors in (None, "rdkit2d"):
+        for rows in (X, graphs):
+            made = make_descriptors(descriptors, rows, 2)
+            assert (made.morgan_counts, made.on_error, made.n_jobs) == (1024, "nan", 2)
 
 
 def test_the_recommended_model_fits_a_table_with_gaps(smiles):
@@ -273,23 +279,101 @@ def test_the_recommended_model_fits_a_table_with_gaps(smiles):
     assert model.score(X, y) > 0.7
 
 
+SALT = structure_of(CESIUM_CHLORIDE)
+
+
 @pytest.mark.parametrize(
     ("rows", "crystals"),
     [
-        (["CCO"], False),
+        (["CCO", "data_x\n_cell_length_a 1"], False),
+        (["CCO\n"], False),
         ([None, "data_x\n_cell_length_a 1"], True),
         ([Path("a.cif")], True),
-        (["folder/a.cif"], True),
+        (["folder/a.CIF"], True),
+        ([SALT], True),
+        ([float("nan"), SALT.to_ase_atoms()], True),
         (pd.DataFrame({"cif": ["data_x\n"]}), True),
+        ([Chem.MolFromSmiles("CC")], False),
         ([], False),
     ],
 )
 def test_crystals_are_told_from_molecules(rows, crystals):
     assert are_crystals(rows) is crystals
-    if crystals:
-        pipe = default_network(rows, classifier=False)
-        assert isinstance(pipe[-1].encoder, CGCNN)
-        assert pipe[-1].loss == "absolute_error"
+    kind = CifToDescriptors if crystals else SmilesToDescriptors
+    assert type(make_descriptors(None, rows, None)) is kind
+    pipe = default_network(rows, classifier=False)
+    assert isinstance(pipe[-1].encoder, CGCNN if crystals else DMPNN)
+
+
+def test_the_network_of_crystals():
+    pipe = default_network([CESIUM_CHLORIDE], classifier=False)
+    assert pipe[-1].loss == "absolute_error"
+    assert pipe[-1].head_hidden_dims == (64,)
+    assert pipe[-1].lr_schedule == "warmup_cosine"
+    assert pipe[0].on_error == "nan"
+    graphs = CifToGraph().transform([CESIUM_CHLORIDE])
+    bare = default_network(graphs, classifier=False)
+    assert repr(bare) == repr(pipe[-1])
+    classifier = default_network(graphs, classifier=True)
+    assert isinstance(classifier, MultiTaskGNNClassifier)
+    assert isinstance(classifier.encoder, CGCNN)
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    """Twenty-five crystals in cells of five sizes, with their densities and a gap."""
+    cells = [structure_of(text) for text in ORDERED.values()]
+    rows = [
+        cell.scale_lattice(cell.volume * k)
+        for k in (0.9, 1, 1.1, 1.2, 1.3)
+        for cell in cells
+    ]
+    y = np.array([[row.density, row.volume] for row in rows])
+    y[3, 1] = np.nan
+    return rows, y
+
+
+def test_without_arguments_it_takes_crystals(crystals):
+    X, y = crystals
+    model = HybridRegressor(random_state=0).fit(X, y)
+    assert isinstance(model.descriptors_, CifToDescriptors)
+    assert isinstance(model.network_[-1].encoder, CGCNN)
+    assert model.score(X, y) > 0.8
+    texts = [row.copy().relabel_sites().to(fmt="cif") for row in X]
+    np.testing.assert_allclose(model.predict(texts), model.predict(X), rtol=0.05)
+
+
+def small_crystal_network():
+    return MultiTaskGNNRegressor(CGCNN(width=8), max_epochs=2)
+
+
+def test_graphs_of_crystals_bring_their_descriptors(crystals):
+    X, y = crystals
+    graphs = CifToGraph(descriptors="composition").transform(X)
+    options = {"learner": Ridge(), "random_state": 0}
+    model = HybridRegressor(small_crystal_network(), **options).fit(graphs, y)
+    side = PerTaskRegressor(Ridge()).fit(graphs.graph_features, y)
+    expected = model.network_.predict(graphs) + side.predict(graphs.graph_features)
+    np.testing.assert_allclose(model.predict(graphs), expected / 2, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"CifToGraph\(descriptors='composition'\)"):
+        HybridRegressor(**options).fit(CifToGraph().transform(X), y)
+
+
+def test_invalid_crystals_are_nan(crystals):
+    X, y = crystals
+    pipe = make_pipeline(CifToGraph(on_error="nan"), small_crystal_network())
+    model = HybridRegressor(pipe, Ridge(), random_state=0)
+    rows = [*X[:-1], "data_x\n"]
+    with pytest.warns(UserWarning, match="rows of NaN|invalid graph"):
+        found = model.fit(rows, y).predict(rows)
+    assert np.isnan(found).any(axis=1).nonzero()[0].tolist() == [24]
+
+
+def test_a_model_of_molecules_refuses_crystals(smiles):
+    X, y = smiles
+    model = hybrid().fit(X, y)
+    with pytest.warns(UserWarning, match="Could not read"):
+        assert np.isnan(model.predict([CESIUM_CHLORIDE])).all()
 
 
 def test_the_scorer_of_classes_knows_folds_of_one_class():
@@ -319,8 +403,8 @@ class Nothing(Lines):
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"descriptors": "rdkit3d"}, ValueError, "descriptors must be 'rdkit2d'"),
-        ({"descriptors": 3}, TypeError, "descriptors must be 'rdkit2d'"),
+        ({"descriptors": "rdkit3d"}, ValueError, "descriptors must be None, 'rdkit2d'"),
+        ({"descriptors": 3}, TypeError, "descriptors must be None, 'rdkit2d'"),
         ({"descriptors": Lines()}, ValueError, r"a table of 24 rows.*\(24,\)"),
         ({"descriptors": Nothing()}, ValueError, "descriptors are NaN in all rows"),
         ({"network": LogisticRegression()}, TypeError, "network must be a regressor"),
@@ -337,8 +421,46 @@ def test_wrong_parameters_are_refused(smiles, parameters, error, message):
 def test_a_task_with_fewer_labels_than_folds_is_named(smiles):
     X, y = smiles
     y[3:, 1] = np.nan
-    with pytest.raises(ValueError, match="Task 'task_1' with 2 label.*n_splits=5"):
-        hybrid(learner=None).fit(X, y)
+    # Before the network is trained, which would complain of its own parameter.
+    unable = network(batch_size=-1)
+    with pytest.raises(ValueError, match="Task 'task_1' has 2 label.*Lower cv"):
+        hybrid(network=unable, learner=None).fit(X, y)
+    assert hybrid(learner=None, cv=2).fit(X, y).predict(X).shape == y.shape
+    # Labels of rows without descriptors do not count.
+    X[1] = "C1CC"
+    with (
+        pytest.warns(UserWarning, match="rows of NaN"),
+        pytest.raises(ValueError, match="Task 'task_1' has 1 label"),
+    ):
+        hybrid(network=unable, learner=None, cv=2).fit(X, y)
+
+
+def test_what_the_learner_refuses_is_known_before_the_network(smiles):
+    X, y = smiles
+    X[3] = "[Fe]"  # RDKit does not have its charge
+    charges = SmilesToDescriptors(("MolWt", "BCUT2D_CHGHI"), 0)
+    unable = network(batch_size=-1)
+    with pytest.raises(ValueError, match="learner: Task 'task_0' .* contains NaN"):
+        hybrid(network=unable, descriptors=charges).fit(X, y)
+
+
+def test_a_class_with_fewer_labels_than_folds_is_named(smiles):
+    X, y = smiles
+    classes = np.column_stack([y[:, 0] > 3, np.full(24, np.nan)])
+    classes[:6, 1] = [0, 0, 0, 0, 1, 1]
+    pipe = make_pipeline(
+        SmilesToGraph("chemprop"), MultiTaskGNNClassifier(DMPNN(width=16), max_epochs=2)
+    )
+    model = HybridClassifier(pipe, descriptors=DESCRIPTORS, cv=5, random_state=0)
+    with pytest.raises(ValueError, match="Task 'task_1' has 6 label.*cv=5"):
+        model.fit(X, classes)
+    with pytest.warns(UserWarning, match="least populated class"):
+        model.set_params(cv=4).fit(X, classes)
+    # A single class needs no choice.
+    classes[:6, 1] = [1, 1, 1, np.nan, np.nan, np.nan]
+    with pytest.warns(UserWarning, match="labels of one class only"):
+        model.set_params(cv=5).fit(X, classes)
+    assert (model.predict(X)[:, 1] == 1).all()
 
 
 # -- classes ----------------------------------------------------------------------

@@ -102,7 +102,7 @@ def test_the_prediction_is_a_function_of_standardised_features(small, graphs, ga
     model = small().fit(X, gaps)
     features = model.module_.features
     np.testing.assert_allclose(features.mean, values.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(features.scale, [values[:, 0].std(), 1.0], rtol=1e-6)
+    np.testing.assert_allclose(features.scale, [values[:, 0].std(), np.inf], rtol=1e-6)
     # Units do not matter.
     other = small().fit(beside(graphs, values * [1e-3, 5.0], ("mass", "one")), gaps)
     scaled = beside(graphs, values * [1e-3, 5.0], ("mass", "one"))
@@ -128,6 +128,16 @@ def test_a_missing_feature_is_the_mean_and_an_outlier_is_clipped(small, graphs, 
     np.testing.assert_allclose(learned.scale, np.nanstd(with_gaps), rtol=1e-6)
 
 
+def test_a_feature_that_was_constant_has_no_effect_later(small, graphs, gaps):
+    values = np.column_stack([graphs.n_nodes, np.ones(30), np.full(30, np.nan)])
+    names = ("size", "one", "missing")
+    model = small().fit(beside(graphs, values, names), gaps)
+    expected = model.predict(beside(graphs, values, names))
+    values[:, 1:] = [1e30, -7.0]
+    found = model.predict(beside(graphs, values, names))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_weights_of_rows_count_in_the_scale():
     features = GraphFeatures(1)
     values = np.array([[1.0], [5.0], [9.0]])
@@ -137,7 +147,7 @@ def test_weights_of_rows_count_in_the_scale():
     empty = GraphFeatures(2)
     empty.learn(np.full((3, 2), np.nan), np.ones(3))
     assert empty.mean.tolist() == [0.0, 0.0]
-    assert empty.scale.tolist() == [1.0, 1.0]
+    assert empty.scale.tolist() == [np.inf, np.inf]
 
 
 def test_features_are_kept_in_files_and_checked(small, graphs, gaps, tmp_path):

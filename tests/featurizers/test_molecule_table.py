@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from skgnn_mtl import CifToGraph, SmilesToGraph
+from skgnn_mtl import CifToGraph, GraphArray, SmilesToGraph
 from skgnn_mtl.featurizers import SmilesToDescriptors
 
 SMILES = ["CCO", "c1ccccc1O", "CC(=O)[O-].[Na+]", "[Fe]", "*CC", "CCCCCCCC"]
@@ -35,22 +35,60 @@ def test_values_are_those_of_rdkit():
     assert names[-1] == "morgan3_255"
 
 
-def test_a_descriptor_that_fails_is_nan_and_a_large_one_is_clipped(monkeypatch):
-    def broken(molecule):
-        raise RuntimeError("Invariant Violation")
+# A metal, an atom of no element, explicit and isotopic hydrogens, and molecules that
+# are too large for some of RDKit's descriptors.
+ODD = ["[Fe]", "*CC", "[H][H]", "[2H]O[2H]", "[U]", "C" * 150, "C" * 600, "C" * 1100]
 
-    from skgnn_mtl.featurizers import _fingerprints
 
-    functions = {
-        "good": lambda mol: 1.0,
-        "bad": broken,
-        "far": lambda mol: np.inf,
-        "large": lambda mol: -1e200,
-    }
-    monkeypatch.setattr(_fingerprints, "_functions", lambda: functions)
-    found = SmilesToDescriptors(tuple(functions), 0).transform(["C"])
-    lowest = np.finfo(np.float32).min
-    np.testing.assert_array_equal(found, [[1.0, np.nan, np.nan, lowest]])
+def test_descriptors_are_those_beside_the_graphs():
+    rows = [*SMILES, *ODD, Chem.AddHs(Chem.MolFromSmiles("CCO"))]
+    table = SmilesToDescriptors(morgan_counts=0).transform(rows)
+    graphs = SmilesToGraph(descriptors="rdkit2d").transform(rows)
+    np.testing.assert_array_equal(table.astype(np.float32), graphs.graph_features)
+    names = SmilesToDescriptors(morgan_counts=0).get_feature_names_out()
+    assert tuple(names) == graphs.schema.graph_features
+    large = np.isnan(table[rows.index("C" * 1100)])
+    assert {"Ipc", "BalabanJ", "BCUT2D_MWHI"} <= set(names[large])
+    assert not large.all()
+
+
+def test_explicit_hydrogens_change_nothing():
+    molecule = Chem.MolFromSmiles("CCO")
+    transformer = SmilesToDescriptors()
+    expected = transformer.transform([molecule])
+    found = transformer.transform([Chem.AddHs(molecule)])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_counts_stay_where_a_molecule_is_too_large_for_descriptors():
+    values = SmilesToDescriptors(FEW, 8).transform(["C" * 5001])[0]
+    assert np.isnan(values[:3]).all()
+    # Radius 2: three fragments per atom, without the redundant ones at the ends.
+    assert values[3:].sum() > 3 * 5001 - 10
+
+
+def rings(molecule):
+    return {"rings": molecule.GetRingInfo().NumRings(), "size": np.inf}
+
+
+def test_a_function_describes_molecules():
+    transformer = SmilesToDescriptors(rings, 0)
+    found = transformer.fit_transform(["CC", "C1CC1"])
+    np.testing.assert_array_equal(found, [[0, np.nan], [1, np.nan]])
+    assert transformer.get_feature_names_out().tolist() == ["rings", "size"]
+
+
+def test_an_error_of_a_function_names_its_row():
+    def fails(molecule):
+        return 1 / (molecule.GetNumAtoms() - 1)
+
+    rows = ["CC"] * 250 + ["C"]
+    for transformer in (
+        SmilesToDescriptors(fails),
+        SmilesToDescriptors(fails, 0, on_error="nan", n_jobs=2),
+    ):
+        with pytest.raises(ValueError, match=r"X\[250\] = 'C': ZeroDivisionError"):
+            transformer.transform(rows)
 
 
 def test_rows_that_cannot_be_read():
@@ -89,15 +127,28 @@ def test_invalid_graphs_are_rows_of_nan():
     with pytest.warns(UserWarning, match="1 of 2 rows"):
         found = SmilesToDescriptors(FEW, 4, on_error="nan").transform(graphs)
     assert np.isnan(found[1]).all()
+    # Its identifier may be readable.
+    named = GraphArray(
+        graphs.schema,
+        n_nodes=[0],
+        n_edges=[0],
+        node_codes=graphs.node_codes[:0],
+        edge_index=graphs.edge_index[:, :0],
+        edge_codes=graphs.edge_codes[:0],
+        ids=["CC"],
+        valid=[False],
+    )
+    with pytest.raises(ValueError, match=r"X\[0\] is missing"):
+        SmilesToDescriptors(FEW, 4).transform(named)
     crystals = CifToGraph()._featurize([])
     with pytest.raises(ValueError, match="graphs of molecules"):
         SmilesToDescriptors(FEW).transform(crystals)
 
 
 def test_processes_change_nothing(monkeypatch):
-    from skgnn_mtl.featurizers import _fingerprints
+    from skgnn_mtl.featurizers import _descriptor_table
 
-    monkeypatch.setattr(_fingerprints, "_CHUNK", 2)
+    monkeypatch.setattr(_descriptor_table, "_CHUNK", 2)
     one = SmilesToDescriptors(FEW, 16).transform(SMILES)
     two = SmilesToDescriptors(FEW, 16, n_jobs=2).transform(SMILES)
     np.testing.assert_array_equal(one, two)

@@ -1,0 +1,294 @@
+"""Fitted ensembles as files that are safe to load.
+
+A file is a zip archive. Its header is a tree in JSON: parts of this package and
+pipelines by their names, with their parameters and what they have learned. Networks are
+entries in their own format, arrays are entries without pickle, other estimators of
+scikit-learn are entries of skops.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from importlib.metadata import version
+from io import BytesIO
+from os import PathLike
+from types import ModuleType
+from typing import Any, cast
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from skgnn_mtl import estimators, featurizers, model_selection
+from skgnn_mtl._target_transforms import TargetTransforms
+from skgnn_mtl.estimators import _io
+
+from ._trees import check_trees
+
+_FORMAT = "skgnn_mtl.ensemble"
+_SHOWN_LETTERS = 160
+_SPLIT = "sklearn.model_selection._split"
+# What skops does not know, but what only computes. Trees are checked.
+_TRUSTED = [
+    "skgnn_mtl.ensemble._recommended.negative_brier",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._regression.mean_squared_error",
+    "sklearn.metrics._scorer._Scorer",
+    *(f"{_SPLIT}.{name}" for name in ("GroupKFold", "KFold", "ShuffleSplit")),
+    *(f"{_SPLIT}.Stratified{name}" for name in ("GroupKFold", "KFold")),
+    "sklearn.tree._tree.Tree",
+]
+
+
+def save(path: str | PathLike[str], model: Any) -> None:
+    """Write an ensemble.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    model : Table
+        Fitted.
+
+    Raises
+    ------
+    ValueError
+        If a part cannot be expressed; the message names it.
+    ImportError
+        If a member needs skops, and it is not installed.
+    """
+    writer = _Writer()
+    tree = writer.encode(model, type(model).__name__)
+    header = {"format": _FORMAT, "version": version("skgnn_mtl"), "model": tree}
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", json.dumps(header))
+        for k, content in enumerate(writer.entries):
+            archive.writestr(str(k), content)
+
+
+def load(path: str | PathLike[str], kind: type) -> Any:
+    """Read an ensemble. Never executes code from the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    kind : type
+        Class that the file must hold.
+
+    Returns
+    -------
+    model : kind
+        It predicts as the saved one.
+
+    Raises
+    ------
+    ValueError
+        If the file is of something else, or broken.
+    """
+    try:
+        with ZipFile(path) as archive:
+            header = json.loads(archive.read("header.json"))
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        known = header["format"] == _FORMAT
+    except (BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a saved {kind.__name__}.") from error
+    if not known:
+        raise ValueError(f"{path} is not a saved {kind.__name__}.")
+    model = _Reader(entries).decode(header["model"])
+    if type(model) is not kind:
+        raise ValueError(f"{path} holds a {type(model).__name__}, not {kind.__name__}.")
+    return model
+
+
+def _families() -> dict[str, ModuleType]:
+    """Rooms whose public classes are made by their names."""
+    return {
+        # The package of this file, which is not complete while it imports the file.
+        "ensemble": import_module(__package__),
+        "featurizers": featurizers,
+        "model_selection": model_selection,
+    }
+
+
+def _name(value: Any) -> str | None:
+    """Name a class that a file may hold by its name; None for other classes."""
+    kind = type(value)
+    if kind is Pipeline:
+        return "Pipeline"
+    for room, module in _families().items():
+        if kind.__name__ in module.__all__ and getattr(module, kind.__name__) is kind:
+            return f"{room}.{kind.__name__}"
+    return None
+
+
+def _class(name: str) -> type[Any]:
+    room, _, kind = name.rpartition(".")
+    if name == "Pipeline":
+        return cast("type[Any]", Pipeline)
+    families = _families()
+    if room in families and kind in families[room].__all__:
+        found = getattr(families[room], kind)
+        if hasattr(found, "get_params") or hasattr(found, "get_n_splits"):
+            return cast("type[Any]", found)
+    raise ValueError(f"The file names a part that is unknown: {name}.")
+
+
+def _network_names() -> list[str]:
+    return [n for n in estimators.__all__ if hasattr(getattr(estimators, n), "load")]
+
+
+class _Writer:
+    """Express a value in JSON, and gather what JSON cannot hold."""
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+
+    def _entry(self, content: bytes) -> str:
+        self.entries.append(content)
+        return str(len(self.entries) - 1)
+
+    def encode(self, value: Any, where: str) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, list):
+            return [self.encode(item, where) for item in value]
+        if isinstance(value, tuple):
+            return {"tuple": [self.encode(item, where) for item in value]}
+        if isinstance(value, dict):
+            items = [[k, self.encode(v, f"{where}.{k}")] for k, v in value.items()]
+            return {"dict": items}
+        if isinstance(value, np.ndarray):
+            return self._array(value, where)
+        if isinstance(value, TargetTransforms):
+            parts = [list(value.names), list(value.steps)]
+            return {"target_transforms": self.encode(parts, where)}
+        if type(value).__name__ in _network_names():
+            return self._network(value)
+        name = _name(value)
+        if name is not None:
+            parameters = _parameters(value)
+            learned = {k: v for k, v in vars(value).items() if k not in parameters}
+            return {
+                "part": name,
+                "parameters": self.encode(parameters, where),
+                "learned": self.encode(learned, where),
+            }
+        return {"skops": self._skops(value, where)}
+
+    def _array(self, value: np.ndarray, where: str) -> Any:
+        if value.dtype == object:
+            return {"objects": self.encode(value.tolist(), where)}
+        buffer = BytesIO()
+        np.save(buffer, value, allow_pickle=False)
+        return {"array": self._entry(buffer.getvalue())}
+
+    def _network(self, value: Any) -> Any:
+        kind, buffer = type(value).__name__, BytesIO()
+        if value.__sklearn_is_fitted__():
+            value.save(buffer)
+            return {"fitted": kind, "entry": self._entry(buffer.getvalue())}
+        _io.write(buffer, kind=kind, values=value.get_params(deep=False), tensors={})
+        return {"unfitted": kind, "entry": self._entry(buffer.getvalue())}
+
+    def _skops(self, value: Any, where: str) -> str:
+        if not isinstance(value, BaseEstimator) and not hasattr(value, "get_n_splits"):
+            raise ValueError(
+                "save() keeps numbers, strings, arrays, and estimators of skgnn_mtl "
+                f"and scikit-learn, but {where} is {value!r}. Set it to another value "
+                "before fit, or pickle the estimator."
+            )
+        skops = _import_skops()
+        try:
+            content: bytes = skops.dumps(value)
+            _read_skops(content)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:_SHOWN_LETTERS]
+            raise ValueError(
+                f"save() cannot keep {where}, of type {type(value).__name__}, because "
+                f"skops refuses it: {reason.rstrip('.')}. Pickle the estimator."
+            ) from error
+        return self._entry(content)
+
+
+def _parameters(value: Any) -> dict[str, Any]:
+    """Find what the constructor of a part takes."""
+    if hasattr(value, "get_params"):
+        # Not by the method: members of a blend are no parameters of the constructor.
+        return {k: vars(value)[k] for k in type(value)._get_param_names()}
+    return dict(vars(value))  # a splitter
+
+
+def _import_skops() -> Any:
+    try:
+        import skops.io
+    except ImportError as error:
+        raise ImportError(
+            "Files of estimators of scikit-learn need skops: "
+            'pip install "skgnn_mtl[files]" or pip install skops.'
+        ) from error
+    return skops.io
+
+
+def _read_skops(content: bytes) -> Any:
+    value = _import_skops().loads(content, trusted=_TRUSTED)
+    check_trees(value)
+    return value
+
+
+class _Reader:
+    """Give back what a writer expressed.
+
+    Parameters
+    ----------
+    entries : dict of str to bytes
+        The archive.
+    """
+
+    def __init__(self, entries: dict[str, bytes]) -> None:
+        self.entries = entries
+
+    def decode(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "tuple" in value:
+            return tuple(self.decode(value["tuple"]))
+        if "dict" in value:
+            return {k: self.decode(v) for k, v in value["dict"]}
+        if "array" in value:
+            return np.load(BytesIO(self.entries[value["array"]]), allow_pickle=False)
+        if "objects" in value:
+            return np.array(self.decode(value["objects"]), dtype=object)
+        if "target_transforms" in value:
+            return TargetTransforms(
+                *map(tuple, self.decode(value["target_transforms"]))
+            )
+        if "skops" in value:
+            return _read_skops(self.entries[value["skops"]])
+        if "part" in value:
+            return self._part(value)
+        return self._network(value)
+
+    def _part(self, value: dict[str, Any]) -> Any:
+        kind = _class(value["part"])
+        part = kind(**self.decode(value["parameters"]))
+        for name, learned in self.decode(value["learned"]).items():
+            if hasattr(kind, name):
+                raise ValueError(f"The file would replace {kind.__name__}.{name}.")
+            setattr(part, name, learned)
+        return part
+
+    def _network(self, value: dict[str, Any]) -> Any:
+        name = value.get("fitted", value.get("unfitted"))
+        if name not in _network_names():
+            raise ValueError(f"The file names a part that is unknown: {name}.")
+        kind, buffer = getattr(estimators, name), BytesIO(self.entries[value["entry"]])
+        if "fitted" in value:
+            return kind.load(buffer)
+        return kind(**_io.read(buffer, kind=name)[0])

@@ -1,0 +1,178 @@
+"""The base of what turns strings into tables of numbers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import validate_data
+
+from skgnn_mtl._warn import warn
+
+from ._base import RowError, complete, unreadable
+from ._descriptors import Described, table_of
+
+_CHUNK = 250
+_SHOWN_ROWS = 10
+
+
+class DescriptorTable(
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+    metaclass=ABCMeta,
+):
+    """Abstract base of the transformers from strings to a table of numbers.
+
+    A transformer is a stateless map, row by row, as a ``GraphTransformer`` is. A
+    subclass has the parameters ``on_error`` and ``n_jobs``, sets ``_reads`` and
+    implements the abstract methods.
+    """
+
+    _reads: ClassVar[str]
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "on_error": [StrOptions({"raise", "nan"})],
+        "n_jobs": [None, Integral],
+    }
+
+    on_error: str
+    n_jobs: int | None
+
+    @abstractmethod
+    def _names(self) -> list[str]:
+        """Names of the columns, or an error about the parameters."""
+
+    @abstractmethod
+    def _rows_of(self, X: Any) -> list[Any]:
+        """Read X as a list with None for missing rows."""
+
+    @abstractmethod
+    def _describe(self, rows: list[Any]) -> Sequence[Described | None]:
+        """Compute the numbers of some rows, None for rows that cannot be read."""
+
+    @abstractmethod
+    def _explain(self, row: Any) -> str:
+        """Say in one clause why a row could not be read."""
+
+    @abstractmethod
+    def _portable(self, rows: list[Any]) -> list[Any]:
+        """Make rows that other processes read as this one does."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the input and note the name of its column; nothing is learned.
+
+        Parameters
+        ----------
+        X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
+            What ``transform`` takes.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : transformer
+            The same object.
+        """
+        self._validate_params()
+        self._names()
+        self._rows_of(X)
+        validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
+        self.n_features_in_ = 1
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the numbers.
+
+        Parameters
+        ----------
+        X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
+            The strings, objects or graphs.
+
+        Returns
+        -------
+        values : ndarray of float64 of shape (n, n_columns)
+            One row per row of X, in order. NaN for a row that cannot be read.
+
+        Raises
+        ------
+        ValueError
+            If a row is missing or cannot be read and ``on_error="raise"``, if ``X`` is
+            empty or has several columns, if a name is unknown; for any ``on_error``, if
+            a function of descriptors raises.
+        TypeError
+            If ``X`` is not a column of what can be read.
+        """
+        self._validate_params()
+        names, rows = self._names(), self._rows_of(X)
+        if hasattr(self, "n_features_in_"):
+            validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
+        found = self._described(rows)
+        invalid = [k for k, values in enumerate(found) if values is None]
+        if invalid:
+            self._report(rows, invalid)
+        try:
+            return table_of(found, range(len(rows)), (len(rows), len(names)))
+        except RowError as error:
+            raise complete(error, 0, rows) from error.__cause__
+
+    def _described(self, rows: list[Any]) -> list[Described | None]:
+        workers = min(effective_n_jobs(self.n_jobs), math.ceil(len(rows) / _CHUNK))
+        chunks = [rows[k : k + _CHUNK] for k in range(0, len(rows), _CHUNK)]
+        if workers == 1:
+            parts = [self._describe(chunk) for chunk in chunks]
+        else:
+            parts = Parallel(n_jobs=workers)(
+                delayed(self._describe)(self._portable(chunk)) for chunk in chunks
+            )
+        return [values for part in parts for values in part]
+
+    def _report(self, rows: list[Any], invalid: list[int]) -> None:
+        """Raise for the first row that cannot be read, or warn of all."""
+        first = invalid[0]
+        row = rows[first]
+        complaint = (
+            f"X[{first}] is missing."
+            if row is None
+            else unreadable(first, row, self._reads, self._explain(row))
+        )
+        if self.on_error == "raise":
+            raise ValueError(
+                f'{complaint} With on_error="nan" such a row stays, as a row of NaN.'
+            )
+        listed = ", ".join(map(str, invalid[:_SHOWN_ROWS]))
+        more = ", ..." if len(invalid) > _SHOWN_ROWS else ""
+        warn(
+            f"{len(invalid)} of {len(rows)} rows of X became rows of NaN: rows "
+            f"{listed}{more}. {complaint}"
+        )
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the columns.
+
+        Parameters
+        ----------
+        input_features : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_columns,)
+            Names of the columns of the table.
+        """
+        return np.array(self._names(), dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.allow_nan = self.on_error == "nan"
+        tags.transformer_tags.preserves_dtype = []
+        return tags
