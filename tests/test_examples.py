@@ -32,10 +32,11 @@ def test_quickstart(tmp_path, capsys):
     quickstart = load("quickstart")
     path = tmp_path / "parity.png"
     table = quickstart.main(n_molecules=300, max_epochs=12, n_trees=10, path=path)
-    assert list(table.columns) == ["labels", "mean", "forest", "network"]
+    assert list(table.columns) == ["labels", "mean", "boosting", "network", "hybrid"]
     assert len(table) == 8
     assert path.stat().st_size > 10_000
-    assert (table["network"] < table["mean"]).mean() > 0.7
+    assert (table["hybrid"] < table["mean"]).mean() > 0.7
+    assert (table["hybrid"] < table["network"]).mean() > 0.7
     assert "Parity plot" in capsys.readouterr().out
 
 
