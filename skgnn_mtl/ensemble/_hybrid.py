@@ -60,11 +60,13 @@ class Hybrid(Table):
         table = self._read_y(X, y, sample_weight)
         seeds = self._seeds()
         network = self._make_network(X, seeds[0], classifier=classifier)
+        # Before the fits, because the network is the expensive one.
         if self.embeddings:
             require_embedding(network)
         arguments = fit_arguments({"network": network}, sample_weight, groups)
         given = arguments["network"]
         descriptors = make_descriptors(self.descriptors, self.n_jobs)
+        # Before the network, because a transformer that fails must do so early.
         columns = _as_table(descriptors.fit_transform(X), len(table))
         self.descriptors_ = descriptors
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
@@ -73,6 +75,8 @@ class Hybrid(Table):
                 self.cv, X, y, self._presence(table), groups, random_state=seeds[2]
             )
             require_partition(folds, len(table))
+            # Out of fold, because vectors of its own training rows tell a network's
+            # labels.
             vectors = self._held_out_vectors(network, X, y, folds, given)
             columns = np.hstack([columns, vectors])
         learner = self._make_learner(groups, seeds[1], classifier=classifier)
@@ -81,6 +85,7 @@ class Hybrid(Table):
 
     def _seeds(self) -> list[int | None]:
         """Seeds of the network, the learner and the folds; None if there is none."""
+        # None keeps the seeds that the user gave to the parts.
         if self.random_state is None:
             return [None] * 3
         generator = check_random_state(self.random_state)
@@ -93,6 +98,8 @@ class Hybrid(Table):
             require_kind(self.network, classifier=classifier, name="network")
             network = clone(self.network)
         if seed is not None:
+            # A private function, because scikit-learn has no public one that seeds
+            # nested parts.
             _set_random_states(network, np.random.RandomState(seed))
         return network
 
@@ -122,6 +129,7 @@ class Hybrid(Table):
         self, learner: PerTask, columns: np.ndarray, y: Any, weight: Any, groups: Any
     ) -> PerTask:
         """Fit on the rows that have descriptors."""
+        # A row of gaps alone could not be read; single gaps are the learner's matter.
         readable = np.isfinite(columns).any(axis=1)
         if not readable.any():
             raise ValueError("The descriptors are NaN in all rows of X.")
@@ -457,12 +465,14 @@ def _as_table(values: Any, n_rows: int) -> np.ndarray:
     """Read the output of the descriptors as a float table, infinite values as NaN."""
     if hasattr(values, "toarray"):
         values = values.toarray()
+    # A copy, because infinite entries are replaced in place.
     table = np.array(values, dtype=np.float64)
     if table.ndim != 2 or len(table) != n_rows:
         raise ValueError(
             f"descriptors must make a table of {n_rows} rows, but made the shape "
             f"{table.shape}."
         )
+    # NaN, because extra trees take it for a gap, but refuse an infinity.
     table[np.isinf(table)] = np.nan
     return table
 

@@ -48,6 +48,7 @@ def default_network(X: Any, *, classifier: bool) -> Any:
     crystals = are_crystals(X)
     if crystals:
         network = kind(CGCNN(), head_hidden_dims=(64,), lr_schedule="warmup_cosine")
+        # NaN for a text that cannot be read, because one row must not end the fit.
         featurizer: Any = featurizers.CifToGraph(on_error="nan")
     else:
         network = kind(
@@ -65,6 +66,7 @@ def default_network(X: Any, *, classifier: bool) -> Any:
 def are_crystals(X: Any) -> bool:
     """Tell crystals from molecules, by the first row that is there."""
     if isinstance(X, GraphArray):
+        # Only bonds of molecules are stored as pairs of directions.
         return not X.schema.paired_edges
     rows = X.to_numpy() if hasattr(X, "to_numpy") else X
     for row in np.asarray(rows, dtype=object).ravel()[:1000]:
@@ -155,8 +157,10 @@ def default_learner(
         scoring = "neg_mean_squared_error"
     if isinstance(cv, (int, np.integer)):
         splitter = plain if groups is None else grouped
+        # Shuffled, because tables are often sorted by a property.
         cv = splitter(int(cv), shuffle=True, random_state=random_state)
     return GridSearchCV(
+        # A pipeline, because the search replaces the whole model as a step.
         Pipeline([("model", trees)]),
         {"model": [trees, boosting]},
         scoring=scoring,

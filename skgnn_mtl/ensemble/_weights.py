@@ -38,8 +38,10 @@ def simplex_weights(
     """
     errors = np.sqrt(sample_weight)[:, None] * (predictions - truth[:, None])
     size = np.sqrt((errors**2).sum() / errors.shape[1])
+    # All members are exact, so that no choice is better, and 0 / 0 has no value.
     if size == 0:
         return np.full(errors.shape[1], 1 / errors.shape[1])
+    # Relative errors, because the row of ones would be lost beside large numbers.
     system = np.vstack([errors / size, np.ones(errors.shape[1])])
     goal = np.append(np.zeros(len(errors)), 1.0)
     solution: np.ndarray = nnls(system, goal)[0]

@@ -29,9 +29,11 @@ from ._recipe import MultiTaskRecipe
 
 
 def _is_one_task(estimator: MultiTaskGNNClassifier) -> bool:
+    # Before a fit the method exists, because only y decides about it.
     return not estimator.__sklearn_is_fitted__() or estimator.targets_.one_dimensional
 
 
+# Mixins on the left, because scikit-learn builds tags from the right.
 class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
     """Multi-task graph neural network for binary classification.
 
@@ -273,6 +275,7 @@ callable, default="cosine"
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        # The checks of scikit-learn then give two classes, because more are refused.
         tags.classifier_tags.multi_class = False
         return tags
 
@@ -313,6 +316,7 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
+        # Not in the base, because a pretrainer takes y=None.
         require_labels(self, y)
         state = self._fit(
             X,
@@ -366,7 +370,10 @@ callable, default="cosine"
             None,
             resume=self.__sklearn_is_fitted__(),
             partial=True,
+            # Checked as in fit, but not computed, because one epoch is not the end.
             hessian_spectrum=self.hessian_spectrum,
+            # With the classes, which are no parameter, so that _targets cannot know
+            # them.
             targets=ClassTargets(class_weight=self.class_weight, given=classes),
         )
         return self._adopt(state)
@@ -395,6 +402,7 @@ callable, default="cosine"
         return logits
 
     def _logits(self, X: Any) -> np.ndarray:
+        # __call__ and not forward, because torch runs hooks in the former.
         return self._apply(X, MultiTaskModel.__call__)
 
     @available_if(_is_one_task)  # type: ignore[untyped-decorator]
@@ -431,6 +439,7 @@ callable, default="cosine"
             two-dimensional ``y``. NaN for an invalid graph.
         """
         second = expit(self._logits(X))
+        # A single class has the probability 1, but an invalid graph stays NaN.
         tasks = [
             np.column_stack([1.0 - p, p])
             if len(classes) == 2

@@ -42,6 +42,7 @@ class ExtensibleGNN(BaseGNN, ABC):
     @property
     def _additions(self) -> Additions:
         additions = self._state.additions
+        # Always true, because each fit of GATE records its sources.
         assert additions is not None
         return additions
 
@@ -160,6 +161,7 @@ class ExtensibleGNN(BaseGNN, ABC):
         with warnings_once():
             data = AdditionData(read_graphs(self, X), y, sample_weight, groups)
             settings, along = self._addition(sources), bool(train_encoder)
+            # Adopted at the end, because an error must leave the estimator as it was.
             return self._adopt(
                 add_task(state, settings, data, name, train_encoder=along)
             )
@@ -210,6 +212,7 @@ class ExtensibleGNN(BaseGNN, ABC):
             If the graphs have other columns than in fit.
         """
         outputs = self._apply(X, GATEModel.__call__)
+        # The network's outputs are in the order of additions, which y need not follow.
         order = list(map(self._additions.module_order.index, self.targets_.names))
         predictions: np.ndarray = self.targets_.decode(outputs[:, order])
         return predictions

@@ -48,6 +48,7 @@ from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
 from ._regressor import MultiTaskGNNRegressor
 from ._state import FittedState
 
+# 0 is allowed, because a term of weight 0 is not computed.
 _WEIGHT = [Numbers(Real, 0, None, closed="left")]
 
 
@@ -390,6 +391,7 @@ default=(128,), (64,), (64,)
         if self.target_tasks is None:
             state = self._fit(X, y, sample_weight, groups, resume=resume)
             return self._adopt(as_sources(state))
+        # The stages read the same rows, and would repeat what they say about them.
         with warnings_once():
             state, missing = self._fit_stages(X, y, sample_weight, groups)
         return self._adopt(
@@ -457,25 +459,31 @@ default=(128,), (64,), (64,)
         self, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> tuple[FittedState, list[str]]:
         """Train some columns of y, then add the others, unless the user interrupts."""
+        # Also in _fit, but target_tasks is read before that.
         self._check_parameters()
         # A numeric table does not have a length before it is checked.
         values, names = read_targets(y if X is None else X, y)
         targets = self._target_names(names)
         table = pd.DataFrame(values.reshape(len(values), -1), columns=names)
         rest = table.drop(columns=targets)
+        # All columns, because a wrong label of the last must be found before the first
+        # is trained.
         check_domain(self.target_transform, table.to_numpy(), names)
         sources = self._targets().for_tasks(list(rest.columns))
         fitted = self._fit(
             X, rest, sample_weight, groups, resume=False, targets=sources
         )
         state = as_sources(fitted)
+        # Against the new state, because this estimator has an earlier one or none.
         graphs = read_graphs(self._with(state), X)
         try:
             for name in () if state.interrupted else targets:
                 data = AdditionData(graphs, table[name], sample_weight, groups)
                 state = add_task(state, self._addition(), data, name)
         except KeyboardInterrupt:
+            # The tasks so far are complete and are kept; _adopt tells the user.
             state = replace(state, interrupted=True)
+        # The order of y, because target tasks were trained behind the others.
         found = [name for name in names if name in state.targets.names]
         return in_order(state, found), [name for name in names if name not in found]
 
@@ -538,6 +546,8 @@ default=(128,), (64,), (64,)
                 f"{regressor!r}."
             )
         source = regressor._state
+        # Without two of the same names but other meanings: tasks to add, and the layers
+        # of each task's own head.
         own = set(cls._get_param_names()) - {"target_tasks", "head_hidden_dims"}
         shared = regressor.get_params(deep=False)
         shared = {name: value for name, value in shared.items() if name in own}
@@ -581,6 +591,8 @@ default=(128,), (64,), (64,)
         """
         predictions = self.predict(X)
         names = column_names(y) if is_frame(y) else []
+        # A frame may hold some tasks, because data of an added task often lack the
+        # others.
         if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
             predictions = predictions[:, [self.task_names_.index(n) for n in names]]
         else:

@@ -336,6 +336,8 @@ callable, default="cosine"
         """
         vectors = self.embed(X)
         index = X.index if isinstance(X, GraphArray) else None
+        # A private function, because scikit-learn has no public one that reads
+        # set_output.
         if index is None or _get_output_config("transform", self)["dense"] != "pandas":
             return vectors
         # scikit-learn takes the index of frames only, and joins tables by it.
@@ -368,6 +370,7 @@ callable, default="cosine"
 
     @property
     def _n_features_out(self) -> int:
+        # Needed, because scikit-learn names the columns by it.
         module: Any = self.module_
         width: int = module.width
         return width

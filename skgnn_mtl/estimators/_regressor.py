@@ -345,6 +345,7 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
+        # Not in the base, because a pretrainer takes y=None.
         require_labels(self, y)
         state = self._fit(
             X,
@@ -394,6 +395,7 @@ callable, default="cosine"
             None,
             resume=self.__sklearn_is_fitted__(),
             partial=True,
+            # Checked as in fit, but not computed, because one epoch is not the end.
             hessian_spectrum=self.hessian_spectrum,
         )
         return self._adopt(state)
@@ -508,6 +510,7 @@ callable, default="cosine"
         """
         checkpoint = read_checkpoint(path, atom_features)
         estimator = cls(**checkpoint.architecture, **parameters)
+        # Here, because no fit checks them before they are used.
         estimator._check_parameters()
         recipe, device = estimator._recipe(), present_device(estimator.device)
         targets = NumericTargets(
@@ -517,7 +520,9 @@ callable, default="cosine"
             mean=np.array([checkpoint.mean]),
             spread=np.array([checkpoint.scale]),
         )
+        # A forked generator, because the first weights are drawn and then replaced.
         with seeded(0, device, None):
+            # Built although unused so far, because partial_fit goes on with it.
             part = resolve_weighting(estimator.task_weighting)
             weighting = build_weighting(part, [task_name], 1, device)
             module = recipe.network(checkpoint.schema, 1)
@@ -528,6 +533,7 @@ callable, default="cosine"
             module.to(device).eval(),
             weighting,
             seed=0,
+            # No rows have been divided yet.
             split_seed=None,
             task_weights=np.ones(1),
         )

@@ -156,6 +156,7 @@ class Targets(ABC):
         ValueError
             If it has other columns.
         """
+        # Before reading, because an array of labels has lost the names of its columns.
         y = in_task_order(y, self.names)
         cells = read_cells(graphs, y)
         names = task_names(y, cells[:1].size)
@@ -176,6 +177,7 @@ class Targets(ABC):
         ValueError
             Naming both.
         """
+        # Dimensions, too, because predictions have those of the first y.
         fitted = 1 if self.one_dimensional else 2
         if tuple(names) != self.names or n_dimensions != fitted:
             raise ValueError(
