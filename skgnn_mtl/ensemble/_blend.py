@@ -154,7 +154,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     def _learned_weights(
         self, tables: np.ndarray, truth: np.ndarray, sample_weight: np.ndarray
     ) -> np.ndarray:
-        """Weights (m, t) from predictions out of fold (m, n, t)."""
+        """Learn weights (m, t) from predictions out of fold (m, n, t)."""
         weights = np.empty((len(tables), self.n_tasks_))
         for t, name in enumerate(self.task_names_):
             labelled = ~np.isnan(truth[:, t])
@@ -223,7 +223,7 @@ class BlendRegressor(NumericTable, Blend):
     n_features_in_ : int
         Number of columns of X, if the first member counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the first member knows them.
+        Column names of X, if the first member has them.
 
     See Also
     --------
@@ -369,7 +369,7 @@ class BlendClassifier(ClassTable, Blend):
     n_features_in_ : int
         Number of columns of X, if the first member counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the first member knows them.
+        Column names of X, if the first member has them.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Embeddings of training rows by networks that did not see them."""
+"""Embeddings of training rows by networks that were fitted without them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def aligned(
     Parameters
     ----------
     vectors : ndarray of shape (n, width)
-        Vectors by the network that did not see the test rows.
+        Vectors by the network that was fitted without the test rows.
     reference : ndarray of shape (n, width)
         Vectors by the network of all rows.
     train, test : ndarray of int

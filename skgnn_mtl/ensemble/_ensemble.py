@@ -179,7 +179,7 @@ class EnsembleRegressor(NumericTable, Ensemble):
     n_features_in_ : int
         Number of columns of X, if the members count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the members know them.
+        Column names of X, if the members have them.
 
     See Also
     --------
@@ -349,7 +349,7 @@ class EnsembleClassifier(ClassTable, Ensemble):
     n_features_in_ : int
         Number of columns of X, if the members count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the members know them.
+        Column names of X, if the members have them.
 
     See Also
     --------

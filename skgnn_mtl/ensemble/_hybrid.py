@@ -84,7 +84,7 @@ class Hybrid(Table):
         self._note_features(self.network_)
 
     def _seeds(self) -> list[int | None]:
-        """Seeds of the network, the learner and the folds; None if there is none."""
+        """Draw seeds of network, learner and folds; None without ``random_state``."""
         # None keeps the seeds that the user gave to the parts.
         if self.random_state is None:
             return [None] * 3
@@ -226,7 +226,7 @@ class HybridRegressor(NumericTable, Hybrid):
     n_features_in_ : int
         Number of columns of X, if the network counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the network knows them.
+        Column names of X, if the network has them.
 
     See Also
     --------
@@ -379,7 +379,7 @@ class HybridClassifier(ClassTable, Hybrid):
     n_features_in_ : int
         Number of columns of X, if the network counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the network knows them.
+        Column names of X, if the network has them.
 
     See Also
     --------

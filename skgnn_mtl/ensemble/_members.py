@@ -148,7 +148,7 @@ def mean_of(
     if weights is None:
         mean: np.ndarray = tables.mean(axis=0)
         return mean
-    # A member without weight has no say, not even by NaN.
+    # A member of weight 0 must not count, but 0 * NaN is NaN.
     total: np.ndarray = np.where(counted > 0, counted * tables, 0.0).sum(axis=0)
     return total
 

@@ -80,7 +80,7 @@ class PerTaskRegressor(NumericTable, PerTask):
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the estimators know them.
+        Column names of X, if the estimators have them.
 
     See Also
     --------
@@ -215,7 +215,7 @@ class PerTaskClassifier(ClassTable, PerTask):
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the estimators know them.
+        Column names of X, if the estimators have them.
 
     See Also
     --------

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-# Labels at which the learned and the equal weights have the same say.
+# Labels at which the learned and the equal weights count alike.
 HALFWAY = 100
 
 
 def simplex_weights(
     predictions: np.ndarray, truth: np.ndarray, sample_weight: np.ndarray
 ) -> np.ndarray:
-    r"""Weights of the mean with the smallest squared error.
+    r"""Find the weights of the mean with the smallest squared error.
 
     They minimise :math:`q(w) = \|E w\|^2` over :math:`w \ge 0, \sum_m w_m = 1`, with
     the errors :math:`E_{im} = \sqrt{s_i} (p_{im} - y_i)`. Non-negative least squares

@@ -142,7 +142,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         partial : bool, default=False
             Whether this is a call of ``partial_fit``.
         scoring : str, callable or None, default="loss"
-            What early stopping watches.
+            Criterion of early stopping.
         hessian_spectrum : bool or dict, default=False
             Curvature to compute at the end.
         targets : Targets, optional
@@ -284,7 +284,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
 
     @property
     def schema_(self) -> GraphSchema:
-        """Columns of the graphs seen in fit."""
+        """Columns of the graphs of fit."""
         return self._state.inputs.schema
 
     @property

@@ -184,7 +184,7 @@ def encode_labels(
     Raises
     ------
     ValueError
-        If a label is none of the classes.
+        If a label is not among the classes.
     """
     # A dict, because True, 1 and 1.0 are one key, as they are one class.
     positions: dict[Any, float] = {label: k for k, label in enumerate(classes.tolist())}

@@ -220,7 +220,7 @@ class ExtensibleGNN(BaseGNN, ABC):
     def embed(
         self, X: Any, *, space: str = "shared", task: str | None = None
     ) -> np.ndarray:
-        """Embed graphs in the space of all tasks, or in one of a task's own.
+        """Embed graphs in the space of all tasks, or in one of a single task.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class ExtensibleGNN(BaseGNN, ABC):
         Returns
         -------
         embedding : ndarray of shape (n_samples, width)
-            One row a graph, NaN for an invalid one.
+            One row per graph, NaN for an invalid one.
 
         Raises
         ------

@@ -101,7 +101,7 @@ def load_state(
     parameters : dict
         Parameters of the estimator.
     make_state : callable
-        Maps its targets, which know nothing, and a device to the state.
+        Maps its targets, with nothing learned yet, and a device to the state.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class FitSettings:
     random_state : int, RandomState or None
         Source of the seed.
     scoring : str, callable or None, default="loss"
-        What early stopping watches.
+        Criterion of early stopping.
     spectrum : SpectrumOptions, optional
         Curvature to compute.
     """
@@ -75,7 +75,7 @@ class FitSettings:
     spectrum: SpectrumOptions | None = None
 
     def for_one_epoch(self) -> FitSettings:
-        """Give the settings of ``partial_fit``, which does not know its end."""
+        """Give the settings of ``partial_fit``, whose last epoch is not known."""
         # "ema" alone, because "tail" must know the number of all steps.
         averages = self.options.weight_averaging == "ema"
         # A constant rate, because the other schedules need an end or validation rows.
@@ -197,7 +197,7 @@ def fit_network(
     # One number, because all randomness of a fit derives from one seed.
     seed = int(source.randint(MAX_SEED))
     split_seed = (
-        seed if before is None or before.split_seed is None else (before.split_seed)
+        seed if before is None or before.split_seed is None else before.split_seed
     )
     with seeded(seed, settings.device, settings.n_threads):
         # All continuations divide the rows alike, so that rows that validate or are
@@ -256,9 +256,10 @@ def _read(call: _Call) -> _Table:
 
 
 def _random_source(call: _Call) -> np.random.RandomState:
-    """Find the generator of this call's seed: a copy, so that a failure draws nothing.
+    """Find the generator of this call's seed.
 
-    Calls of ``partial_fit`` go on with the generator of the call before.
+    Calls of ``partial_fit`` go on with a copy of the generator of the call before, so
+    that a call that fails draws nothing from it.
     """
     if call.partial and call.before is not None and call.before.random_state:
         return copy.deepcopy(call.before.random_state)

@@ -59,7 +59,7 @@ class GATERecipe(Recipe):
         self.max_epochs, self.batch_size = max_epochs, batch_size
 
     def entries(self, names: Sequence[str]) -> list[str]:
-        """List the tasks, which have no company."""
+        """List the tasks; there are no auxiliary ones."""
         return list(names)
 
     def watched(self, names: Sequence[str]) -> np.ndarray:
@@ -111,7 +111,7 @@ class GATERecipe(Recipe):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
-        """Add nothing, because only the losses of the tasks are watched."""
+        """Add nothing, because only the losses of the tasks are compared."""
         return GraphDataset(graphs, targets, weights)
 
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:

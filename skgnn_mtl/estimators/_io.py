@@ -129,7 +129,7 @@ def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
     Returns
     -------
     expressed : object
-        JSON-ready; whatever JSON does not know is a dict with one tagged key.
+        JSON-ready; whatever JSON cannot express is a dict with one tagged key.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def _source(part: Component) -> encoders.GraphEncoder | None:
 
 
 def _family(part: Component) -> str | None:
-    """Room whose public member a part is; None for a user's own class."""
+    """Find the family whose public member a part is; None for a user's own class."""
     cls = type(part)
     for family, module in _FAMILIES.items():
         if getattr(module, cls.__name__, None) is cls:

@@ -180,8 +180,8 @@ class LinearHeadGNN(BaseGNN, ABC):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If y has other tasks than in fit, ``dtype`` is no floating type or no row
-            has a label.
+            If y has other tasks than in fit, ``dtype`` is not a floating type or no
+            row has a label.
 
         See Also
         --------

@@ -116,7 +116,7 @@ class MixedTargets(Targets):
             if len(other):
                 raise ValueError(
                     f"Task {self.names[t]!r} has the label {other[0]:g}, but its "
-                    f"logistic loss knows {known[0]:g} and {known[1]:g} only. Set "
+                    f"logistic loss takes {known[0]:g} and {known[1]:g} only. Set "
                     "target_loss='squared_error', or one loss per task."
                 )
         return weights

@@ -86,7 +86,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def watched(self, names: Sequence[str]) -> np.ndarray:
-        """Find the positions of the entries that early stopping watches."""
+        """Find the positions of the entries whose loss early stopping compares."""
 
     @abstractmethod
     def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
@@ -101,7 +101,7 @@ class Recipe(ABC):
         weights: np.ndarray,
         row_weights: np.ndarray,
     ) -> GraphDataset:
-        """Give the step what it has to know about each training row.
+        """Make the data set of the training rows, with all columns of the step.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Recipe(ABC):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
-        """Give the step what it has to know about each validation row."""
+        """Make the data set of the validation rows."""
 
     @abstractmethod
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
@@ -222,7 +222,7 @@ class MultiTaskRecipe(Recipe):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
-        """Add columns of auxiliary tasks only where there are no others to watch."""
+        """Add columns of auxiliary tasks only if y has no tasks."""
         # Not prepared otherwise, because validation then reads the tasks of y alone.
         columns = () if targets.shape[1] else _prepared(module, graphs)
         return GraphDataset(graphs, targets, weights, columns)

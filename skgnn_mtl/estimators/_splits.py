@@ -44,7 +44,7 @@ def split_validation(
     validation : float or cross-validation splitter
         Share of the labelled rows, or a splitter whose first split is used.
     X : GraphArray of shape (n_samples,)
-        All rows; a splitter sees them all, as the user passed them.
+        All rows, as the user passed them; a splitter receives all of them.
     y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         Labels with their gaps, in the dimensions of the user's.
     weights : ndarray of shape (n_samples, n_tasks)
@@ -73,8 +73,8 @@ def split_validation(
     Raises
     ------
     ValueError
-        If no split gives the tasks what they need, or a splitter gives rows that there
-        are not.
+        If no split gives the tasks what they need, or a splitter gives rows that X
+        does not have.
     """
     if hasattr(validation, "split"):
         return _first_split(validation, X, y, groups, labelled)
@@ -170,7 +170,7 @@ def _first_split(
     if n_folds != n:
         raise ValueError(f"validation={splitter} knows {n_folds} rows, but X has {n}.")
     chosen = []
-    for part, purpose in zip(parts, ("train on", "watch by"), strict=True):
+    for part, purpose in zip(parts, ("train on", "validate with"), strict=True):
         part = np.asarray(part)
         if part.size and part.max() >= n:
             raise ValueError(

@@ -19,8 +19,8 @@ from ._inputs import in_task_order, read_cells, task_names
 class Targets(ABC):
     """Everything that depends on the meaning of ``y``, as a value that never changes.
 
-    ``begin`` and ``learn`` return targets that know more. An estimator keeps the last
-    of them as ``targets_``, from which curvature, gradients and files are made.
+    ``begin`` and ``learn`` return targets with more fields set. An estimator keeps the
+    last of them as ``targets_``, from which curvature, gradients and files are made.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Targets(ABC):
         return {name: getattr(self, name) for name in self.LEARNED}
 
     def with_learned(self, learned: Mapping[str, Any]) -> Self:
-        """Return targets of these parameters that know what others have learned."""
+        """Return targets of these parameters with what others have learned."""
         return replace(self, **learned)
 
     @abstractmethod
