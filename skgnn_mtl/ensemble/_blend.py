@@ -24,6 +24,7 @@ from ._tables import ClassTable, NumericTable, Table
 from ._weights import read_weights, shrunk, simplex_weights
 
 
+# A private base, because scikit-learn has no public one for parameters of named parts.
 class Blend(Table, _BaseComposition):  # type: ignore[misc]
     """Abstract base: a weighted mean of named members."""
 
@@ -108,10 +109,12 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         chosen = self._chosen(classifier=classifier)
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight)
+        # The only text is "oof", because the constraints refuse others.
         learned = isinstance(self.weights, str)
         given = (
             None if learned else read_weights(self.weights, list(chosen), self.n_tasks_)
         )
+        # Before any fit, because folds that lack labels must be refused at once.
         folds = self._folds(X, y, table, groups) if learned else []
         arguments = fit_arguments(chosen, sample_weight, groups)
         jobs = [
@@ -120,6 +123,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
             )
             for name, part in chosen.items()
         ]
+        # One list of jobs, because there may be fewer members than processes.
         jobs += [
             delayed(_fit_and_predict)(
                 clone(part), X, y, fold, arguments[name], label_of(name), self._outputs
@@ -142,6 +146,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
 
     def _folds(self, X: Any, y: Any, table: np.ndarray, groups: Any) -> Folds:
         presence = self._presence(table)
+        # A fixed seed, because a blend has no random_state and two fits must agree.
         folds = table_folds(self.cv, X, y, presence, groups, random_state=0)
         require_partition(folds, len(table))
         return folds
@@ -149,7 +154,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     def _learned_weights(
         self, tables: np.ndarray, truth: np.ndarray, sample_weight: np.ndarray
     ) -> np.ndarray:
-        """Weights (m, t) from predictions out of fold (m, n, t)."""
+        """Learn weights (m, t) from predictions out of fold (m, n, t)."""
         weights = np.empty((len(tables), self.n_tasks_))
         for t, name in enumerate(self.task_names_):
             labelled = ~np.isnan(truth[:, t])
@@ -161,6 +166,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
                         f"{labelled.sum()} labelled row(s) of task {name!r}; it has "
                         "diverged, or cannot read these rows."
                     )
+            # Rows that all members predict, because only there they can be compared.
             rows = labelled & known.all(axis=0)
             found = simplex_weights(
                 tables[:, rows, t].T, truth[rows, t], sample_weight[rows]
@@ -217,7 +223,7 @@ class BlendRegressor(NumericTable, Blend):
     n_features_in_ : int
         Number of columns of X, if the first member counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the first member knows them.
+        Column names of X, if the first member has them.
 
     See Also
     --------
@@ -363,7 +369,7 @@ class BlendClassifier(ClassTable, Blend):
     n_features_in_ : int
         Number of columns of X, if the first member counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the first member knows them.
+        Column names of X, if the first member has them.
 
     See Also
     --------
@@ -463,6 +469,7 @@ def _gathered(
     parts: Sequence[np.ndarray], folds: Folds, shape: tuple[int, ...]
 ) -> np.ndarray:
     """Order the predictions of all members and folds as rows, (m, n, t)."""
+    # No entry stays empty, because the folds are a partition of the rows.
     tables = np.empty((len(parts) // len(folds), *shape))
     for k, part in enumerate(parts):
         member, fold = divmod(k, len(folds))

@@ -1,4 +1,4 @@
-"""Embeddings of training rows by networks that did not see them."""
+"""Embeddings of training rows by networks that were fitted without them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def require_embedding(network: Any) -> None:
     TypeError
         If neither it nor its last step has ``embed``.
     """
+    # To the innermost step, because pipelines may be nested.
     last = network
     while hasattr(last, "steps"):
         last = last.steps[-1][1]
@@ -47,6 +48,7 @@ def embed(network: Any, X: Any) -> np.ndarray:
         NaN for an invalid row.
     """
     if hasattr(network, "steps"):
+        # Not with one step, because an empty pipeline does not transform.
         if len(network.steps) > 1:
             X = network[:-1].transform(X)
         return embed(network[-1], X)
@@ -65,7 +67,7 @@ def aligned(
     Parameters
     ----------
     vectors : ndarray of shape (n, width)
-        Vectors by the network that did not see the test rows.
+        Vectors by the network that was fitted without the test rows.
     reference : ndarray of shape (n, width)
         Vectors by the network of all rows.
     train, test : ndarray of int
@@ -78,9 +80,12 @@ def aligned(
         invalid row.
     """
     mapped = np.full((len(test), reference.shape[1]), np.nan)
+    # Ridge refuses NaN, so that invalid rows are left out and stay NaN.
     known = train[np.isfinite(vectors[train]).all(axis=1)]
     wanted = np.isfinite(vectors[test]).all(axis=1)
     center = vectors[known].mean(axis=0)
+    # One scale for all columns, because those of tiny spread must not be enlarged. It
+    # is there at all, because the penalty depends on units.
     scale = vectors[known].std()
     scale = scale if scale > 0 else 1.0
     ridge = Ridge().fit((vectors[known] - center) / scale, reference[known])

@@ -15,13 +15,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
 from ._members import in_columns, mean_of, require_kind, takes_return_std
 from ._tables import ClassTable, NumericTable, Table
 
-_MAX_SEED = np.iinfo(np.int32).max
+# A sample has a given row with probability 0.63, so that failures mean many scarce
+# columns.
 _DRAWS = 100
 
 
@@ -51,8 +53,10 @@ class Ensemble(Table):
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight)
         generator = check_random_state(self.random_state)
-        first = int(generator.randint(_MAX_SEED))
-        seeds = generator.randint(_MAX_SEED, size=self.n_members).tolist()
+        # All seeds before the jobs, because n_jobs must not change the numbers. The
+        # first is drawn in any case, so that theirs do not depend on resample.
+        first = int(generator.randint(MAX_SEED))
+        seeds = generator.randint(MAX_SEED, size=self.n_members).tolist()
         folds = self._folds(X, y, self._presence(table), groups, first)
         draws = self._draws(folds, self._presence(table), groups, seeds)
         groups = self._inner_groups(groups, len(table))
@@ -69,6 +73,7 @@ class Ensemble(Table):
             for k, (seed, rows) in enumerate(zip(seeds, draws, strict=True))
         )
         self._note_features(self.estimators_[0])
+        # An earlier fit may have left it.
         self.__dict__.pop("oof_predictions_", None)
         if folds:
             self.oof_predictions_ = self._shaped(self._held_out(X, table.shape, folds))
@@ -78,6 +83,7 @@ class Ensemble(Table):
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         if self.resample != "folds":
             return []
+        # Here and not in the constraints, because one member is enough otherwise.
         if self.n_members < 2:
             raise ValueError(
                 "n_members must be at least 2 with resample='folds', because each "
@@ -118,6 +124,7 @@ class Ensemble(Table):
         shape: tuple[int, ...],
         folds: Sequence[tuple[np.ndarray, np.ndarray]],
     ) -> np.ndarray:
+        # No entry stays empty, because each row is in one test fold.
         table = np.empty(shape)
         for k, (member, (_, test)) in enumerate(
             zip(self.estimators_, folds, strict=True)
@@ -172,7 +179,7 @@ class EnsembleRegressor(NumericTable, Ensemble):
     n_features_in_ : int
         Number of columns of X, if the members count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the members know them.
+        Column names of X, if the members have them.
 
     See Also
     --------
@@ -294,6 +301,7 @@ class EnsembleRegressor(NumericTable, Ensemble):
 
     def _moments(self, member: Any, X: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of one member; a member without variance is certain."""
+        # Asked, because most regressors do not have this argument.
         if not takes_return_std(member):
             mean = self._outputs(member, X, name)
             return mean, np.zeros_like(mean)
@@ -341,7 +349,7 @@ class EnsembleClassifier(ClassTable, Ensemble):
     n_features_in_ : int
         Number of columns of X, if the members count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the members know them.
+        Column names of X, if the members have them.
 
     See Also
     --------
@@ -458,6 +466,8 @@ def draw_rows(presence: pd.DataFrame, groups: Any, seed: int) -> np.ndarray:
 
 
 def _seeded(estimator: Any, seed: int) -> Any:
+    # A clone, because setting seeds must not change the user's estimator. By a private
+    # function, because scikit-learn has no public one that seeds nested parts.
     member = clone(estimator)
     _set_random_states(member, np.random.RandomState(seed))
     return member

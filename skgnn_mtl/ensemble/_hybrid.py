@@ -13,6 +13,7 @@ from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -26,8 +27,6 @@ from ._recommended import (
     require_labels_of_folds,
 )
 from ._tables import ClassTable, NumericTable, Table
-
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 class Hybrid(Table):
@@ -65,11 +64,13 @@ class Hybrid(Table):
         table = self._read_y(X, y, sample_weight)
         seeds = self._seeds()
         network = self._make_network(X, seeds[0], classifier=classifier)
+        # Before the fits, because the network is the expensive one.
         if self.embeddings:
             require_embedding(network)
         arguments = fit_arguments({"network": network}, sample_weight, groups)
         given = arguments["network"]
         descriptors = make_descriptors(self.descriptors, X, self.n_jobs)
+        # Before the network, because a transformer that fails must do so early.
         columns = _as_table(descriptors.fit_transform(X), len(table))
         readable = np.isfinite(columns).any(axis=1)
         learner = self._make_learner(
@@ -83,6 +84,8 @@ class Hybrid(Table):
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
         if self.embeddings:
             folds = self._folds(X, y, table, groups, seeds[2])
+            # Out of fold, because vectors of its own training rows tell a network's
+            # labels.
             vectors = self._held_out_vectors(network, X, y, folds, given)
             columns = np.hstack([columns, vectors])
             self.learner_ = self._fit_learner(
@@ -100,11 +103,12 @@ class Hybrid(Table):
         return folds
 
     def _seeds(self) -> list[int | None]:
-        """Seeds of the network, the learner and the folds; None if there is none."""
+        """Draw seeds of network, learner and folds; None without ``random_state``."""
+        # None keeps the seeds that the user gave to the parts.
         if self.random_state is None:
             return [None] * 3
         generator = check_random_state(self.random_state)
-        return list(generator.randint(_MAX_SEED, size=3).tolist())
+        return list(generator.randint(MAX_SEED, size=3).tolist())
 
     def _make_network(self, X: Any, seed: int | None, *, classifier: bool) -> Any:
         if self.network is None:
@@ -113,6 +117,8 @@ class Hybrid(Table):
             require_kind(self.network, classifier=classifier, name="network")
             network = clone(self.network)
         if seed is not None:
+            # A private function, because scikit-learn has no public one that seeds
+            # nested parts.
             _set_random_states(network, np.random.RandomState(seed))
         return network
 
@@ -146,6 +152,7 @@ class Hybrid(Table):
         self, learner: PerTask, columns: np.ndarray, y: Any, weight: Any, groups: Any
     ) -> PerTask:
         """Fit on the rows that have descriptors."""
+        # A row of gaps alone could not be read; single gaps are the learner's matter.
         readable = np.isfinite(columns).any(axis=1)
         if not readable.any():
             raise ValueError("The descriptors are NaN in all rows of X.")
@@ -246,7 +253,7 @@ class HybridRegressor(NumericTable, Hybrid):
     n_features_in_ : int
         Number of columns of X, if the network counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the network knows them.
+        Column names of X, if the network has them.
 
     See Also
     --------
@@ -401,7 +408,7 @@ class HybridClassifier(ClassTable, Hybrid):
     n_features_in_ : int
         Number of columns of X, if the network counts them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the network knows them.
+        Column names of X, if the network has them.
 
     See Also
     --------
@@ -487,12 +494,14 @@ def _as_table(values: Any, n_rows: int) -> np.ndarray:
     """Read the output of the descriptors as a float table, infinite values as NaN."""
     if hasattr(values, "toarray"):
         values = values.toarray()
+    # A copy, because infinite entries are replaced in place.
     table = np.array(values, dtype=np.float64)
     if table.ndim != 2 or len(table) != n_rows:
         raise ValueError(
             f"descriptors must make a table of {n_rows} rows, but made the shape "
             f"{table.shape}."
         )
+    # NaN, because extra trees take it for a gap, but refuse an infinity.
     table[np.isinf(table)] = np.nan
     return table
 

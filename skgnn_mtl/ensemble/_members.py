@@ -57,6 +57,7 @@ def probabilities_of(
         Probabilities, NaN for an invalid row. 0 for a class that the rows of the
         member did not have.
     """
+    # A list for several tasks and an array for one, as in scikit-learn.
     found, known = member.predict_proba(X), member.classes_
     found = found if isinstance(found, list) else [found]
     known = known if isinstance(known, list) else [known]
@@ -134,6 +135,7 @@ def mean_of(
     """
     counted = np.ones_like(tables[:, :1]) if weights is None else weights[:, None, :]
     missing, known = np.isnan(tables), ~np.isnan(tables) & (counted > 0)
+    # A row that no member predicts is an invalid input and not worth a warning.
     alone = (missing & (counted > 0) & known.any(axis=0)).any(axis=2)
     if alone.any():
         blamed = [name for name, rows in zip(names, alone, strict=True) if rows.any()]
@@ -146,7 +148,7 @@ def mean_of(
     if weights is None:
         mean: np.ndarray = tables.mean(axis=0)
         return mean
-    # A member without weight has no say, not even by NaN.
+    # A member of weight 0 must not count, but 0 * NaN is NaN.
     total: np.ndarray = np.where(counted > 0, counted * tables, 0.0).sum(axis=0)
     return total
 
@@ -155,6 +157,7 @@ def takes_return_std(estimator: Any) -> bool:
     """Tell whether ``predict`` of an estimator or of its last step gives deviations."""
     if hasattr(estimator, "steps"):
         return takes_return_std(estimator.steps[-1][1])
+    # By the signature, because a trial would need data.
     predict: Callable[..., Any] | None = getattr(estimator, "predict", None)
     return predict is not None and "return_std" in signature(predict).parameters
 
@@ -176,6 +179,7 @@ def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
     TypeError
         Saying what was found.
     """
+    # A class has fit, too, and would fail later with another message.
     if isinstance(estimator, type) or not hasattr(estimator, "fit"):
         raise TypeError(f"{name} must be an estimator with fit, but is {estimator!r}.")
     if is_classifier(estimator) != classifier:

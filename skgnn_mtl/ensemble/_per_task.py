@@ -80,7 +80,7 @@ class PerTaskRegressor(NumericTable, PerTask):
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the estimators know them.
+        Column names of X, if the estimators have them.
 
     See Also
     --------
@@ -153,6 +153,8 @@ class PerTaskRegressor(NumericTable, PerTask):
         self.target_transforms_ = TargetTransforms.fit(
             self.target_transform, table, self.task_names_
         )
+        # Outside of the members, because a wrong label is then named with its task and
+        # row.
         inside = self.target_transforms_.transform(table)
         labelled = ~np.isnan(table)
         members = [clone(self.estimator) for _ in self.task_names_]
@@ -213,7 +215,7 @@ class PerTaskClassifier(ClassTable, PerTask):
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the estimators know them.
+        Column names of X, if the estimators have them.
 
     See Also
     --------
@@ -273,6 +275,8 @@ class PerTaskClassifier(ClassTable, PerTask):
         table = self._read_y(X, y, sample_weight)
         labelled = ~np.isnan(table)
         columns = [
+            # Labels and not codes, because classes_ of a member are compared with those
+            # of y.
             classes[codes[mask].astype(int)]
             for classes, codes, mask in zip(
                 self._classes(), table.T, labelled.T, strict=True
@@ -292,6 +296,7 @@ class PerTaskClassifier(ClassTable, PerTask):
             f"Task {name!r} has labels of one class only in the training rows, and is "
             f"always predicted as {found.tolist()[0]!r}."
         )
+        # A constant, because most classifiers refuse a single class.
         return DummyClassifier()
 
     def _predict_table(self, X: Any) -> np.ndarray:

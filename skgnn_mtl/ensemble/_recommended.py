@@ -61,6 +61,7 @@ def default_network(X: Any, *, classifier: bool) -> Any:
     crystals = are_crystals(X)
     if crystals:
         network = kind(CGCNN(), head_hidden_dims=(64,), lr_schedule="warmup_cosine")
+        # NaN for a text that cannot be read, because one row must not end the fit.
         featurizer: Any = CifToGraph(on_error="nan")
     else:
         network = kind(
@@ -90,6 +91,7 @@ def are_crystals(X: Any) -> bool:
         True for crystals.
     """
     if isinstance(X, GraphArray):
+        # Only bonds of molecules are stored as pairs of directions.
         return not X.schema.paired_edges
     rows = as_strings(X, paths=True)
     row = next((row for row in rows if row is not None), "")
@@ -173,12 +175,15 @@ def default_learner(
         scoring = "neg_mean_squared_error"
     if isinstance(cv, (int, np.integer)):
         splitter = plain if groups is None else grouped
+        # Shuffled, because tables are often sorted by a property.
         cv = splitter(int(cv), shuffle=True, random_state=random_state)
     return GridSearchCV(
+        # A pipeline, because the search replaces the whole model as a step.
         Pipeline([("model", trees)]),
         {"model": [trees, boosting]},
         scoring=scoring,
         cv=cv,
+        n_jobs=n_jobs,
     )
 
 

@@ -78,6 +78,7 @@ class Table(
         table = labels.reshape(len(labels), -1)
         if sample_weight is not None:
             weight = _row_weights(sample_weight, len(table))
+            # As a gap, because a label of weight 0 must not count anywhere.
             table = np.where(weight > 0, table, np.nan)
         check_labels(~np.isnan(table), names, "training")
         self._one_dimensional = labels.ndim == 1
@@ -91,6 +92,7 @@ class Table(
     def _note_features(self, member: Any) -> None:
         """Keep what a fitted member learned about the columns of X."""
         for name in ("n_features_in_", "feature_names_in_"):
+            # An earlier fit may have left it, and this member may not have it.
             self.__dict__.pop(name, None)
             if hasattr(member, name):
                 setattr(self, name, getattr(member, name))
@@ -151,6 +153,7 @@ class Table(
         tags = super().__sklearn_tags__()
         parts = [get_tags(part) for part in self._parts() if hasattr(part, "fit")]
         if parts:
+            # A copy, because the tags of the part must not change below.
             tags.input_tags = deepcopy(parts[0].input_tags)
             tags.input_tags.sparse = all(part.input_tags.sparse for part in parts)
             tags.input_tags.allow_nan = all(p.input_tags.allow_nan for p in parts)
@@ -252,6 +255,7 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
         tasks = [
             np.column_stack([1.0 - p, p])
             if len(classes) == 2
+            # A single class has the probability 1, but an invalid row stays NaN.
             else np.where(np.isnan(p), np.nan, 1.0)[:, None]
             for p, classes in zip(last.T, self._classes(), strict=True)
         ]
@@ -278,6 +282,7 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
             classes[((p > 0.5) & (len(classes) == 2)).astype(int)]
             for p, classes in zip(last.T, self._classes(), strict=True)
         ]
+        # NaN is not above 0.5, so that these rows have a wrong label so far.
         invalid = np.isnan(last).any(axis=1)
         if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
             columns = [

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-# Labels at which the learned and the equal weights have the same say.
+# Labels at which the learned and the equal weights count alike.
 HALFWAY = 100
 
 
 def simplex_weights(
     predictions: np.ndarray, truth: np.ndarray, sample_weight: np.ndarray
 ) -> np.ndarray:
-    r"""Weights of the mean with the smallest squared error.
+    r"""Find the weights of the mean with the smallest squared error.
 
     They minimise :math:`q(w) = \|E w\|^2` over :math:`w \ge 0, \sum_m w_m = 1`, with
     the errors :math:`E_{im} = \sqrt{s_i} (p_{im} - y_i)`. Non-negative least squares
@@ -38,8 +38,10 @@ def simplex_weights(
     """
     errors = np.sqrt(sample_weight)[:, None] * (predictions - truth[:, None])
     size = np.sqrt((errors**2).sum() / errors.shape[1])
+    # All members are exact, so that no choice is better, and 0 / 0 has no value.
     if size == 0:
         return np.full(errors.shape[1], 1 / errors.shape[1])
+    # Relative errors, because the row of ones would be lost beside large numbers.
     system = np.vstack([errors / size, np.ones(errors.shape[1])])
     goal = np.append(np.zeros(len(errors)), 1.0)
     solution: np.ndarray = nnls(system, goal)[0]

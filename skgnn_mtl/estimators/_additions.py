@@ -61,6 +61,7 @@ class AdditionSettings:
     @property
     def recipe(self) -> GATERecipe:
         """How the network is made."""
+        # Always true, because only estimators of GATE make these settings.
         assert isinstance(self.fit.recipe, GATERecipe)
         return self.fit.recipe
 
@@ -78,6 +79,7 @@ class AdditionData:
 def as_sources(state: FittedState) -> FittedState:
     """Note that all tasks of a state are sources."""
     targets = state.targets
+    # A new record, because a fit of all tasks does not keep earlier additions.
     additions = Additions(targets.names, one_dimensional=targets.one_dimensional)
     return replace(state, additions=additions)
 
@@ -131,6 +133,7 @@ def add_task(
             f"There is a task {name!r} already: the tasks are {list(names)}. "
             "Give the new one another name, or remove_task first."
         )
+    # Refused, because training a frozen encoder would have no effect.
     module: Any = state.module
     if train_encoder and not any(p.requires_grad for p in module.encoder.parameters()):
         raise ValueError(
@@ -140,8 +143,11 @@ def add_task(
     # By the name, so that the order of additions does not matter.
     seed, fit = stream_seed(state.seed, name), settings.fit
     task, learned = _read_task(state, fit, data, name, seed)
+    # Computed once, because the frozen encoder gives the same vectors in all steps.
     vectors = embed(state, fit, data.graphs)
     with seeded(seed, fit.device, fit.n_threads):
+        # A model that was made by from_pretrained without X learns its frames here,
+        # from the training rows, because validation rows must not shape them.
         if not _additions(state).aligned:
             state = align(state, fit, vectors[task.rows], seed)
         sources, nearest = _choose_sources(state, settings.sources, task, vectors)
@@ -158,10 +164,12 @@ def add_task(
             seed=seed,
             train_encoder=train_encoder,
         )
+    # Nothing is kept, because predict could not tell a task that is trained in part.
     if result.interrupted:
         raise KeyboardInterrupt(
             f"The addition of {name!r} was interrupted; the estimator is as before."
         )
+    # Only now, because an interrupted addition has not changed anything.
     if train_encoder:
         warn(f"train_encoder=True changed the predictions of {list(names)}.")
     return _with_task(state, whole, learned, result.history, not train_encoder)
@@ -190,12 +198,14 @@ def _read_task(
         )
     row_weights = read_row_weights(graphs, data.sample_weight)
     weights = np.where(np.isnan(table), 0.0, row_weights[:, None])
+    # One label has no rank, by which sources are compared, and no spread.
     n_labels = int((weights > 0).sum())
     if n_labels < 2:
         raise ValueError(
             f"Task {name!r} has {n_labels} label(s) on valid graphs, but needs at "
             "least 2."
         )
+    # Not the labelled rows alone, because the others take part in the alignment.
     rows, valid_rows = np.flatnonzero(row_weights > 0), None
     if settings.needs_validation:
         rows, valid_rows = split_validation(
@@ -209,11 +219,15 @@ def _read_task(
             names=[name],
             watched=[0],
         )
+        # Checked, because a user's splitter does not know where the labels are.
         check_labels(weights[rows], [name], "inner training")
         check_labels(weights[valid_rows], [name], "validation")
     assert isinstance(settings.targets, NumericTargets)
+    # Only the transform of this task, because a dict that names others is refused.
     new = replace(settings.targets.for_tasks([name]), names=(name,))
+    # On all rows, because the message then names the row of the user's table.
     check_domain(new.transform, table, [name])
+    # From the training rows, because validation rows must not set the scale.
     learned = new.learn(table[rows], weights[rows])
     targets = learned.encode(table)
     task = NewTask(name, graphs, targets, weights, row_weights, rows, valid_rows)
@@ -231,6 +245,7 @@ def embed(
         settings.n_threads,
     )
     vectors = network.apply(graphs, GATEModel.embed)
+    # The maps compute in this precision, but apply returns float64.
     dtype = getattr(torch, state.inputs.schema.dtype)
     return torch.from_numpy(vectors).to(settings.device, dtype)
 
@@ -239,17 +254,21 @@ def _choose_sources(
     state: FittedState, sources: Any, task: NewTask, vectors: torch.Tensor
 ) -> tuple[list[int], int]:
     """Find the positions of the sources to learn from, and of the nearest."""
+    # Labelled training rows, because validation rows must not choose the sources.
     known, rows, module = _additions(state).sources, task.labelled(), state.module
     assert isinstance(module, GATEModel)
     with torch.no_grad():
         predictions = module.predict_sources(vectors[rows]).cpu().numpy()
+    # Stable, because sources of equal correlation must keep the order of the fit.
     order = np.argsort(
         -rank_correlations(predictions, task.targets[rows, 0]), kind="stable"
     )
     nearest = int(order[0])
     if is_count(sources):
+        # Sorted, because ranks choose the sources, but must not order the training.
         return sorted(order[: int(sources)].tolist()), nearest
     names: Any = [sources] if isinstance(sources, str) else sources
+    # The type first, because an array would compare elementwise.
     if isinstance(sources, str) and sources == "all":
         names = known
     is_listed = isinstance(names, Collection)
@@ -281,7 +300,10 @@ def _with_task(
         additions=replace(
             additions,
             added=additions.added + learned.names,
+            # A new dict, because the state before must stay as it was.
             history={**additions.history, learned.names[0]: history},
+            # Never True again, because one addition that trains the encoder moves all
+            # sources.
             frozen=additions.frozen and frozen,
         ),
     )
@@ -314,6 +336,7 @@ def remove_task(state: FittedState, name: str) -> FittedState:
             f"Only added tasks can be removed; these are {list(additions.added)}, not "
             f"{name!r}."
         )
+    # By the order of additions, because columns of y may stand in another one.
     place = additions.added.index(name)
     groups = list(module.added)
     added = tuple(task for task in additions.added if task != name)
@@ -363,6 +386,8 @@ def take_over(regressor: FittedState, settings: FitSettings, seed: int) -> Fitte
     old: Any = regressor.module
     recipe, names = settings.recipe, regressor.targets.names
     assert isinstance(recipe, GATERecipe)
+    # Clones with copied weights, because GATEModel builds its parts, and those of the
+    # regressor must not change.
     new = GATEModel(
         clone(old.encoder),
         clone(old.readout),
@@ -384,6 +409,7 @@ def take_over(regressor: FittedState, settings: FitSettings, seed: int) -> Fitte
         new.to(settings.device, dtype).eval(),
         None,
         seed=seed,
+        # No rows of this model have been divided yet.
         split_seed=None,
         task_weights=np.ones(len(names)),
         additions=Additions(
@@ -417,8 +443,11 @@ def align(
     """
     options, recipe = settings.options, settings.recipe
     assert isinstance(recipe, GATERecipe)
+    # There are no validation rows here, so that no plateau can be found, and no best
+    # epoch.
     if options.watches_plateau:
         options = replace(options, lr_schedule="cosine")
+    # A copy, because fit_frames trains in place, and a state is a value.
     module, additions = copy.deepcopy(state.module), _additions(state)
     result = fit_frames(
         module,  # type: ignore[arg-type]

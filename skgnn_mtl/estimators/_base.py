@@ -60,6 +60,8 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     before in one assignment: after an error the estimator is as it was.
     """
 
+    # Checked in fit, not in the constructor, because clone and set_params must take
+    # every value as it is.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "encoder": [str, GraphEncoder],
         "readout": [str, Readout],
@@ -71,6 +73,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "batch_size": [Numbers(Integral, 1, None, closed="left")],
         "max_epochs": [Numbers(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
+        # Open at both ends, because 0 or 1 would leave one side without rows.
         "validation": [Numbers(Real, 0, 1, closed="neither"), _SPLITTER],
         "n_iter_no_change": [Numbers(Integral, 1, None, closed="left")],
         "weight_averaging": [None, StrOptions(set(AVERAGES))],
@@ -82,6 +85,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "verbose": ["verbose"],
     }
 
+    # Declared without values, because each subclass has a constructor of its own.
     encoder: Any
     readout: Any
     optimizer: Any
@@ -138,7 +142,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         partial : bool, default=False
             Whether this is a call of ``partial_fit``.
         scoring : str, callable or None, default="loss"
-            What early stopping watches.
+            Criterion of early stopping.
         hessian_spectrum : bool or dict, default=False
             Curvature to compute at the end.
         targets : Targets, optional
@@ -149,10 +153,14 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         state : FittedState
             For :meth:`_adopt`.
         """
+        # Parameters first, because a wrong one must be found before the data are read.
         self._check_parameters()
         settings = self._settings(targets or self._targets())
         name, loss = type(self).__name__, settings.targets.loss_name
+        # Before the training, because a wrong option must not be found at its end.
         spectrum = read_spectrum_options(hessian_spectrum, name, loss, self.verbose)
+        # A fit that goes on needs the columns of the one before, because its network is
+        # built for them; a new fit may have others.
         before = self._state if resume else None
         if before is None:
             graphs, inputs = learn_graphs(self, X)
@@ -160,7 +168,11 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             graphs, inputs = read_graphs(self, X), before.inputs
         data = FitData(X, y, sample_weight, groups, graphs, inputs)
         settings = replace(settings, scoring=scoring, spectrum=spectrum)
-        return fit_network(settings, data, self._with, before, partial=partial)
+        # States in and out, because a fit that fails must leave this estimator as it
+        # was.
+        # Once, because epochs and stages may find the same thing.
+        with warnings_once():
+            return fit_network(settings, data, self._with, before, partial=partial)
 
     def _adopt(self, state: FittedState, message: str | None = None) -> Self:
         """Swap a state in; tell if the user interrupted the training before its end.
@@ -172,6 +184,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         """
         # One assignment, so that no interruption can leave a half.
         self.__dict__["_fitted_state"] = replace(state, interrupted=False)
+        # After the assignment, because the best state so far must be kept.
         if state.interrupted:
             raise KeyboardInterrupt(
                 message
@@ -181,6 +194,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _with(self, state: FittedState) -> Self:
         """Make an estimator of the same parameters that is fitted with a state."""
+        # Not by clone, because it would copy every parameter, also large ones.
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, _fitted_state=state)
         return twin
@@ -218,11 +232,14 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         """Refuse wrong parameters, and warn of an absent device."""
         self._validate_params()
         check_callbacks(self.callbacks)
+        # Not in present_device, because a file is loaded without a warning.
         warn_of_absent_device(self.device)
 
     # -- the fitted state --------------------------------------------------------
 
     def __sklearn_is_fitted__(self) -> bool:
+        # scikit-learn looks for attributes that end in an underscore, but here these
+        # are properties, because all of them must change in one assignment.
         return "_fitted_state" in self.__dict__
 
     @property
@@ -269,7 +286,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
 
     @property
     def schema_(self) -> GraphSchema:
-        """Columns of the graphs seen in fit."""
+        """Columns of the graphs of fit."""
         return self._state.inputs.schema
 
     @property
@@ -282,29 +299,35 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         """Column names of a numeric X that has them."""
         names = self._state.inputs.feature_names
         if names is None:
+            # An AttributeError, because scikit-learn asks for the names by getattr.
             raise AttributeError("feature_names_in_: X did not have column names.")
         return names
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle networks as they are on the CPU."""
+        # A copy, because BaseEstimator returns the instance's own dict.
         kept: dict[str, Any] = dict(super().__getstate__())
         if "_fitted_state" in kept:
+            # The machine that reads the pickle may not have this device.
             kept["_fitted_state"] = on_cpu(kept["_fitted_state"])
         return kept
 
     # -- the network at work -----------------------------------------------------
 
+    def _at_rest(self) -> Self:
+        """Make a view of the present state, which a fit in another thread leaves."""
+        return self._with(self._state)
+
     def _apply(
         self, X: Any, function: Callable[[Any, GraphBatch], Tensor]
     ) -> np.ndarray:
         """Apply a function of network and batch to all valid graphs; else NaN rows."""
-        state = self._state
-        with warnings_once():
-            warn_of_absent_device(self.device)
+        warn_of_absent_device(self.device)
+        fitted = self._at_rest()
         network = FittedNetwork(
-            state.module, present_device(self.device), self.batch_size, self.n_threads
+            fitted.module_, present_device(self.device), self.batch_size, self.n_threads
         )
-        return network.apply(read_graphs(self, X), function)
+        return network.apply(read_graphs(fitted, X), function)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator into one file that is safe to load.
@@ -322,6 +345,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             If a parameter holds something that JSON cannot express, such as a
             callback or a class of your own; pickle keeps those.
         """
+        # Not deep, because each part is written with its own parameters.
         parameters = self.get_params(deep=False)
         save_state(path, type(self).__name__, parameters, self._state)
 
@@ -347,6 +371,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             If the file is of something else.
         """
         parameters, make_state = load_state(path, cls.__name__)
+        # By the constructor, because a file must not set anything but parameters.
         estimator = cls(**parameters)
         device = present_device(estimator.device)
         return estimator._adopt(make_state(estimator._targets(), device))

@@ -60,10 +60,13 @@ def read_checkpoint(
         If the file is something else, a classifier, or does not fit the table.
     """
     published = read_cgcnn(path)
+    # Neighbours are cut as in the authors' code, because the weights belong to such
+    # graphs.
     transformer = CifToGraph(
         cutoff=published.max_distance, ties="cut", element_table=atom_features
     )
     schema = transformer.transform_schema()
+    # Here, because load_state_dict would name shapes only, not the file to change.
     if len(schema.node_table[0]) != published.n_inputs:
         raise ValueError(
             f"{path} wants {published.n_inputs} features of an element, but "
@@ -79,6 +82,7 @@ def read_checkpoint(
     *hidden, output = published.dense
     architecture = {
         "encoder": encoder,
+        # The authors apply softplus to the mean, before the first dense layer.
         "readout": Mean(activation="softplus"),
         "head_hidden_dims": tuple(len(bias) for _, bias in hidden),
         "head_activation": "softplus",

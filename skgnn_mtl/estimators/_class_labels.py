@@ -37,18 +37,23 @@ def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
         If y has infinite entries, other dimensions or another length.
     """
     labels = read_cells(X, y)
+    # scikit-learn's checks of estimators look for these words.
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y.")
+    # The size of one row, because y may have one dimension.
     names = task_names(y, labels[:1].size)
+    # Refused, because as objects dates may become integers, which look like classes.
     if labels.dtype.kind in "mM":
         raise ValueError(
             f"Task {names[0]!r} must have labels of two classes, but has dates or "
             f"times ({labels.dtype}). Turn them into text."
         )
+    # Objects and None, because only these mark a gap beside labels of any kind.
     table = labels.astype(object)
     table[np.asarray(pd.isna(table))] = None
     for row, entry in enumerate(table.reshape(len(table), -1)):
         for task, label in enumerate(entry):
+            # The type first, because np.isinf refuses text.
             if isinstance(label, float) and np.isinf(label):
                 raise ValueError(
                     f"Input y contains infinity: task {names[task]!r}, row {row}. Use "
@@ -127,6 +132,7 @@ def read_classes(classes: Any, names: Sequence[str]) -> list[np.ndarray]:
 
 def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
     """Sort the distinct labels of a task."""
+    # Before np.array, because it turns numbers beside text into text.
     kinds = {str if isinstance(label, str) else type(label) for label in labels}
     if str in kinds and len(kinds) > 1:
         number = next(label for label in labels if not isinstance(label, str))
@@ -137,6 +143,7 @@ def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
         )
     table = np.array(labels)
     try:
+        # scikit-learn's check, because it tells continuous numbers from classes.
         check_classification_targets(table)
     except ValueError as error:
         shown = list(dict.fromkeys(labels))[:5]
@@ -144,6 +151,7 @@ def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
             f"Task {name!r} must have labels of two classes, but has {shown}. {error}"
         ) from error
     found = np.unique(table)
+    # scikit-learn's checks of binary classifiers look for these words.
     if len(found) > 2:
         raise ValueError(
             "Only binary classification is supported. The type of the target is "
@@ -176,8 +184,9 @@ def encode_labels(
     Raises
     ------
     ValueError
-        If a label is none of the classes.
+        If a label is not among the classes.
     """
+    # A dict, because True, 1 and 1.0 are one key, as they are one class.
     positions: dict[Any, float] = {label: k for k, label in enumerate(classes.tolist())}
     unknown = [v for v in column if v is not None and v not in positions]
     if unknown and strict:
@@ -214,6 +223,8 @@ def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[flo
     if given is None:
         return [1.0, 1.0]
     if given == "balanced":
+        # As in scikit-learn, but over the classes that have labels, because a division
+        # by a mass of 0 has no value.
         total, present = mass.sum(), (mass > 0).sum()
         return [float(total / (present * m)) if m > 0 else 1.0 for m in mass]
     if not isinstance(given, dict):
@@ -232,6 +243,7 @@ def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[flo
             "class_weight must hold finite weights >= 0, one of them > 0, got "
             f"{given!r}."
         )
+    # Two also for a single class, because the table of factors has two columns.
     return [*weights, 1.0][:2]
 
 
@@ -250,6 +262,7 @@ def with_gaps(column: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     column : ndarray of float or object of shape (n,)
         A copy in a dtype that can hold NaN.
     """
+    # Another dtype, because integers and text cannot hold NaN.
     result = column.astype(object if column.dtype.kind in "USO" else np.float64)
     result[invalid] = np.nan
     return result

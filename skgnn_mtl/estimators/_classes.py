@@ -52,8 +52,10 @@ class ClassTargets(Targets):
         """Find the classes, and the position of each label among them."""
         labels, names = read_class_labels(graphs, y)
         table = labels.reshape(len(labels), -1)
+        # In any case, because a task without a label must be refused.
         found = find_classes(table, names, usable)
         if self.given is not None:
+            # The user's classes win, because a first chunk may not show both.
             given = [self.given] if labels.ndim == 1 else self.given
             found = read_classes(given, names)
         targets = replace(
@@ -69,6 +71,7 @@ class ClassTargets(Targets):
         """Find the positions of labels among the classes that are known."""
         labels, names = read_class_labels(graphs, y)
         self.check_same(names, labels.ndim)
+        # Strict, because the network has no output for a new class.
         return self._positions(labels.reshape(len(labels), -1), strict=True)
 
     def _positions(self, table: np.ndarray, *, strict: bool) -> np.ndarray:
@@ -86,11 +89,13 @@ class ClassTargets(Targets):
             for name, column, weight in zip(self.names, table.T, weights.T, strict=True)
             if len(np.unique(column[weight > 0])) == 1
         ]
+        # Not an error, because a fold of rare labels may have a single class.
         if alone:
             warn(
                 f"Task {', '.join(alone)} has labels of one class only in the training "
                 "rows."
             )
+        # NaN equals neither class, so that gaps add nothing.
         mass = np.stack([(weights * (table == k)).sum(axis=0) for k in (0, 1)], axis=1)
         rows = zip(self._class_weights(), self.classes, mass, strict=True)
         return replace(self, factors=np.array([class_weights(*row) for row in rows]))
@@ -99,6 +104,8 @@ class ClassTargets(Targets):
         """Bring the parameter into the form of one entry per task."""
         given = self.class_weight
         if not isinstance(given, list):
+            # An error, because a class of the same name may mean something else in each
+            # task.
             if isinstance(given, dict) and self.n_tasks > 1:
                 raise ValueError(
                     "class_weight is one dict, but y has several tasks; pass a list "
@@ -118,12 +125,15 @@ class ClassTargets(Targets):
 
     def decode(self, logits: np.ndarray) -> np.ndarray:
         """Turn logits (n, t) into the more probable labels, in the dimensions of y."""
+        # 0 is the logit of probability 0.5. NaN is not above it, and is set below.
         columns = [
             # With one class only, that class is the prediction for all graphs.
             classes[((column > 0) & (len(classes) == 2)).astype(int)]
             for column, classes in zip(logits.T, self.classes, strict=True)
         ]
+        # One column tells, because an invalid graph is NaN for all tasks.
         invalid = np.isnan(logits[:, 0])
+        # Copies as objects, because one array of text and numbers would be text.
         if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
             columns = [with_gaps(column, invalid) for column in columns]
         return self.shaped(np.column_stack(columns))

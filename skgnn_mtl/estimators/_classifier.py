@@ -29,9 +29,11 @@ from ._recipe import MultiTaskRecipe
 
 
 def _is_one_task(estimator: MultiTaskGNNClassifier) -> bool:
+    # Before a fit the method exists, because only y decides about it.
     return not estimator.__sklearn_is_fitted__() or estimator.targets_.one_dimensional
 
 
+# Mixins on the left, because scikit-learn builds tags from the right.
 class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
     """Multi-task graph neural network for binary classification.
 
@@ -46,7 +48,7 @@ class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN): 
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="sum"
-        Makes one vector a graph: "mean", "sum", "attention", or an instance.
+        Makes one vector per graph: "mean", "sum", "attention", or an instance.
     head_hidden_dims : tuple of int, default=(300,)
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
@@ -69,8 +71,8 @@ default="relu"
         without any label take part in them.
     class_weight : None, "balanced", dict or list of these, default=None
         Weights of the labels of each class: a dict from class to weight for a single
-        task, a list with one entry a task for several. "balanced" gives both classes of
-        a task the same total weight.
+        task, a list with one entry per task for several. "balanced" gives both classes
+        of a task the same total weight.
     optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
         A callable makes a torch optimizer from (params, lr=, weight_decay=).
     lr : float, default=1e-3
@@ -93,10 +95,10 @@ callable, default="cosine"
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
         score, and restore the weights of the best epoch.
     scoring : "loss", str, callable or None, default="loss"
-        What early stopping and the "plateau" schedule watch: the validation loss of
-        the target tasks, or a score, of all columns of ``y`` unless it picks some. A
-        scorer is called with the estimator and the validation rows, such as those of
-        ``skgnn_mtl.metrics``, which know missing labels; a string names one of
+        Criterion of early stopping and of the "plateau" schedule: the validation loss
+        of the target tasks, or a score, of all columns of ``y`` unless it picks some.
+        A scorer, such as those of ``skgnn_mtl.metrics``, which accept missing labels,
+        is called with the estimator and the validation rows; a string names one of
         scikit-learn; None takes :meth:`score`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows: a share, drawn (by ``groups`` where given) only if early
@@ -112,7 +114,7 @@ callable, default="cosine"
         :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
         ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
-        They see the private training net, whose ``module_`` is the network.
+        They receive the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -128,8 +130,9 @@ callable, default="cosine"
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,), or a list of one a task
-        Classes in sorted order; a list for a two-dimensional ``y``.
+    classes_ : ndarray of shape (n_classes,), or a list of them
+        Classes in sorted order; a list with one array per task for a two-dimensional
+        ``y``.
     class_weight_ : ndarray of shape (n_tasks, 2)
         Weight of each class of each task.
     module_ : torch.nn.Module
@@ -140,7 +143,7 @@ callable, default="cosine"
         What was learned about ``y``: names, units or classes, the loss; curvature
         and files read it.
     history_ : list of dict
-        One record an epoch, as :class:`MultiTaskGNNRegressor` keeps it.
+        One record per epoch, as :class:`MultiTaskGNNRegressor` keeps it.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -150,7 +153,7 @@ callable, default="cosine"
     feature_names_in_ : ndarray of str
         Column names of a numeric X that has them.
     schema_ : GraphSchema
-        Columns of the graphs seen in fit.
+        Columns of the graphs of fit.
     task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
         Weights of the last epoch, divided by their mean.
     auxiliary_names_ : list of str
@@ -165,7 +168,7 @@ callable, default="cosine"
     -----
     A task with one class in the training rows, as in a fold of rare labels, is trained
     with a warning, and always predicted as this class, unless ``classes`` or the
-    validation rows know another one.
+    validation rows hold another one.
 
     References
     ----------
@@ -273,6 +276,7 @@ callable, default="cosine"
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        # The checks of scikit-learn then give two classes, because more are refused.
         tags.classifier_tags.multi_class = False
         return tags
 
@@ -290,7 +294,7 @@ callable, default="cosine"
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs, or a numeric table. Invalid graphs are left out with a warning.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes a task: numbers, booleans or strings; NaN or None
+            Labels of two classes per task: numbers, booleans or strings; NaN or None
             where missing.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
@@ -313,6 +317,7 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
+        # Not in the base, because a pretrainer takes y=None.
         require_labels(self, y)
         state = self._fit(
             X,
@@ -340,8 +345,8 @@ callable, default="cosine"
             Graphs, or a numeric table.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, NaN or None where missing.
-        classes : array-like, or list of one a task, optional
-            All classes of each task, of which the first call may not see both; without
+        classes : array-like, or list of array-like, optional
+            All classes of each task, of which the first call may not show both; without
             them they are those of the first call.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
@@ -366,7 +371,10 @@ callable, default="cosine"
             None,
             resume=self.__sklearn_is_fitted__(),
             partial=True,
+            # Checked as in fit, but not computed, because one epoch is not the end.
             hessian_spectrum=self.hessian_spectrum,
+            # With the classes, which are no parameter, so that _targets cannot know
+            # them.
             targets=ClassTargets(class_weight=self.class_weight, given=classes),
         )
         return self._adopt(state)
@@ -391,10 +399,12 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        logits: np.ndarray = self.targets_.shaped(self._logits(X))
+        fitted = self._at_rest()
+        logits: np.ndarray = fitted.targets_.shaped(fitted._logits(X))
         return logits
 
     def _logits(self, X: Any) -> np.ndarray:
+        # __call__ and not forward, because torch runs hooks in the former.
         return self._apply(X, MultiTaskModel.__call__)
 
     @available_if(_is_one_task)  # type: ignore[untyped-decorator]
@@ -427,17 +437,19 @@ callable, default="cosine"
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), or a list of them
-            Columns are those of ``classes_``; one array a task in a list for a
-            two-dimensional ``y``. NaN for an invalid graph.
+            Columns are those of ``classes_``; a list with one array per task
+            for a two-dimensional ``y``. NaN for an invalid graph.
         """
-        second = expit(self._logits(X))
+        fitted = self._at_rest()
+        second = expit(fitted._logits(X))
+        # A single class has the probability 1, but an invalid graph stays NaN.
         tasks = [
             np.column_stack([1.0 - p, p])
             if len(classes) == 2
             else np.where(np.isnan(p), np.nan, 1.0)[:, None]
-            for p, classes in zip(second.T, self.targets_.classes, strict=True)
+            for p, classes in zip(second.T, fitted.targets_.classes, strict=True)
         ]
-        return tasks[0] if self.targets_.one_dimensional else tasks
+        return tasks[0] if fitted.targets_.one_dimensional else tasks
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the more probable class of each task.
@@ -453,7 +465,8 @@ callable, default="cosine"
             In the dimensions of the ``y`` of fit. Where a graph is invalid numbers
             become float and strings object, with NaN for the graph.
         """
-        labels: np.ndarray = self.targets_.decode(self._logits(X))
+        fitted = self._at_rest()
+        labels: np.ndarray = fitted.targets_.decode(fitted._logits(X))
         return labels
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:

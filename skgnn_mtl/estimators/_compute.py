@@ -10,6 +10,7 @@ import torch
 
 from skgnn_mtl._warn import warn
 
+# Reentrant, because a callback may fit another estimator in the same thread.
 _SEEDED = threading.RLock()
 
 
@@ -18,6 +19,7 @@ def requested_device(device: str | torch.device) -> torch.device:
     if str(device) != "auto":
         return torch.device(device)
     if torch.cuda.is_available():
+        # With its index, because plain "cuda" is whatever device is current later.
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
@@ -27,6 +29,7 @@ def computes(device: object) -> bool:
     if not isinstance(device, (str, torch.device)):
         return False
     try:
+        # A tensor on "meta" has a shape, but no values.
         return requested_device(device).type != "meta"
     except RuntimeError:
         return False
@@ -72,6 +75,7 @@ def seeded(seed: int, device: torch.device, n_threads: int | None) -> Iterator[N
     n_threads : int or None
         Threads of torch; None leaves torch's setting.
     """
+    # Only CUDA must be named, because the CPU's generator is always forked.
     devices = [device] if device.type == "cuda" else []
     # Fits take turns, because torch has one generator for all threads.
     with (
@@ -86,6 +90,7 @@ def seeded(seed: int, device: torch.device, n_threads: int | None) -> Iterator[N
 @contextmanager
 def limited_threads(n_threads: int | None) -> Iterator[None]:
     """Run with ``n_threads`` torch threads, or as many as there are."""
+    # Restored also after an error, because the setting belongs to the process.
     before = torch.get_num_threads()
     if n_threads is not None:
         torch.set_num_threads(n_threads)

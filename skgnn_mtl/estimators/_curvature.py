@@ -27,6 +27,7 @@ from skgnn_mtl.training import MultiTaskModel, network_problem, shared_by_name
 
 from ._state import FittedState, Spectra
 
+# From the signature, because an option that is added there must be known here.
 _DEFAULTS = {
     name: parameter.default
     for name, parameter in signature(hessian_spectrum).parameters.items()
@@ -85,6 +86,7 @@ def read_spectrum_options(
             f"The 'hessian_spectrum' parameter of {name} has unknown keys {unknown}; "
             f"known are 'at' and {sorted(_DEFAULTS)}."
         )
+    # Such a matrix is zero, because this loss is linear on both sides of its kink.
     no_curvature = isinstance(loss, str) and loss == "absolute_error"
     if value.get("matrix") == "ggn" and no_curvature:
         raise InvalidParameterError(
@@ -104,6 +106,7 @@ def read_spectrum_options(
     try:
         check_spectrum_options(**{**_DEFAULTS, **options})
     except ValueError as error:
+        # Renamed, because the user set a parameter and did not call a function.
         raise InvalidParameterError(
             f"The 'hessian_spectrum' parameter of {name} is wrong: {error}"
         ) from error
@@ -157,11 +160,13 @@ class StateProblem:
         dtype = self.state.inputs.schema.dtype if dtype is None else str(dtype)
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+        # An invalid graph has no loss, because its input could not be read.
         labelled = ~np.isnan(labels) & graphs.valid[:, None]
         if not labelled.any():
             raise ValueError("No valid graph of X has a label.")
         if rows is None:
             rows = np.flatnonzero(labelled.any(axis=1))
+        # A callable, because only here it is known which entries have labels.
         rows = np.asarray(rows(labelled) if callable(rows) else rows)
         model = self._copied_model(dtype)
         names = self.state.targets.names
@@ -180,6 +185,8 @@ class StateProblem:
 
     def _copied_model(self, dtype: str) -> MultiTaskModel:
         """Copy the network, so that nothing that happens to the copy can touch it."""
+        # Without dropout, because a Hessian needs the same function in each call. With
+        # frozen parameters, because the loss depends on them, too.
         model: Any = copy.deepcopy(self.state.module).eval()
         model = model.to(self.device, getattr(torch, dtype)).requires_grad_(True)
         # Removed, because no task of y depends on the heads of auxiliary tasks.
@@ -196,8 +203,10 @@ class StateProblem:
         dtype: str,
     ) -> list[tuple[GraphBatch, Labels]]:
         targets = self.state.targets
+        # Class weights alone, because sample weights do not enter the curvature.
         weights = targets.weigh(labels[rows], labelled[rows].astype(dtype))
         weights = weights.astype(dtype)
+        # Gaps become numbers, because NaN times a weight of 0 is NaN.
         values = fill_gaps(targets.encode(labels[rows]), weights).astype(dtype)
         batches = []
         for start in range(0, len(rows), batch_size):
@@ -238,7 +247,10 @@ class SpectrumRecorder:
     ) -> None:
         self.problem = StateProblem(state, device)
         self.graphs, self.labels = graphs, labels
+        # The seed of the fit by default, because spectra along one training are
+        # compared.
         self.options = {"random_state": state.seed, **options.options}
+        # A set, because two fractions may round to one epoch.
         self.epochs = {round(fraction * max_epochs) for fraction in options.at}
         self.path: list[Spectra] = []
 
@@ -265,6 +277,7 @@ def _split_heads(
     model: MultiTaskModel, names: Sequence[str]
 ) -> tuple[list[dict[str, Tensor]], Callable[[GraphBatch], Tensor]]:
     """Make the rows of the linear heads leaves, and the outputs through them."""
+    # Leaves of their own, because autograd cannot differentiate by one row of a matrix.
     heads = [
         {
             f"heads.{name}.weight": weight.detach().clone().requires_grad_(),
@@ -286,6 +299,7 @@ def _split_heads(
 def _cast(batch: GraphBatch, dtype: str) -> GraphBatch:
     """Give a batch whose continuous columns have another precision."""
     wanted = getattr(torch, dtype)
+    # Codes stay integers, because they are positions in tables.
     columns: dict[str, Any] = {
         item.name: value.to(wanted)
         for item in fields(batch)

@@ -42,6 +42,7 @@ class ExtensibleGNN(BaseGNN, ABC):
     @property
     def _additions(self) -> Additions:
         additions = self._state.additions
+        # Always true, because each fit of GATE records its sources.
         assert additions is not None
         return additions
 
@@ -160,6 +161,7 @@ class ExtensibleGNN(BaseGNN, ABC):
         with warnings_once():
             data = AdditionData(read_graphs(self, X), y, sample_weight, groups)
             settings, along = self._addition(sources), bool(train_encoder)
+            # Adopted at the end, because an error must leave the estimator as it was.
             return self._adopt(
                 add_task(state, settings, data, name, train_encoder=along)
             )
@@ -209,15 +211,17 @@ class ExtensibleGNN(BaseGNN, ABC):
         ValueError
             If the graphs have other columns than in fit.
         """
-        outputs = self._apply(X, GATEModel.__call__)
-        order = list(map(self._additions.module_order.index, self.targets_.names))
-        predictions: np.ndarray = self.targets_.decode(outputs[:, order])
+        fitted = self._at_rest()
+        outputs = fitted._apply(X, GATEModel.__call__)
+        # The network's outputs are in the order of additions, which y need not follow.
+        order = list(map(fitted._additions.module_order.index, fitted.targets_.names))
+        predictions: np.ndarray = fitted.targets_.decode(outputs[:, order])
         return predictions
 
     def embed(
         self, X: Any, *, space: str = "shared", task: str | None = None
     ) -> np.ndarray:
-        """Embed graphs in the space of all tasks, or in one of a task's own.
+        """Embed graphs in the space of all tasks, or in one of a single task.
 
         Parameters
         ----------
@@ -231,7 +235,7 @@ class ExtensibleGNN(BaseGNN, ABC):
         Returns
         -------
         embedding : ndarray of shape (n_samples, width)
-            One row a graph, NaN for an invalid one.
+            One row per graph, NaN for an invalid one.
 
         Raises
         ------

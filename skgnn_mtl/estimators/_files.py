@@ -68,6 +68,7 @@ def save_state(
         "task_weighting": state.weighting,
         "entries": entries_of(state),
         "inputs": [inputs.schema, inputs.n_features, inputs.feature_names],
+        # Only what was learned, because the rest is among the parameters.
         "targets": state.targets.learned,
         "state": {name: getattr(state, name) for name in _VALUES},
         "additions": None if state.additions is None else asdict(state.additions),
@@ -76,6 +77,7 @@ def save_state(
     if state.weighting is not None:
         tensors["task_weighting"] = state.weighting.state_dict()
     if state.optimizer_state is not None:
+        # Left by partial_fit alone, because only its next call goes on with it.
         tensors["optimizer"] = state.optimizer_state
     if state.random_state is not None:
         tensors["random_state"] = _pack(state.random_state)
@@ -99,7 +101,7 @@ def load_state(
     parameters : dict
         Parameters of the estimator.
     make_state : callable
-        Maps its targets, which know nothing, and a device to the state.
+        Maps its targets, with nothing learned yet, and a device to the state.
 
     Raises
     ------
@@ -108,6 +110,7 @@ def load_state(
     """
     values, tensors = read(path, kind=kind)
 
+    # A function, because the targets come from an estimator of these parameters.
     def make_state(targets: Targets, device: torch.device) -> FittedState:
         schema, n_features, feature_names = values["inputs"]
         # In a forked generator, because building draws numbers that are replaced.
@@ -119,7 +122,9 @@ def load_state(
             )
             weighting = values["task_weighting"]
             if weighting is not None:
+                # Built first, because a state is loaded into buffers of its shapes.
                 weighting.build(len(values["entries"]), values["entries"])
+        # Before loading, because weights of float64 would be rounded to float32.
         module = module.to(device, getattr(torch, schema.dtype))
         module.load_state_dict(tensors["module"])
         if weighting is not None:
@@ -144,6 +149,7 @@ def load_state(
 
 def entries_of(state: FittedState) -> list[str]:
     """List the names of the entries of the losses: tasks, then auxiliary tasks."""
+    # With a default, because a network of GATE does not have auxiliary tasks.
     tasks: Any = getattr(state.module, "auxiliary", ())
     return [*state.targets.names, *auxiliary_names(list(tasks))]
 
@@ -155,6 +161,7 @@ def on_cpu(state: FittedState) -> FittedState:
         "weighting": state.weighting,
     }
     moved: dict[str, Any] = {
+        # A copy, because cpu() moves a module in place.
         name: copy.deepcopy(part).cpu()
         for name, part in parts.items()
         if part is not None and _on_accelerator(part)
@@ -176,6 +183,7 @@ def _moved(value: Any) -> Any:
 def _pack(source: np.random.RandomState) -> dict[str, Any]:
     """Express the state of a generator in what a safe file may hold."""
     state: dict[str, Any] = dict(source.get_state(legacy=False))
+    # int64, because torch supports uint32 only in part.
     state["key"] = torch.from_numpy(state["state"]["key"].astype(np.int64))
     state["pos"] = state.pop("state")["pos"]
     return state

@@ -59,7 +59,7 @@ class FitSettings:
     random_state : int, RandomState or None
         Source of the seed.
     scoring : str, callable or None, default="loss"
-        What early stopping watches.
+        Criterion of early stopping.
     spectrum : SpectrumOptions, optional
         Curvature to compute.
     """
@@ -75,8 +75,10 @@ class FitSettings:
     spectrum: SpectrumOptions | None = None
 
     def for_one_epoch(self) -> FitSettings:
-        """Give the settings of ``partial_fit``, which does not know its end."""
+        """Give the settings of ``partial_fit``, whose last epoch is not known."""
+        # "ema" alone, because "tail" must know the number of all steps.
         averages = self.options.weight_averaging == "ema"
+        # A constant rate, because the other schedules need an end or validation rows.
         options = replace(
             self.options,
             lr_schedule="constant",
@@ -90,6 +92,7 @@ class FitSettings:
     def needs_validation(self) -> bool:
         """Whether some rows validate the training."""
         watches = self.options.early_stopping or self.options.watches_plateau
+        # A user's splitter is always used, because its rows must never be trained on.
         return watches or hasattr(self.validation, "split")
 
 
@@ -188,11 +191,13 @@ def fit_network(
     if partial:
         settings = settings.for_one_epoch()
     call = _Call(settings, data, view, before, partial)
+    # Before a seed is drawn, because wrong labels must not advance a user's generator.
     table = _read(call)
     source = _random_source(call)
+    # One number, because all randomness of a fit derives from one seed.
     seed = int(source.randint(MAX_SEED))
     split_seed = (
-        seed if before is None or before.split_seed is None else (before.split_seed)
+        seed if before is None or before.split_seed is None else before.split_seed
     )
     with seeded(seed, settings.device, settings.n_threads):
         # All continuations divide the rows alike, so that rows that validate or are
@@ -205,6 +210,7 @@ def fit_network(
         start = replace(
             start,
             split_seed=split_seed,
+            # For partial_fit only, because fit draws from its parameter again.
             random_state=source if partial else None,
             held_out_rows=rows.held_out,
         )
@@ -219,15 +225,20 @@ def _read(call: _Call) -> _Table:
     if call.before is None:
         targets, labels = targets.begin(graphs, data.y, row_weights > 0)
     else:
+        # Present parameters, but the scales and classes of the first fit, because the
+        # network was trained with them.
         targets = targets.with_learned(call.before.targets.learned)
         labels = targets.read(graphs, data.y)
+    # scikit-learn's checks of estimators look for the first words of this message.
     if not recipe.entries(targets.names):
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None: without "
             "auxiliary_tasks there is nothing else to learn."
         )
+    # From here a gap is a label of weight 0, because losses multiply by weights.
     weights = np.where(np.isnan(labels), 0.0, row_weights[:, None])
     if call.before is None:
+        # Not in a fit that goes on, because a chunk may lack a task.
         check_labels(weights, targets.names, "training")
     groups = data.groups
     if groups is not None:
@@ -235,6 +246,7 @@ def _read(call: _Call) -> _Table:
         groups = column_or_1d(groups)
         check_consistent_length(graphs, groups)
     usable: Any = (weights > 0).any(axis=1)
+    # Rows without a label still serve auxiliary tasks or an alignment.
     if recipe.uses_unlabelled:
         usable = row_weights > 0
     if not usable.any():
@@ -244,9 +256,10 @@ def _read(call: _Call) -> _Table:
 
 
 def _random_source(call: _Call) -> np.random.RandomState:
-    """Find the generator of this call's seed: a copy, so that a failure draws nothing.
+    """Find the generator of this call's seed.
 
-    Calls of ``partial_fit`` go on with the generator of the call before.
+    Calls of ``partial_fit`` go on with a copy of the generator of the call before, so
+    that a call that fails draws nothing from it.
     """
     if call.partial and call.before is not None and call.before.random_state:
         return copy.deepcopy(call.before.random_state)
@@ -265,12 +278,14 @@ def _choose_rows(call: _Call, table: _Table, seed: int) -> _Rows:
         train_rows, valid_rows = split_validation(
             settings.validation,
             call.data.graphs,
+            # In the dimensions of the user's y, because a splitter may stratify by it.
             table.targets.shaped(table.labels),
             table.weights,
             table.groups,
             table.usable,
             seed,
             names=names,
+            # Without y these are auxiliary tasks, which do not have labels to count.
             watched=watched if names else [],
             held_out=part,
         )
@@ -282,6 +297,7 @@ def _choose_rows(call: _Call, table: _Table, seed: int) -> _Rows:
             check_labels(weights, watched_names, "validation")
     if part is None:
         return _Rows(train_rows, train_rows, None, valid_rows)
+    # After the validation rows, because rows are held out of the training rows.
     steps, held_out = hold_out(
         part,
         table.weights,
@@ -312,6 +328,7 @@ def _begin(call: _Call, table: _Table, rows: _Rows, seed: int) -> FittedState:
     entries = recipe.entries(table.targets.names)
     weighting = recipe.weighting
     compares = weighting is not None and weighting.compares_norms and len(entries) > 1
+    # From the training rows, because validation rows must not set scales.
     targets = table.targets.learn(
         table.labels[rows.train],
         table.weights[rows.train],
@@ -321,9 +338,12 @@ def _begin(call: _Call, table: _Table, rows: _Rows, seed: int) -> FittedState:
     if weighting is not None:
         weighting = build_weighting(weighting, entries, targets.n_tasks, device)
     module: Any = recipe.network(inputs.schema, targets.n_tasks)
+    # Moved after it is built, because one seed must give the same first weights on all
+    # devices.
     module = module.to(device, getattr(torch, inputs.schema.dtype))
     features = call.data.graphs.graph_features[rows.train]
     module.features.learn(features, table.row_weights[rows.train])
+    # A pretrained encoder may have the statistics of other graphs.
     if getattr(module.encoder, "recalibrate", False):
         recalibrate(module.encoder, _chosen(call.data.graphs, rows.train), device)
     return FittedState(inputs, targets, module, weighting, seed, None)
@@ -337,6 +357,7 @@ def _continued(before: FittedState, targets: Targets, seed: int) -> FittedState:
         module=copy.deepcopy(before.module),
         weighting=copy.deepcopy(before.weighting),
         optimizer_state=copy.deepcopy(before.optimizer_state),
+        # Spectra of the network before do not describe the one to come.
         spectrum=None,
         spectrum_path=None,
         interrupted=False,
@@ -359,6 +380,7 @@ def _trained(
     step = recipe.step(start.weighting, needs)
     recorder = None
     if settings.spectrum is not None:
+        # On the rows of the steps, because the network is not trained on others.
         recorder = SpectrumRecorder(
             start,
             call.data.graphs[rows.steps],
@@ -377,7 +399,9 @@ def _trained(
         watched=table.watched,
         options=options,
         device=settings.device,
+        # A stream of its own, because no method may change the order of the batches.
         generator=torch_stream(seed, "batches"),
+        # Not in a warm start, because its learning rate begins its course again.
         optimizer_state=start.optimizer_state if call.partial else None,
         scorer=_scorer(call, start, rows.valid),
         observer=recorder,
@@ -387,6 +411,7 @@ def _trained(
         _recalibrate(start.module, _chosen(call.data.graphs, rows.steps), settings)
     earlier = [] if call.before is None else call.before.history
     state = _with_result(start, result, entries, earlier, call.partial)
+    # No spectrum then, because the user asked for an end.
     if recorder is None or result.interrupted:
         return state
     try:
@@ -400,6 +425,7 @@ def _trained(
 
 def _recalibrate(module: Any, graphs: GraphArray, settings: FitSettings) -> None:
     """Estimate the statistics of the encoder's normalisation, unless it is frozen."""
+    # Not with a frozen layer, because its statistics belong to its weights.
     if all(parameter.requires_grad for parameter in module.encoder.parameters()):
         recalibrate(module.encoder, graphs, settings.device)
 
@@ -441,6 +467,7 @@ def _scorer(
     scorer = check_scoring(estimator, scoring)
     if data.sample_weight is not None:
         weights["sample_weight"] = np.asarray(data.sample_weight)[rows]
+    # As the user passed them, because a scorer may be the user's own.
     X, y = _safe_indexing(data.X, rows), _safe_indexing(data.y, rows)
     return lambda: scorer(estimator, X, y, **weights)
 
@@ -454,9 +481,11 @@ def _with_result(
 ) -> FittedState:
     """Add to a state what outlives its training."""
     for k, record in enumerate(result.history):
+        # Counted over all calls, because the history of a continuation is one list.
         record["epoch"] = len(earlier) + k + 1
     history = earlier + result.history
     _warn_of_absent_tasks(entries[state.targets.n_tasks :], result.history)
+    # An interruption in the first epoch leaves no record.
     last = history[-1]["task_weights"] if history else {}
     weights = np.array([last.get(name, 1.0) for name in entries])
     return replace(

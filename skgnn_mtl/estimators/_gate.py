@@ -48,6 +48,7 @@ from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
 from ._regressor import MultiTaskGNNRegressor
 from ._state import FittedState
 
+# 0 is allowed, because a term of weight 0 is not computed.
 _WEIGHT = [Numbers(Real, 0, None, closed="left")]
 
 
@@ -56,8 +57,8 @@ class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):  # type: i
 
     All tasks share an embedding of the graph, e. Each has four small maps of its own:
     to a latent vector z, from there to the flat frame and back, and to the prediction.
-    In the frame one molecule shall be one point whatever task it is seen from; this is
-    what passes knowledge from tasks with many labels to tasks with few. Later,
+    In the frame a molecule must be the same point for all tasks; this passes knowledge
+    from tasks with many labels to tasks with few. Later,
     :meth:`add_task` trains such maps for another property beside frozen sources, whose
     predictions do not change by a bit.
 
@@ -66,7 +67,7 @@ class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):  # type: i
     encoder : str or GraphEncoder, default="dmpnn"
         Makes node states: a name or an instance, which is cloned.
     readout : str or Readout, default="mean"
-        Makes one vector a graph, the embedding.
+        Makes one vector per graph, the embedding.
     latent_dim : int, default=64
         Width of latent vectors and of the flat frame.
     encoder_hidden_dims, transfer_hidden_dims, head_hidden_dims : tuple of int, \
@@ -75,7 +76,7 @@ default=(128,), (64,), (64,)
         between this and the frame (both ways), and to the prediction. They are smooth
         (SiLU).
     auto_weight : float, default=1.0
-        Weight of the way to the frame and back: it must lead home.
+        Weight of the error of z after the way to the frame and back.
     consistency_weight : float, default=1.0
         Weight of the distance between the points of one molecule in the frame.
     mapping_weight : float, default=1.0
@@ -88,21 +89,21 @@ default=(128,), (64,), (64,)
         Share of the steps over which consistency, mapping and distance rise to their
         weights.
     n_perturbations : int, default=4
-        Perturbations a step, the same for all tasks and all graphs of the batch.
+        Perturbations per step, the same for all tasks and all graphs of the batch.
     perturbation : {"gaussian", "sphere"}, default="gaussian"
-        Their law; "sphere" has a fixed length.
+        Their distribution; "sphere" has a fixed length.
     perturbation_scale : float, default=0.1
         Their size, relative to the root mean square of e.
     routes : "all", "mean" or int, default="all"
         Points that the mapping term starts from: those of all other tasks, their mean,
         or of so many tasks drawn in each step.
     mapping_target : {"labels", "predictions"}, default="labels"
-        What the mapping term aims at where there is a label; elsewhere it is the task's
+        Target of the mapping term where there is a label; elsewhere it is the task's
         own prediction.
     task_sampling : float or None, default=0.5
-        Rows are drawn so that a task with n labels is met about in proportion to n to
-        this power: 0 equally often, 1 as labels come. None, or one task: each row once
-        an epoch.
+        Rows are drawn so that the frequency of a task with n labels is about
+        proportional to n to this power: 0 equally often, 1 as labels come. None, or one
+        task: each row once per epoch.
     target_tasks : None, str, int or list of these, default=None
         Columns of ``y`` that ``fit`` adds with :meth:`add_task` after it has trained
         the others.
@@ -143,7 +144,7 @@ default=(128,), (64,), (64,)
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     callbacks : list of skorch callbacks or None, default=None
-        They see the private training net.
+        They receive the private training net.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -172,13 +173,13 @@ default=(128,), (64,), (64,)
         What was learned about ``y``: names, units or classes, the loss; curvature
         and files read it.
     history_ : list of dict
-        One record an epoch, as in :class:`MultiTaskGNNRegressor`, with ``alignment``
+        One record per epoch, as in :class:`MultiTaskGNNRegressor`, with ``alignment``
         (each term, without its weight), ``route_rmse`` (by task, of predictions that
         start from other tasks' points) and ``frame_spread`` (by task, mean standard
         deviation of the coordinates in the frame).
     addition_history_ : dict of str to list of dict
         The same for each added task, without ``route_rmse``; an epoch of a scarce task
-        meets its rows often.
+        repeats its rows.
     sources_frozen_ : bool
         Whether the sources are as they were trained; ``train_encoder`` ends that.
     aligned_ : bool
@@ -193,16 +194,16 @@ default=(128,), (64,), (64,)
     feature_names_in_ : ndarray of str
         Column names of a numeric X that has them.
     schema_ : GraphSchema
-        Columns of the graphs seen in fit.
+        Columns of the graphs of fit.
 
     Notes
     -----
     A re-implementation from the papers' abstracts and from descriptions by others: no
-    code of the authors is known to us. Rows without any label take part in all terms
+    code of the authors was found. Rows without any label take part in all terms
     but the regression loss. A row of weight 0 takes no part.
 
     ``fit`` warns (``ConvergenceWarning``) when the frame of a task has collapsed to a
-    point, which consistency and distance alone would lead to.
+    point, to which consistency and distance alone would lead.
 
     References
     ----------
@@ -390,6 +391,7 @@ default=(128,), (64,), (64,)
         if self.target_tasks is None:
             state = self._fit(X, y, sample_weight, groups, resume=resume)
             return self._adopt(as_sources(state))
+        # The stages read the same rows, and would repeat what they say about them.
         with warnings_once():
             state, missing = self._fit_stages(X, y, sample_weight, groups)
         return self._adopt(
@@ -457,25 +459,31 @@ default=(128,), (64,), (64,)
         self, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> tuple[FittedState, list[str]]:
         """Train some columns of y, then add the others, unless the user interrupts."""
+        # Also in _fit, but target_tasks is read before that.
         self._check_parameters()
         # A numeric table does not have a length before it is checked.
         values, names = read_targets(y if X is None else X, y)
         targets = self._target_names(names)
         table = pd.DataFrame(values.reshape(len(values), -1), columns=names)
         rest = table.drop(columns=targets)
+        # All columns, because a wrong label of the last must be found before the first
+        # is trained.
         check_domain(self.target_transform, table.to_numpy(), names)
         sources = self._targets().for_tasks(list(rest.columns))
         fitted = self._fit(
             X, rest, sample_weight, groups, resume=False, targets=sources
         )
         state = as_sources(fitted)
+        # Against the new state, because this estimator has an earlier one or none.
         graphs = read_graphs(self._with(state), X)
         try:
             for name in () if state.interrupted else targets:
                 data = AdditionData(graphs, table[name], sample_weight, groups)
                 state = add_task(state, self._addition(), data, name)
         except KeyboardInterrupt:
+            # The tasks so far are complete and are kept; _adopt tells the user.
             state = replace(state, interrupted=True)
+        # The order of y, because target tasks were trained behind the others.
         found = [name for name in names if name in state.targets.names]
         return in_order(state, found), [name for name in names if name not in found]
 
@@ -538,6 +546,7 @@ default=(128,), (64,), (64,)
                 f"{regressor!r}."
             )
         source = regressor._state
+        # Without these two, because they have another meaning in GATE.
         own = set(cls._get_param_names()) - {"target_tasks", "head_hidden_dims"}
         shared = regressor.get_params(deep=False)
         shared = {name: value for name, value in shared.items() if name in own}
@@ -581,6 +590,7 @@ default=(128,), (64,), (64,)
         """
         predictions = self.predict(X)
         names = column_names(y) if is_frame(y) else []
+        # A frame may hold some tasks, because data of an added task may lack others.
         if names and set(names) <= set(self.task_names_) and predictions.ndim == 2:
             predictions = predictions[:, [self.task_names_.index(n) for n in names]]
         else:

@@ -59,7 +59,7 @@ class GATERecipe(Recipe):
         self.max_epochs, self.batch_size = max_epochs, batch_size
 
     def entries(self, names: Sequence[str]) -> list[str]:
-        """List the tasks, which have no company."""
+        """List the tasks; there are no auxiliary ones."""
         return list(names)
 
     def watched(self, names: Sequence[str]) -> np.ndarray:
@@ -73,6 +73,7 @@ class GATERecipe(Recipe):
 
     def n_warmup(self, n_rows: int) -> int:
         """Count the steps over which the terms rise, in a training on so many rows."""
+        # Batches are rounded up, because a last one that is not full is a step, too.
         return round(self.warmup * self.max_epochs * ceil(n_rows / self.batch_size))
 
     def training_set(
@@ -84,16 +85,22 @@ class GATERecipe(Recipe):
         row_weights: np.ndarray,
     ) -> GraphDataset:
         """Add weights of the rows, and draw rows of scarce tasks more often."""
+        # The terms need them, because rows without labels have label weights of 0.
         columns = [row_weights[:, None]]
         return GraphDataset(graphs, targets, weights, columns, self._shares(weights))
 
     def _shares(self, weights: np.ndarray) -> np.ndarray | None:
         """Compute relative frequencies of rows (n,) from their labels."""
         labelled = weights > 0
+        # With one task there is no other whose rows could be drawn less often.
         if self.sampling is None or weights.shape[1] == 1 or not labelled.any():
             return None
+        # At least 1, because 0 to a negative power is infinite.
         counts = np.maximum(labelled.sum(axis=0), 1)
+        # A sum over tasks, because n rows of n ** (s - 1) give a task n ** s in all.
         shares = labelled @ (counts ** (self.sampling - 1.0))
+        # Rows without labels are drawn too, because the terms read them, but no more
+        # often than any labelled row.
         smallest: np.ndarray = np.where(shares > 0, shares, shares[shares > 0].min())
         return smallest
 
@@ -104,11 +111,12 @@ class GATERecipe(Recipe):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
-        """Add nothing, because only the losses of the tasks are watched."""
+        """Add nothing, because only the losses of the tasks are compared."""
         return GraphDataset(graphs, targets, weights)
 
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
         """Make the step of losses and alignment terms."""
+        # No warm-up in a training that goes on, because n_rows is 0 there.
         return GATEStep(self.terms, needs.targets.names, self.n_warmup(needs.n_rows))
 
 

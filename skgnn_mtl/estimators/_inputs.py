@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import (
+    # Private, because no public function reads row weights or column names.
     _check_sample_weight,
     _get_feature_names,
     check_array,
@@ -77,6 +78,8 @@ def learn_graphs(estimator: Any, X: Any) -> tuple[GraphArray, Inputs]:
         _refuse_empty(X)
         return X, Inputs(X.schema)
     _refuse_no_table(estimator, X)
+    # Before check_array, because its result has no names. Not validate_data, because it
+    # would write attributes on the estimator.
     names = _get_feature_names(X)
     table = check_array(X, dtype=np.float64, estimator=estimator, input_name="X")
     graphs = GraphArray.from_features(table)
@@ -113,6 +116,7 @@ def read_graphs(estimator: Any, X: Any) -> GraphArray:
         _refuse_no_table(estimator, X)
         table = validate_data(estimator, X, dtype=np.float64, reset=False)
         graphs = GraphArray.from_features(table)
+    # Also for a table, because one of a single column has as many features as graphs.
     if graphs.schema != estimator.schema_:
         raise ValueError(
             f"X has other columns than in fit: "
@@ -124,6 +128,7 @@ def read_graphs(estimator: Any, X: Any) -> GraphArray:
 
 def _refuse_empty(graphs: GraphArray) -> None:
     if not len(graphs):
+        # In scikit-learn's words, because its users know them.
         raise ValueError(
             "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
             "required."
@@ -136,6 +141,7 @@ def _refuse_no_table(estimator: Any, X: Any) -> None:
 
 
 def _refuse_strings(estimator: Any, X: Any) -> None:
+    # Before check_array, because its message would be about conversion to numbers.
     first = _first_entry(X.to_numpy() if hasattr(X, "to_numpy") else X)
     if isinstance(first, str):
         # CIF has many lines, SMILES one.
@@ -188,6 +194,7 @@ def read_targets(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     names = task_names(y, 1 if cells.ndim == 1 else cells.shape[1])
     values = as_numbers(cells.reshape(len(cells), -1), names, "y")
     infinite = np.argwhere(np.isinf(values))
+    # At most one turn, because the first entry is enough for a message.
     for row, task in infinite[:1].tolist():
         raise ValueError(
             f"Input y contains infinity: task {names[task]!r}, row {row}. Use NaN for "
@@ -268,6 +275,7 @@ def task_names(y: Any, n_tasks: int) -> list[str]:
         If two columns have one name.
     """
     names = column_names(y) or made_up_names(n_tasks)
+    # Refused, because records and messages tell tasks apart by their names.
     if len(set(names)) != n_tasks:
         raise ValueError(f"Task names must differ, but the columns of y are {names}.")
     return names
@@ -295,6 +303,7 @@ def task_positions(tasks: Any, names: Sequence[str], parameter: str) -> list[int
     ValueError
         If there is no entry, or one is no task or may be two.
     """
+    # A tuple may be one label, because columns of a MultiIndex have such labels.
     is_list = isinstance(tasks, (list, tuple, np.ndarray, pd.Index))
     if not is_list or (isinstance(tasks, tuple) and name_of(tasks) in names):
         tasks = [tasks]
@@ -335,8 +344,10 @@ def in_task_order(y: Any, names: Sequence[str]) -> Any:
     if not given or given == list(names):
         return y
     if sorted(given) == sorted(names):
+        # pandas by position, because its labels need not be text; polars by name.
         order = [given.index(name) for name in names]
         return y.iloc[:, order] if hasattr(y, "iloc") else y.select(list(names))
+    # The fit had no names, so that positions decide.
     if list(names) == made_up_names(len(names)) and len(given) == len(names):
         return y
     raise ValueError(
@@ -385,6 +396,7 @@ def mean_and_scale(
     mean, scale : ndarray of shape (n_tasks,)
         The scale of a constant task is 1.
     """
+    # Gaps become 0, because NaN times a weight of 0 is NaN.
     labels = np.where(weights > 0, table, 0.0)
     mass = weights.sum(axis=0)
     mean = (weights * labels).sum(axis=0) / mass
@@ -418,6 +430,7 @@ def read_row_weights(graphs: GraphArray, sample_weight: Any) -> np.ndarray:
     refuse_masked(sample_weight, "sample_weight", "fill them with 0")
     weight = _check_sample_weight(
         sample_weight,
+        # An array of this length, because a GraphArray is no array of numbers.
         np.empty((len(graphs), 1)),
         dtype=np.float64,
         ensure_non_negative=True,

@@ -33,6 +33,7 @@ _FAMILIES = {
 _SCORERS = {
     name: getattr(metrics, name)
     for name in metrics.__all__
+    # Without task_scorer, because it makes scorers and is none.
     if name.endswith("_scorer") and name != "task_scorer"
 }
 
@@ -62,6 +63,7 @@ def write(
     ValueError
         If a value cannot be expressed.
     """
+    # Apart from the JSON, because weights of pretrained encoders are tensors.
     sources: list[dict[str, Any]] = []
     header = {
         "format": _FORMAT,
@@ -101,10 +103,14 @@ def read(
         file: Any = path
         if isinstance(path, (str, PathLike)):
             file = stack.enter_context(open(path, "rb"))
+        # Opened outside of the try, because a missing file must be reported as missing.
         try:
+            # Weights only, because a pickle could execute code of whoever made the
+            # file.
             content = torch.load(file, map_location="cpu", weights_only=True)
             header = json.loads(content["header"])
             known, found = header["format"] == _FORMAT, header["kind"]
+        # All classes, because torch raises many kinds for a file of something else.
         except Exception as error:
             raise ValueError(f"{path} is not a saved {kind}.") from error
     if not known or found != kind:
@@ -127,7 +133,7 @@ def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
     Returns
     -------
     expressed : object
-        JSON-ready; whatever JSON does not know is a dict with one tagged key.
+        JSON-ready; whatever JSON cannot express is a dict with one tagged key.
 
     Raises
     ------
@@ -141,8 +147,10 @@ def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
     if isinstance(value, list):
         return [encode(item, where, sources) for item in value]
     if isinstance(value, tuple):
+        # Tagged, because JSON would make a list of it.
         return {"tuple": [encode(item, where, sources) for item in value]}
     if isinstance(value, dict):
+        # Pairs under a tag, because keys need not be text, and none may pass for a tag.
         pairs = [
             [encode(k, where, sources), encode(v, f"{where}.{k}", sources)]
             for k, v in value.items()
@@ -160,6 +168,7 @@ def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
     if isinstance(value, TaskLayout):
         return {"layout": encode(asdict(value), where, sources)}
     if isinstance(value, HessianSpectrum):
+        # In its own format and as text, because JSON has no bytes.
         buffer = BytesIO()
         value.save(buffer)
         return {"spectrum": base64.b64encode(buffer.getvalue()).decode()}
@@ -174,6 +183,8 @@ def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
         source = _source(value)
         if source is None:
             return {"part": name, "parameters": expressed}
+        # The source is rebuilt from its schema, because only an unbuilt part is
+        # expressed above.
         sources.append(source.state_dict())
         schema = encode(source.schema, where, sources)
         known = {"schema": schema, "weights": len(sources) - 1}
@@ -222,6 +233,7 @@ def decode(value: Any, sources: list[dict[str, Any]]) -> Any:
     if value.get("scorer") in _SCORERS:
         return _SCORERS[value["scorer"]]
     family, _, name = value.get("part", str(value)).partition(".")
+    # Looked up and never imported, because the file may come from anywhere.
     members = part_names(_FAMILIES[family], Component) if family in _FAMILIES else {}
     if name.lower() not in members:
         raise ValueError(f"The file names a part that is unknown: {family}.{name}.")
@@ -242,7 +254,7 @@ def _source(part: Component) -> encoders.GraphEncoder | None:
 
 
 def _family(part: Component) -> str | None:
-    """Room whose public member a part is; None for a user's own class."""
+    """Find the family whose public member a part is; None for a user's own class."""
     cls = type(part)
     for family, module in _FAMILIES.items():
         if getattr(module, cls.__name__, None) is cls:

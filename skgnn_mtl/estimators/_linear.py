@@ -63,6 +63,7 @@ class LinearHeadGNN(BaseGNN, ABC):
     def task_weighting_(self) -> TaskWeighting:
         """The task weighting with its state."""
         weighting = self._state.weighting
+        # Always true, because each recipe of linear heads has a weighting.
         assert weighting is not None
         return weighting
 
@@ -80,6 +81,7 @@ class LinearHeadGNN(BaseGNN, ABC):
     def held_out_rows_(self) -> np.ndarray:
         """Training rows that the task weighting learns from."""
         rows = self._state.held_out_rows
+        # An AttributeError, because hasattr must tell whether there are such rows.
         if rows is None:
             raise AttributeError(
                 f"{type(self).__name__} does not have held_out_rows_: its task "
@@ -104,11 +106,13 @@ class LinearHeadGNN(BaseGNN, ABC):
 
     def _spectra(self, field: str, name: str, wanted: str) -> Any:
         """Return spectra of the fitted state, or say how to get them."""
+        # The same error before a fit, because the advice is the same.
         fitted = self.__sklearn_is_fitted__()
         found = getattr(self._state, field) if fitted else None
         if found is not None:
             return found
         how = "call skgnn_mtl.curvature.hessian_spectrum(estimator, X, y) on "
+        # Asked, because the pretrainer does not have this parameter.
         if "hessian_spectrum" in self._get_param_names():
             how = f"fit it with hessian_spectrum={wanted}, or {how}a fitted one."
         else:
@@ -176,8 +180,8 @@ class LinearHeadGNN(BaseGNN, ABC):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If y has other tasks than in fit, ``dtype`` is no floating type or no row
-            has a label.
+            If y has other tasks than in fit, ``dtype`` is not a floating type or no
+            row has a label.
 
         See Also
         --------

@@ -61,6 +61,8 @@ class MixedTargets(Targets):
     def read(self, graphs: GraphArray, y: Any) -> np.ndarray:
         """Read numbers of the same columns; a chunk without ``y`` has gaps only."""
         if not self.reads(y):
+            # Gaps only, because heads of an earlier chunk stay while auxiliary tasks
+            # train.
             return np.full((len(graphs), self.n_tasks), np.nan)
         values, names = _read_numbers(graphs, y)
         if not self.names:
@@ -83,6 +85,7 @@ class MixedTargets(Targets):
                 losses[t] = "logistic" if len(values) == 2 else "squared_error"
             if losses[t] == "logistic":
                 low, high = _two_values(values, name)
+                # 0 and 1 then come from the same formula as standardised numbers.
                 mean[t], spread[t] = low, high - low
         return replace(self, losses=tuple(losses), mean=mean, spread=spread)
 
@@ -105,6 +108,7 @@ class MixedTargets(Targets):
 
     def weigh(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Keep the weights, but refuse a third value of a logistic loss."""
+        # Here and not in learn, because later chunks pass here alone.
         for t in np.flatnonzero(np.array(self.losses) == "logistic"):
             low = self.mean[t]
             known = (low, low + self.spread[t])
@@ -112,7 +116,7 @@ class MixedTargets(Targets):
             if len(other):
                 raise ValueError(
                     f"Task {self.names[t]!r} has the label {other[0]:g}, but its "
-                    f"logistic loss knows {known[0]:g} and {known[1]:g} only. Set "
+                    f"logistic loss takes {known[0]:g} and {known[1]:g} only. Set "
                     "target_loss='squared_error', or one loss per task."
                 )
         return weights
@@ -138,6 +142,7 @@ def _read_numbers(graphs: GraphArray, y: Any) -> tuple[np.ndarray, list[str]]:
     try:
         return read_targets(graphs, y)
     except ValueError as error:
+        # By its words, because all errors of the reader are of one class.
         if "must hold numbers" not in str(error):
             raise
         raise ValueError(
@@ -148,6 +153,7 @@ def _read_numbers(graphs: GraphArray, y: Any) -> tuple[np.ndarray, list[str]]:
 
 def _two_values(values: np.ndarray, name: str) -> tuple[float, float]:
     """Find both labels of a column, of which a chunk may hold one."""
+    # A first chunk may show one class; 0 and 1 are the usual names of both.
     if len(values) == 1 and values[0] in (0.0, 1.0):
         return 0.0, 1.0
     if len(values) != 2:
@@ -161,6 +167,7 @@ def _two_values(values: np.ndarray, name: str) -> tuple[float, float]:
 
 def _by_column(names: Sequence[str]) -> Loss:
     """Make the elementwise loss of outputs whose columns have different losses."""
+    # A default, because there may be no column, and the step still calls the loss.
     kinds = sorted(set(names)) or ["squared_error"]
     masks = [[name == kind for name in names] for kind in kinds]
 

@@ -63,8 +63,9 @@ class FittedNetwork:
         with limited_threads(self.n_threads), torch.inference_mode():
             parts = [
                 function(module, graphs.batch(rows[k : k + step]).to(self.device))
-                .double()
+                # On the CPU first, because some accelerators lack double precision.
                 .cpu()
+                .double()
                 # An empty selection still tells the width of the result.
                 for k in range(0, max(len(rows), 1), step)
             ]
@@ -79,6 +80,7 @@ class FittedNetwork:
         is_here = first is None or _same_device(first.device, self.device)
         if is_here and not self.module.training:
             return self.module
+        # Never in place, because another thread may compute with this network.
         return copy.deepcopy(self.module).to(self.device).eval()
 
 
@@ -86,6 +88,7 @@ def _same_device(one: torch.device, other: torch.device) -> bool:
     """Compare devices, of which one may lack the index of the current one."""
     if one.type != other.type or None not in (one.index, other.index):
         return one == other
+    # "cuda" without an index is the current device, which torch compares as another.
     current = torch.cuda.current_device() if one.type == "cuda" else 0
     indices = {current if d.index is None else d.index for d in (one, other)}
     return len(indices) == 1

@@ -79,12 +79,14 @@ class NumericTargets(Targets):
         self, table: np.ndarray, weights: np.ndarray, compared: Sequence[int] = ()
     ) -> Self:
         """Learn the transforms, then mean and standard deviation of each task."""
+        # A row of weight 0 becomes a gap, because it must not fit a transformer.
         known = np.where(weights > 0, table, np.nan)
         transforms = TargetTransforms.fit(self.transform, known, self.names)
         mean, spread = mean_and_scale(transforms.transform(known), weights)
         learned = replace(self, transforms=transforms, mean=mean, spread=spread)
         if self.normalize:
             return learned
+        # Only a warning, because the units of y may be meant.
         odd = [t for t in compared if not 0.1 <= spread[t] <= 10]
         if odd:
             named = ", ".join(f"{self.names[t]!r} ({spread[t]:.3g})" for t in odd)
@@ -110,6 +112,7 @@ class NumericTargets(Targets):
         """Give the parameters for some of the tasks that they describe."""
         transform = self.transform
         if isinstance(transform, Mapping):
+            # Cut to these tasks, because a transform of an unknown task is refused.
             by_name = {str(name): step for name, step in transform.items()}
             transform = {n: by_name[n] for n in names if n in by_name}
         return replace(self, transform=transform)

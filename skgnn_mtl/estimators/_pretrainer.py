@@ -31,7 +31,7 @@ class GNNPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LinearHea
     Without ``y`` the auxiliary tasks alone are trained (self-supervised), with it its
     columns beside them, one linear head each. The encoder then starts other fits
     through :class:`~skgnn_mtl.encoders.Pretrained`, or serves as it is: ``transform``
-    gives one vector a graph to any model of scikit-learn.
+    gives one vector per graph to any model of scikit-learn.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class GNNPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LinearHea
         crystals), or an instance, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="mean"
-        Makes one vector a graph: "mean", "sum", "attention", or an instance.
+        Makes one vector per graph: "mean", "sum", "attention", or an instance.
     auxiliary_tasks : sequence of str or AuxiliaryTask, default=("atommasking",)
         Tasks that need no labels: names of classes of ``skgnn_mtl.auxiliary`` in lower
         case ("atommasking", "contextprediction", ...) or instances.
@@ -49,10 +49,10 @@ class GNNPretrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LinearHea
         are its targets.
     target_loss : {"auto", "logistic", "squared_error", "absolute_error", "huber"}, \
 None, or list of these names, default="auto"
-        Loss of the columns of ``y``, a list has one entry a column. "auto" takes the
+        Loss of the columns of ``y``; a list has one entry per column. "auto" takes the
         logistic loss where a column has two values in the training rows, else the
-        squared error. All but the logistic loss are of standardised columns. None does
-        not look at ``y``, which pipelines hand to every step.
+        squared error. All but the logistic loss are of standardised columns. None
+        ignores ``y``, which pipelines hand to every step.
     optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
         A callable makes a torch optimizer from (params, lr=, weight_decay=).
     lr : float, default=1e-3
@@ -82,7 +82,7 @@ callable, default="cosine"
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     callbacks : list of skorch callbacks or None, default=None
-        They see the private training net, whose ``module_`` is the network.
+        They receive the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -109,7 +109,7 @@ callable, default="cosine"
         What was learned about ``y``: names, units or classes, the loss; curvature
         and files read it.
     history_ : list of dict
-        One record an epoch, as :class:`MultiTaskGNNRegressor` keeps it.
+        One record per epoch, as :class:`MultiTaskGNNRegressor` keeps it.
     auxiliary_names_ : list of str
         Names of the auxiliary tasks, as in ``history_``.
     task_names_ : list of str
@@ -130,7 +130,7 @@ callable, default="cosine"
     feature_names_in_ : ndarray of str
         Column names of a numeric X that has them.
     schema_ : GraphSchema
-        Columns of the graphs seen in fit.
+        Columns of the graphs of fit.
 
     See Also
     --------
@@ -336,6 +336,8 @@ callable, default="cosine"
         """
         vectors = self.embed(X)
         index = X.index if isinstance(X, GraphArray) else None
+        # A private function, because scikit-learn has no public one that reads
+        # set_output.
         if index is None or _get_output_config("transform", self)["dense"] != "pandas":
             return vectors
         # scikit-learn takes the index of frames only, and joins tables by it.
@@ -368,6 +370,7 @@ callable, default="cosine"
 
     @property
     def _n_features_out(self) -> int:
+        # Needed, because scikit-learn names the columns by it.
         module: Any = self.module_
         width: int = module.width
         return width

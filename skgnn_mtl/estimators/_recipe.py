@@ -86,7 +86,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def watched(self, names: Sequence[str]) -> np.ndarray:
-        """Find the positions of the entries that early stopping watches."""
+        """Find the positions of the entries whose loss early stopping compares."""
 
     @abstractmethod
     def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
@@ -101,7 +101,7 @@ class Recipe(ABC):
         weights: np.ndarray,
         row_weights: np.ndarray,
     ) -> GraphDataset:
-        """Give the step what it has to know about each training row.
+        """Make the data set of the training rows, with all columns of the step.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Recipe(ABC):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
-        """Give the step what it has to know about each validation row."""
+        """Make the data set of the validation rows."""
 
     @abstractmethod
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
@@ -171,6 +171,7 @@ class MultiTaskRecipe(Recipe):
     def entries(self, names: Sequence[str]) -> list[str]:
         """List the tasks of y, then the auxiliary tasks."""
         own = auxiliary_names(self.auxiliary)
+        # Refused, because a record is a dict by name and would lose one of them.
         if set(own) & set(names):
             raise ValueError(
                 f"A column of y has the name of an auxiliary task: {own} beside "
@@ -221,7 +222,8 @@ class MultiTaskRecipe(Recipe):
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
-        """Add columns of auxiliary tasks only where there are no others to watch."""
+        """Add columns of auxiliary tasks only if y has no tasks."""
+        # Not prepared otherwise, because validation then reads the tasks of y alone.
         columns = () if targets.shape[1] else _prepared(module, graphs)
         return GraphDataset(graphs, targets, weights, columns)
 
@@ -247,6 +249,7 @@ class MultiTaskRecipe(Recipe):
 def resolve_encoder(encoder: Any) -> GraphEncoder:
     """Read the estimators' parameter ``encoder`` as an unbuilt encoder."""
     is_plain = isinstance(encoder, GraphEncoder) and not isinstance(encoder, Pretrained)
+    # A built encoder has weights, but parts are cloned, which forgets them.
     if is_plain and encoder.schema is not None:
         warn(
             f"encoder={encoder!r} has weights, which this fit does not use: pass "
@@ -264,6 +267,7 @@ def resolve_readout(readout: Any) -> Readout:
 
 def resolve_weighting(value: Any) -> TaskWeighting:
     """Read the estimators' parameter ``task_weighting`` as an unbuilt weighting."""
+    # The class as well, because a weighting is a module and thus callable.
     if callable(value) and not isinstance(value, TaskWeighting):
         return as_task_weighting(value)
     part: TaskWeighting = resolve_part(
@@ -294,6 +298,7 @@ def build_weighting(
         If its options cannot serve these entries.
     """
     part.check_options()
+    # Asked with a default, because only gradient methods have this option.
     at_representation = getattr(part, "gradients", None) == "representation"
     if at_representation and len(entries) > n_tasks:
         raise ValueError(
@@ -313,4 +318,5 @@ def build_weighting(
 
 def _prepared(module: MultiTaskModel, graphs: GraphArray) -> list[np.ndarray]:
     """Let the auxiliary tasks prepare the graphs, once."""
+    # Before the first step, because each epoch would repeat it.
     return [task.prepare(graphs) for task in module.tasks()]

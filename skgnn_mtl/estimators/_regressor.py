@@ -33,9 +33,9 @@ from ._state import FittedState
 class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
     """Multi-task graph neural network for regression.
 
-    The prediction is heads(readout(encoder(graph))): node states, one vector a graph,
-    one linear head a task. Each task has a loss of its own over its labelled graphs;
-    a task weighting combines them.
+    The prediction is heads(readout(encoder(graph))): node states, one vector per
+    graph, one linear head per task. Each task has a loss of its own over its labelled
+    graphs; a task weighting combines them.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  #
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="sum"
-        Makes one vector a graph: "mean", "sum", "attention", or an instance.
+        Makes one vector per graph: "mean", "sum", "attention", or an instance.
     head_hidden_dims : tuple of int, default=(300,)
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
@@ -99,10 +99,10 @@ callable, default="cosine"
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
         score, and restore the weights of the best epoch.
     scoring : "loss", str, callable or None, default="loss"
-        What early stopping and the "plateau" schedule watch: the validation loss of
-        the target tasks, or a score, of all columns of ``y`` unless it picks some. A
-        scorer is called with the estimator and the validation rows, such as those of
-        ``skgnn_mtl.metrics``, which know missing labels; a string names one of
+        Criterion of early stopping and of the "plateau" schedule: the validation loss
+        of the target tasks, or a score, of all columns of ``y`` unless it picks some.
+        A scorer, such as those of ``skgnn_mtl.metrics``, which accept missing labels,
+        is called with the estimator and the validation rows; a string names one of
         scikit-learn; None takes :meth:`score`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows: a share, drawn (by ``groups`` where given) only if early
@@ -113,7 +113,7 @@ callable, default="cosine"
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights after the steps, which validation, scores and the fitted
         network use: "tail" is the uniform average over the second half of the steps,
-        "ema" the exponential one. ``partial_fit``, which does not know its end,
+        "ema" the exponential one. ``partial_fit``, whose end is not known,
         averages with "ema" only.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
@@ -121,7 +121,7 @@ callable, default="cosine"
         :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
         ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
-        They see the private training net, whose ``module_`` is the network.
+        They receive the private training net, whose ``module_`` is the network.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -145,23 +145,24 @@ callable, default="cosine"
         What was learned about ``y``: names, units or classes, the loss; curvature
         and files read it.
     history_ : list of dict
-        One record an epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
+        One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
         validation rows, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
         than the loss, ``valid_score``; ``train_losses``,
         ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
         over the batches with the task; dicts by task name); ``absent_shares``, how
         often a task was absent from a batch, and their mean ``absent_share``. Losses
         are of standardised targets.
-        Methods that look at gradients add ``conflict_share`` (pairs of tasks with a
+        Methods that evaluate gradients add ``conflict_share`` (pairs of tasks with a
         negative inner product), ``norm_ratio`` (longest over shortest gradient) and
         ``solver`` (calls, worst residual, iterations, failures, stationary steps,
         flips); ``Curvature`` adds ``curvature``, its mean curvature of each task.
         Gradient methods with target tasks add ``target_norm``, the length of the pooled
         target's gradient, and of each auxiliary task ``norms``, ``cosines`` with the
-        target (means over the looks) and ``conflict_shares`` (looks with a negative
-        cosine); ``RCGrad`` also ``rotation``. ``BLO`` adds ``n_outer_steps`` so far,
-        ``learned_weights`` and ``hypergradients`` of each auxiliary task (the mean h),
-        ``target_hypergradient``, and ``series_ratio`` (last over first term).
+        target (means over the gradient evaluations) and ``conflict_shares`` (those
+        with a negative cosine); ``RCGrad`` also ``rotation``. ``BLO`` adds
+        ``n_outer_steps`` so far, ``learned_weights`` and ``hypergradients`` of each
+        auxiliary task (the mean h), ``target_hypergradient``, and ``series_ratio``
+        (last over first term).
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -171,7 +172,7 @@ callable, default="cosine"
     feature_names_in_ : ndarray of str
         Column names of a numeric X that has them.
     schema_ : GraphSchema
-        Columns of the graphs seen in fit.
+        Columns of the graphs of fit.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
         What the targets were standardised with, after their transform.
     task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
@@ -345,6 +346,7 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
+        # Not in the base, because a pretrainer takes y=None.
         require_labels(self, y)
         state = self._fit(
             X,
@@ -394,6 +396,7 @@ callable, default="cosine"
             None,
             resume=self.__sklearn_is_fitted__(),
             partial=True,
+            # Checked as in fit, but not computed, because one epoch is not the end.
             hessian_spectrum=self.hessian_spectrum,
         )
         return self._adopt(state)
@@ -419,8 +422,9 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        outputs = self._apply(X, MultiTaskModel.__call__)
-        predictions: np.ndarray = self.targets_.decode(outputs)
+        fitted = self._at_rest()
+        outputs = fitted._apply(X, MultiTaskModel.__call__)
+        predictions: np.ndarray = fitted.targets_.decode(outputs)
         return predictions
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
@@ -508,6 +512,7 @@ callable, default="cosine"
         """
         checkpoint = read_checkpoint(path, atom_features)
         estimator = cls(**checkpoint.architecture, **parameters)
+        # Here, because no fit checks them before they are used.
         estimator._check_parameters()
         recipe, device = estimator._recipe(), present_device(estimator.device)
         targets = NumericTargets(
@@ -517,7 +522,9 @@ callable, default="cosine"
             mean=np.array([checkpoint.mean]),
             spread=np.array([checkpoint.scale]),
         )
+        # A forked generator, because the first weights are drawn and then replaced.
         with seeded(0, device, None):
+            # Built although unused so far, because partial_fit goes on with it.
             part = resolve_weighting(estimator.task_weighting)
             weighting = build_weighting(part, [task_name], 1, device)
             module = recipe.network(checkpoint.schema, 1)
@@ -528,6 +535,7 @@ callable, default="cosine"
             module.to(device).eval(),
             weighting,
             seed=0,
+            # No rows have been divided yet.
             split_seed=None,
             task_weights=np.ones(1),
         )

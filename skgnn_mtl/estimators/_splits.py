@@ -44,7 +44,7 @@ def split_validation(
     validation : float or cross-validation splitter
         Share of the labelled rows, or a splitter whose first split is used.
     X : GraphArray of shape (n_samples,)
-        All rows; a splitter sees them all, as the user passed them.
+        All rows, as the user passed them; a splitter receives all of them.
     y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
         Labels with their gaps, in the dimensions of the user's.
     weights : ndarray of shape (n_samples, n_tasks)
@@ -73,8 +73,8 @@ def split_validation(
     Raises
     ------
     ValueError
-        If no split gives the tasks what they need, or a splitter gives rows that there
-        are not.
+        If no split gives the tasks what they need, or a splitter gives rows that X
+        does not have.
     """
     if hasattr(validation, "split"):
         return _first_split(validation, X, y, groups, labelled)
@@ -89,15 +89,18 @@ def split_validation(
             f"groups has one value for all {len(rows)} rows with labels, which "
             "leaves none for validation: pass smaller groups, or none."
         )
+    # At least one unit on each side, because neither may be empty.
     n_valid = min(ceil(validation * len(present)), len(present) - 1)
     if groups is None:
         picked = _systematic(present, n_valid, seed)
     else:
+        # Its test_size counts groups, because they move as a whole.
         splitter = GroupShuffleSplit(1, test_size=n_valid, random_state=seed)
         picked = units[next(splitter.split(rows, groups=units))[1]]
     drawn = np.zeros(len(present), dtype=int)
     drawn[picked] = 1
     kind = "row" if groups is None else "group"
+    # All tasks are trained, but only the watched ones must validate.
     needs = [np.ones(len(names), dtype=bool), np.isin(np.arange(len(names)), watched)]
     sides = assign_sides(present, drawn, needs, seed)
     if sides is None:
@@ -106,9 +109,12 @@ def split_validation(
     if held_out is None:
         return found
     try:
+        # A trial, because the rows to hold out are chosen later, out of these.
         hold_out(held_out, weights, groups, found[0], seed, targets=watched)
     except ValueError:
         has_target = np.asarray(present[:, watched].any(axis=1))
+        # It failed, so that all three sides are chosen at once. The third goes back to
+        # the training rows, because it is chosen again.
         three = [*needs, np.zeros(len(names), dtype=bool)]
         sides = assign_sides(present, sides, three, seed, has_target, wishes=needs[1])
         if sides is not None:
@@ -126,6 +132,7 @@ def _units(
     groups = column_or_1d(groups)
     check_consistent_length(weights, groups)
     _, units = np.unique(groups[rows], return_inverse=True)
+    # Sorted, because reduceat joins neighbours only.
     order = np.argsort(units, kind="stable")
     first = np.flatnonzero(np.diff(units[order], prepend=-1))
     return units, np.logical_or.reduceat(present[order], first, axis=0)
@@ -134,6 +141,8 @@ def _units(
 def _systematic(present: np.ndarray, n_picked: int, seed: int) -> np.ndarray:
     """Draw rows evenly over the patterns of labels (n, t): systematic sampling."""
     n, rng = len(present), np.random.default_rng(seed)
+    # Random within a pattern, and from a random start, because each row must have the
+    # same chance.
     order = np.lexsort([rng.random(n), *present.T])
     picked: np.ndarray = order[
         ((np.arange(n_picked) + rng.random()) * n / n_picked).astype(int)
@@ -161,7 +170,7 @@ def _first_split(
     if n_folds != n:
         raise ValueError(f"validation={splitter} knows {n_folds} rows, but X has {n}.")
     chosen = []
-    for part, purpose in zip(parts, ("train on", "watch by"), strict=True):
+    for part, purpose in zip(parts, ("train on", "validate with"), strict=True):
         part = np.asarray(part)
         if part.size and part.max() >= n:
             raise ValueError(
@@ -230,6 +239,7 @@ def hold_out(
     units, present = _units(rows, weights, groups)
     if groups is None:
         n_held = ceil(min(part.fraction, 1 - 1 / len(labelled)) * len(labelled))
+        # Once more, because rounding can lift the product above it.
         n_held = min(n_held, len(labelled) - 1)
         picked = np.flatnonzero(has_target)[
             _systematic(weights[labelled][:, targets] > 0, n_held, seed)
@@ -248,6 +258,8 @@ def hold_out(
         kind = "row" if groups is None else "group"
         raise ValueError(_refusal(present, needs, names, kind, "hold out"))
     held = sides[units] == 1
+    # Rows without a label of a target leave with their group, because it must not stand
+    # on both sides; they are not used.
     return rows[~held], np.sort(rows[held & has_target])
 
 
@@ -308,6 +320,7 @@ def assign_sides(
         The draw itself if nothing is wrong with it; None if it cannot be mended.
     """
     n_units, n_tasks = present.shape
+    # One more column, which all units have, because no side may be empty.
     columns = np.column_stack([present, np.ones(n_units, dtype=bool)])
     must = np.column_stack([needs, np.ones(len(needs), dtype=bool)])
     spare = columns.sum(axis=0) - must.sum(axis=0)
@@ -323,8 +336,11 @@ def assign_sides(
     lacking = (must | wish) & (_counts(columns, drawn, len(must)) == 0)
     if not lacking.any():
         return drawn
+    # Another stream than that of the draw, because it is seeded by seed alone.
     rng = np.random.default_rng([seed, 1])
+    # Slightly random, because the seed and not the position decides between ties.
     costs: Any = 1.0 + 0.1 * rng.random(n_units)
+    # First the units with a scarce label alone, because the program is smaller.
     few: Any = columns[:, lacking.any(axis=0)].any(axis=1)
     every = np.ones_like(few)
     for free in (few, every) if n_units > _SMALL else (every,):
@@ -374,11 +390,14 @@ def _repair(
             _labels_on_sides(columns[units], needed, wish, x, shape),
             *_one_side_each(x, stays[1:].sum(axis=1), shape),
         ],
+        # Nearly the fewest moves are enough, because a proof of the fewest can take
+        # long.
         options={"mip_rel_gap": 0.05},
     )
     if result.x is None:
         return None
     found = drawn.copy()
+    # Rounded, because the solver returns floats.
     found[units] = sides[1:] @ np.round(result.x[x])
     return found
 
@@ -437,6 +456,7 @@ def _restore_sizes(
         surplus = int((sides == side).sum() - (drawn == side).sum())
         source, target = (side, 0) if surplus > 0 else (0, side)
         movable = (sides == source) & allowed[target]
+        # In random order, because positions must not decide which rows train.
         for unit in rng.permutation(np.flatnonzero(movable)):
             if not surplus:
                 break

@@ -95,6 +95,7 @@ class FittedState:
     weighting: TaskWeighting | None
     seed: int
     split_seed: int | None
+    # Never changed in place, because the states before and after may share it.
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     task_weights: np.ndarray = field(default_factory=lambda: np.empty(0))

@@ -19,8 +19,8 @@ from ._inputs import in_task_order, read_cells, task_names
 class Targets(ABC):
     """Everything that depends on the meaning of ``y``, as a value that never changes.
 
-    ``begin`` and ``learn`` return targets that know more. An estimator keeps the last
-    of them as ``targets_``, from which curvature, gradients and files are made.
+    ``begin`` and ``learn`` return targets with more fields set. An estimator keeps the
+    last of them as ``targets_``, from which curvature, gradients and files are made.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Targets(ABC):
         return {name: getattr(self, name) for name in self.LEARNED}
 
     def with_learned(self, learned: Mapping[str, Any]) -> Self:
-        """Return targets of these parameters that know what others have learned."""
+        """Return targets of these parameters with what others have learned."""
         return replace(self, **learned)
 
     @abstractmethod
@@ -156,6 +156,7 @@ class Targets(ABC):
         ValueError
             If it has other columns.
         """
+        # Before reading, because an array of labels has lost the names of its columns.
         y = in_task_order(y, self.names)
         cells = read_cells(graphs, y)
         names = task_names(y, cells[:1].size)
@@ -176,6 +177,7 @@ class Targets(ABC):
         ValueError
             Naming both.
         """
+        # Dimensions, too, because predictions have those of the first y.
         fitted = 1 if self.one_dimensional else 2
         if tuple(names) != self.names or n_dimensions != fitted:
             raise ValueError(
