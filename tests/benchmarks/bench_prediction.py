@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 from prediction_tables import AUC, MODELS, PEERS, SPLITS, report
 from rdkit import Chem, RDLogger
-from sklearn import ensemble
+from sklearn import config_context, ensemble
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -260,8 +260,14 @@ def fit_and_predict(job: Job, problem: Problem, rows: tuple[np.ndarray, ...]) ->
     done = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     table = np.asarray(found, dtype=float).reshape(len(test), -1)
-    settings = " ".join(repr(model).split())
+    settings = settings_of(model, everything=job.model == "default")
     return Outcome(table, fitted - start, done - fitted, peak, settings)
+
+
+def settings_of(model: Any, *, everything: bool) -> str:
+    """Write a model in one line, with or without the parameters as they come."""
+    with config_context(print_changed_only=not everything):
+        return " ".join(model.__repr__(N_CHAR_MAX=10_000).split())
 
 
 def second_class(probabilities: Any) -> np.ndarray:
