@@ -406,8 +406,9 @@ def _trained(
         scorer=_scorer(call, start, rows.valid),
         observer=recorder,
     )
-    if options.weight_averaging is not None:
-        # The statistics of average weights are not the average of the statistics.
+    if not call.partial or options.weight_averaging is not None:
+        # With few steps the running statistics lag behind the weights, and the
+        # statistics of average weights are not the average of the statistics.
         _recalibrate(start.module, _chosen(call.data.graphs, rows.steps), settings)
     earlier = [] if call.before is None else call.before.history
     state = _with_result(start, result, entries, earlier, call.partial)

@@ -126,9 +126,10 @@ def test_partial_fit_does_not_know_a_tail(small, graphs, gaps, same_weights):
     assert same_weights(tail, small().partial_fit(graphs, gaps))
 
 
-def test_statistics_of_batches_are_those_of_the_average(small, graphs, gaps):
+@pytest.mark.parametrize("kind", [None, "tail", "ema"])
+def test_statistics_of_batches_are_those_of_the_last_weights(small, graphs, gaps, kind):
     encoder = GIN(16, n_layers=1, norm="batch")
-    model = small(encoder=encoder, weight_averaging="tail", batch_size=8)
+    model = small(encoder=encoder, weight_averaging=kind, batch_size=8)
     model.fit(graphs, gaps)
     norm = next(m for m in model.module_.modules() if isinstance(m, nn.BatchNorm1d))
     seen = []
@@ -143,6 +144,7 @@ def test_gate_and_its_additions_average(graphs, gaps):
         ("encoder_hidden_dims", "transfer_hidden_dims", "head_hidden_dims"), (8,)
     )
     settings = {"max_epochs": 2, "add_task_steps": 6, "random_state": 0, **widths}
+    settings["batch_size"] = 8
     encoder = GIN(16, n_layers=2)
     plain = GATERegressor(encoder, latent_dim=8, **settings).fit(graphs, gaps)
     model = GATERegressor(encoder, latent_dim=8, weight_averaging="tail", **settings)
