@@ -200,6 +200,8 @@ class Study:
     def estimator(self, seed: int, lr: float, **changes) -> MultiTaskGNNRegressor:
         return MultiTaskGNNRegressor(
             self.encoder,
+            readout="mean",
+            head_hidden_dims=(),
             lr=lr,
             max_epochs=self.setting.max_epochs,
             device="cpu",

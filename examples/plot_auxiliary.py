@@ -72,6 +72,8 @@ def arms(encoder):
 def regressor(encoder, tasks, weighting, max_epochs, seed):
     return MultiTaskGNNRegressor(
         encoder,
+        readout="mean",
+        head_hidden_dims=(),
         auxiliary_tasks=tasks,
         task_weighting=weighting,
         lr=3e-3,

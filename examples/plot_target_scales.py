@@ -35,6 +35,8 @@ def make_data(n_rows=3000, missing=0.9, seed=0):
 def fit(X, y, max_epochs=40, **changes):
     return MultiTaskGNNRegressor(
         GIN(64, n_layers=2, norm=None),
+        readout="mean",
+        head_hidden_dims=(),
         lr=3e-3,
         max_epochs=max_epochs,
         random_state=0,

@@ -59,7 +59,7 @@ def build(part, X):
 
 def make(cls, **parameters):
     if cls is Pretrained:
-        parameters["encoder"] = GIN(width=8, n_layers=1)
+        parameters = {"encoder": GIN(width=8, n_layers=1), **parameters}
     return cls(**parameters)
 
 

@@ -126,6 +126,7 @@ CALLERS = {
         "are frozen",
         lambda X, bad, y: MultiTaskGNNRegressor(
             Pretrained(fitted(X, y).module_.encoder, freeze=True),
+            head_hidden_dims=(),
             auxiliary_tasks=["infomax"],
             max_epochs=1,
         ).fit(X, y),

@@ -47,8 +47,9 @@ class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN): 
         Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
-    readout : str or Readout, default="sum"
-        Makes one vector per graph: "mean", "sum", "attention", or an instance.
+    readout : str or Readout, default="auto"
+        Makes one vector per graph: "mean", "sum", "attention", or an instance; "auto"
+        is the sum of the atoms of molecules, and the mean of others.
     head_hidden_dims : tuple of int, default=(300,)
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.
@@ -201,7 +202,7 @@ callable, default="cosine"
         self,
         encoder: str | GraphEncoder = "dmpnn",
         *,
-        readout: str | Readout = "sum",
+        readout: str | Readout = "auto",
         head_hidden_dims: Sequence[int] = (300,),
         head_activation: str = "relu",
         task_weighting: str | TaskWeighting | Callable[..., Any] = "equal",

@@ -68,7 +68,8 @@ class GATERecipe(Recipe):
 
     def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
         """Build encoder, readout and the maps of all tasks."""
-        encoder, readout = resolve_encoder(self.encoder), resolve_readout(self.readout)
+        encoder = resolve_encoder(self.encoder)
+        readout = resolve_readout(self.readout, schema)
         return GATEModel(encoder, readout, schema, n_tasks, self.layout)
 
     def n_warmup(self, n_rows: int) -> int:

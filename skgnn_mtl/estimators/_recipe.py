@@ -189,7 +189,7 @@ class MultiTaskRecipe(Recipe):
         """Build encoder, readout, shared layers, heads and auxiliary tasks."""
         model = MultiTaskModel(
             resolve_encoder(self.encoder),
-            resolve_readout(self.readout),
+            resolve_readout(self.readout, schema),
             schema,
             n_tasks,
             self.hidden_dims,
@@ -259,8 +259,11 @@ def resolve_encoder(encoder: Any) -> GraphEncoder:
     return part
 
 
-def resolve_readout(readout: Any) -> Readout:
+def resolve_readout(readout: Any, schema: GraphSchema) -> Readout:
     """Read the estimators' parameter ``readout`` as an unbuilt readout."""
+    if isinstance(readout, str) and readout == "auto":
+        # Properties of a molecule grow with it, those of a crystal do not.
+        readout = "sum" if schema.paired_edges else "mean"
     part: Readout = resolve_part(readout, readouts, Readout, "readout")
     return part
 

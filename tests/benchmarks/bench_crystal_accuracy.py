@@ -64,6 +64,7 @@ def run(X, y, encoder, parameters, train, test, seed: int, epochs: int) -> dict:
     model = MultiTaskGNNRegressor(
         encoder,
         **{
+            "head_hidden_dims": (),
             "lr": 3e-3,
             "lr_schedule": "warmup_cosine",
             "batch_size": 64,

@@ -52,7 +52,14 @@ def fitted(options):
         "gin": GIN(options.width, n_layers=5, norm=None, activation="tanh"),
         "dmpnn": DMPNN(options.width, activation="tanh"),
     }[options.encoder]
-    model = MultiTaskGNNRegressor(encoder, max_epochs=3, random_state=0, device="cpu")
+    model = MultiTaskGNNRegressor(
+        encoder,
+        readout="mean",
+        head_hidden_dims=(),
+        max_epochs=3,
+        random_state=0,
+        device="cpu",
+    )
     return model.fit(X, y.iloc[rows]), X, y.iloc[rows]
 
 

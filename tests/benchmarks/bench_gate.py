@@ -86,7 +86,13 @@ def main() -> None:
     torch.set_num_threads(1)
     X, y = read(options.table, options.molecules)
     shared = MultiTaskGNNRegressor(
-        DMPNN(300), batch_size=BATCH, gradient_clip=1.0, device="cpu", random_state=0
+        DMPNN(300),
+        readout="mean",
+        head_hidden_dims=(),
+        batch_size=BATCH,
+        gradient_clip=1.0,
+        device="cpu",
+        random_state=0,
     )
     twelve, sixteen, sources = gate(), gate(), gate()
     sources.partial_fit(X, y[:, :15])

@@ -24,7 +24,7 @@ from skgnn_mtl.encoders import DMPNN
 from skgnn_mtl.readouts import Sum
 
 EPOCHS = 20
-SHARED = {"head_hidden_dims": (300,), "loss": "absolute_error"}
+SHARED = {"readout": "mean", "head_hidden_dims": (300,), "loss": "absolute_error"}
 OURS = {
     # chemprop's own network and schedule
     "ours, chemprop's settings": {

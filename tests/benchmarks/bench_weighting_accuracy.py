@@ -103,6 +103,8 @@ def regressor(X, method, rate: float, seed: int, options) -> MultiTaskGNNRegress
     encoder = CGCNN if X.schema.name.startswith("crystal") else GIN
     return MultiTaskGNNRegressor(
         encoder(width=options.width, n_layers=options.layers),
+        readout="mean",
+        head_hidden_dims=(),
         task_weighting=method,
         lr=rate,
         max_epochs=options.epochs,

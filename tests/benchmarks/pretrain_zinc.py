@@ -5,7 +5,7 @@ deviations, as in CheMeleon (arXiv:2506.15792). Descriptors are cached in the wo
 folder; after each chunk the pretrainer is saved there, and a CSV gets a row. A second
 call goes on where the first was stopped, bit for bit::
 
-    python tests/benchmarks/pretrain_zinc.py --work /tmp/zinc --molecules 100000
+    python tests/benchmarks/pretrain_zinc.py --work zinc --molecules 100000
 
 A user's own pretraining is the same with ``--smiles file``, one SMILES per line.
 """

@@ -21,7 +21,7 @@ from skgnn_mtl.weighting import Fixed, Uncertainty
 # Signature of the architecture, in its order.
 SIGNATURE = {
     "encoder": "dmpnn",
-    "readout": "sum",
+    "readout": "auto",
     "head_hidden_dims": (300,),
     "head_activation": "relu",
     "task_weighting": "equal",

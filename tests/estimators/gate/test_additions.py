@@ -273,7 +273,12 @@ def test_an_affine_copy_of_a_source_is_learned_from_few_labels(make, table, grap
     y[train] = target[train]
     model.add_task(graphs, y, name="affine")
     single = MultiTaskGNNRegressor(
-        GIN(16, n_layers=2, norm=None), max_epochs=200, lr=1e-2, random_state=0
+        GIN(16, n_layers=2, norm=None),
+        readout="mean",
+        head_hidden_dims=(),
+        max_epochs=200,
+        lr=1e-2,
+        random_state=0,
     ).fit(graphs[train], target[train])
     errors = [
         np.sqrt(np.mean((predicted[test] - target[test]) ** 2))
