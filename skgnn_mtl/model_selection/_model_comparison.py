@@ -92,7 +92,7 @@ class ModelComparison:
         r"""Test the differences of errors of pairs of models, task by task.
 
         With the differences :math:`d_j` of a pair on :math:`J` folds, the corrected
-        resampled t-test [1]_ has the statistic
+        resampled t-test (Nadeau and Bengio 2003) has the statistic
 
         .. math::
             t = \frac{\bar d}
@@ -114,7 +114,7 @@ class ModelComparison:
             One row per task and pair: ``task``, ``model_a``, ``model_b``, mean
             ``difference`` of the errors (model_a is better below 0), ``ratio`` of the
             mean errors, ``standard_error`` of the difference, ``t``, two-sided ``p``,
-            ``p_adjusted`` by the procedure of Holm over all rows of the table [2]_,
+            ``p_adjusted`` by the procedure of Holm over all rows of the table,
             and ``n_folds``. NaN where a task has fewer than two folds.
 
         Raises
