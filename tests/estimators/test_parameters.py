@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 
 from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.encoders import DMPNN, GIN
-from skgnn_mtl.readouts import Attention, Sum
+from skgnn_mtl.readouts import Attention, Mean, Sum
 from skgnn_mtl.weighting import Fixed, Uncertainty
 
 # Signature of the architecture, in its order.
@@ -69,6 +69,14 @@ def test_every_parameter_has_a_constraint_and_a_paragraph():
     assert set(MultiTaskGNNRegressor._parameter_constraints) == set(SIGNATURE)
     for name in SIGNATURE:
         assert f"\n    {name} : " in MultiTaskGNNRegressor.__doc__
+
+
+def test_the_default_readout_follows_the_graphs(graphs, gaps):
+    """The sum of molecules; the mean of tables, and of crystals, which are no pairs."""
+    model = MultiTaskGNNRegressor(GIN(8, n_layers=1), max_epochs=1, random_state=0)
+    assert isinstance(model.fit(graphs, gaps).module_.readout, Sum)
+    table = np.random.default_rng(0).normal(size=(30, 2))
+    assert isinstance(model.fit(table, gaps).module_.readout, Mean)
 
 
 def test_tags():
