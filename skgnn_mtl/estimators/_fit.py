@@ -34,7 +34,7 @@ from ._splits import hold_out, split_validation
 from ._state import FittedState
 from ._targets import Targets
 
-# Makes an estimator that is fitted with a state, for scorers and for curvature.
+# Makes an estimator that is fitted with a state, because scorers take estimators.
 View = Callable[[FittedState], Any]
 
 
