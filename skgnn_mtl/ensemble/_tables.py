@@ -21,10 +21,11 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl.estimators._class_labels import (
+    class_probabilities,
     encode_labels,
     find_classes,
+    likelier_labels,
     read_class_labels,
-    with_gaps,
 )
 from skgnn_mtl.estimators._inputs import (
     check_labels,
@@ -251,14 +252,7 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
             two-dimensional ``y``. NaN for an invalid row.
         """
         check_is_fitted(self)
-        last = self._predict_table(X)
-        tasks = [
-            np.column_stack([1.0 - p, p])
-            if len(classes) == 2
-            # A single class has the probability 1, but an invalid row stays NaN.
-            else np.where(np.isnan(p), np.nan, 1.0)[:, None]
-            for p, classes in zip(last.T, self._classes(), strict=True)
-        ]
+        tasks = class_probabilities(self._predict_table(X), self._classes())
         return tasks[0] if self._one_dimensional else tasks
 
     def predict(self, X: Any) -> np.ndarray:
@@ -277,19 +271,7 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
         """
         check_is_fitted(self)
         last = self._predict_table(X)
-        columns = [
-            # A single class is the answer to everything.
-            classes[((p > 0.5) & (len(classes) == 2)).astype(int)]
-            for p, classes in zip(last.T, self._classes(), strict=True)
-        ]
-        # NaN is not above 0.5, so that these rows have a wrong label so far.
-        invalid = np.isnan(last).any(axis=1)
-        if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
-            columns = [
-                with_gaps(column, np.isnan(p))
-                for column, p in zip(columns, last.T, strict=True)
-            ]
-        labels = np.column_stack(columns)
+        labels = likelier_labels(last > 0.5, np.isnan(last), self._classes())
         return labels[:, 0] if self._one_dimensional else labels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

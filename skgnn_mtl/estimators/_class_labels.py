@@ -247,6 +247,62 @@ def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[flo
     return [*weights, 1.0][:2]
 
 
+def class_probabilities(
+    second: np.ndarray, classes: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Lay out the probabilities of the classes of each task.
+
+    Parameters
+    ----------
+    second : ndarray of shape (n, t)
+        Probabilities of the second class, NaN for an invalid row.
+    classes : sequence of ndarray of length t
+        One or two labels per task.
+
+    Returns
+    -------
+    probabilities : list of ndarray of shape (n, n_classes)
+        One array per task. A single class has the probability 1.
+    """
+    return [
+        np.column_stack([1.0 - p, p])
+        if len(labels) == 2
+        # An invalid row stays NaN, also with a single class.
+        else np.where(np.isnan(p), np.nan, 1.0)[:, None]
+        for p, labels in zip(second.T, classes, strict=True)
+    ]
+
+
+def likelier_labels(
+    second: np.ndarray, missing: np.ndarray, classes: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Write the more probable label of each task.
+
+    Parameters
+    ----------
+    second, missing : ndarray of bool of shape (n, t)
+        Where the second class is the more probable one, and where there is none.
+    classes : sequence of ndarray of length t
+        One or two labels per task.
+
+    Returns
+    -------
+    labels : ndarray of shape (n, t)
+        In a dtype that holds NaN, if a label is missing or some tasks have text.
+    """
+    columns = [
+        # With one class only, that class is the prediction for all rows.
+        labels[(above & (len(labels) == 2)).astype(int)]
+        for above, labels in zip(second.T, classes, strict=True)
+    ]
+    if missing.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
+        columns = [
+            with_gaps(column, gap)
+            for column, gap in zip(columns, missing.T, strict=True)
+        ]
+    return np.column_stack(columns)
+
+
 def with_gaps(column: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     """Write NaN for some labels.
 

@@ -16,9 +16,9 @@ from ._class_labels import (
     class_weights,
     encode_labels,
     find_classes,
+    likelier_labels,
     read_class_labels,
     read_classes,
-    with_gaps,
 )
 from ._targets import Targets
 
@@ -126,17 +126,8 @@ class ClassTargets(Targets):
     def decode(self, logits: np.ndarray) -> np.ndarray:
         """Turn logits (n, t) into the more probable labels, in the dimensions of y."""
         # 0 is the logit of probability 0.5. NaN is not above it, and is set below.
-        columns = [
-            # With one class only, that class is the prediction for all graphs.
-            classes[((column > 0) & (len(classes) == 2)).astype(int)]
-            for column, classes in zip(logits.T, self.classes, strict=True)
-        ]
-        # One column tells, because an invalid graph is NaN for all tasks.
-        invalid = np.isnan(logits[:, 0])
-        # Copies as objects, because one array of text and numbers would be text.
-        if invalid.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
-            columns = [with_gaps(column, invalid) for column in columns]
-        return self.shaped(np.column_stack(columns))
+        labels = likelier_labels(logits > 0, np.isnan(logits), self.classes)
+        return self.shaped(labels)
 
     def weigh(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Multiply weights with those of the classes."""

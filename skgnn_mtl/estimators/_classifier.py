@@ -22,6 +22,7 @@ from skgnn_mtl.training import MultiTaskModel
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._base import BaseGNN
+from ._class_labels import class_probabilities
 from ._classes import ClassTargets
 from ._inputs import in_task_order, require_labels
 from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
@@ -443,13 +444,7 @@ callable, default="cosine"
         """
         fitted = self._at_rest()
         second = expit(fitted._logits(X))
-        # A single class has the probability 1, but an invalid graph stays NaN.
-        tasks = [
-            np.column_stack([1.0 - p, p])
-            if len(classes) == 2
-            else np.where(np.isnan(p), np.nan, 1.0)[:, None]
-            for p, classes in zip(second.T, fitted.targets_.classes, strict=True)
-        ]
+        tasks = class_probabilities(second, fitted.targets_.classes)
         return tasks[0] if fitted.targets_.one_dimensional else tasks
 
     def predict(self, X: Any) -> np.ndarray:

@@ -235,7 +235,7 @@ class ExtensibleGNN(BaseGNN, ABC):
         Returns
         -------
         embedding : ndarray of shape (n_samples, width)
-            One row per graph, NaN for an invalid one.
+            One row per graph, NaN for an invalid one; graph features come last.
 
         Raises
         ------

@@ -409,7 +409,11 @@ def _trained(
     if not call.partial or options.weight_averaging is not None:
         # With few steps the running statistics lag behind the weights, and the
         # statistics of average weights are not the average of the statistics.
-        _recalibrate(start.module, _chosen(call.data.graphs, rows.steps), settings)
+        try:
+            _recalibrate(start.module, _chosen(call.data.graphs, rows.steps), settings)
+        except KeyboardInterrupt:
+            # The training is complete, so that its network is kept.
+            result.interrupted = True
     earlier = [] if call.before is None else call.before.history
     state = _with_result(start, result, entries, earlier, call.partial)
     # No spectrum then, because the user asked for an end.

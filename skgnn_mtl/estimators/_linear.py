@@ -130,7 +130,7 @@ class LinearHeadGNN(BaseGNN, ABC):
         Returns
         -------
         embedding : ndarray of shape (n_samples, width)
-            One row per graph, NaN for an invalid one.
+            One row per graph, NaN for an invalid one; graph features come last.
 
         Raises
         ------

@@ -34,15 +34,17 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  #
     """Multi-task graph neural network for regression.
 
     The prediction is heads(readout(encoder(graph))): node states, one vector per
-    graph, one linear head per task. Each task has a loss of its own over its labelled
-    graphs; a task weighting combines them.
+    graph, one linear head per task. ``graph_features``, such as descriptors, are
+    standardised and appended to what the readout gives. Each task has a loss of its own
+    over its labelled graphs; a task weighting combines them.
 
     Parameters
     ----------
     encoder : str or GraphEncoder, default="dmpnn"
         Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
-        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
+        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights, "pretrained"
+        from those that :func:`~skgnn_mtl.encoders.load_encoder` knows.
     readout : str or Readout, default="auto"
         Makes one vector per graph: "mean", "sum", "attention", or an instance; "auto"
         is the sum of the atoms of molecules, and the mean of others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,7 +77,8 @@ def recalibrate(
     Parameters
     ----------
     encoder : GraphEncoder
-        Built; its weights do not change.
+        Built; its weights do not change. After an error or an interruption it has the
+        statistics of before.
     graphs : GraphArray
         Graphs to average over.
     device : torch.device
@@ -89,6 +91,7 @@ def recalibrate(
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
+    before = copy.deepcopy([layer.state_dict() for layer in layers])
     # Dropout is off; only the layers of normalisation are in training mode.
     encoder.eval()
     for layer in layers:
@@ -96,14 +99,20 @@ def recalibrate(
         layer.train()
     parts = np.array_split(np.arange(len(graphs)), -(-len(graphs) // batch_size))
     n_nodes = 0
-    with torch.no_grad():
-        for rows in parts:
-            batch = graphs.batch(rows).to(device)
-            n_nodes += batch.n_nodes
-            for layer in layers:
-                # This share makes the running mean the mean over all nodes so far.
-                layer.momentum = batch.n_nodes / n_nodes
-            encoder(batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    encoder.eval()
+    try:
+        with torch.no_grad():
+            for rows in parts:
+                batch = graphs.batch(rows).to(device)
+                n_nodes += batch.n_nodes
+                for layer in layers:
+                    # This share makes the running mean the mean over all nodes so far.
+                    layer.momentum = batch.n_nodes / n_nodes
+                encoder(batch)
+    except BaseException:
+        for layer, state in zip(layers, before, strict=True):
+            layer.load_state_dict(state)
+        raise
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        encoder.eval()

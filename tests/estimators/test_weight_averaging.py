@@ -139,6 +139,31 @@ def test_statistics_of_batches_are_those_of_the_last_weights(small, graphs, gaps
     torch.testing.assert_close(norm.running_mean, states.mean(dim=0), atol=1e-5, rtol=0)
 
 
+def test_an_interruption_of_the_statistics_keeps_the_training(small, graphs, gaps):
+    encoder = GIN(16, n_layers=1, norm="batch")
+    plain = small(encoder=encoder, batch_size=8)
+    steps = Steps()
+    plain.set_params(callbacks=[steps]).fit(graphs, gaps)
+
+    class Stop(Callback):
+        """Interrupt the first pass through the encoder behind the training."""
+
+        def on_train_end(self, net, **kwargs):
+            def stop(module, args):
+                # The check of the predictions is in inference mode, this pass is not.
+                if not torch.is_inference_mode_enabled():
+                    raise KeyboardInterrupt
+
+            net.module_.encoder.register_forward_pre_hook(stop)
+
+    model = small(encoder=encoder, batch_size=8, callbacks=[Stop()])
+    with pytest.raises(KeyboardInterrupt, match="keeps the state"):
+        model.fit(graphs, gaps)
+    # With the running statistics of the last step.
+    assert_close(model.module_.state_dict(), steps.after_steps[-1])
+    assert np.isfinite(model.predict(graphs)).all()
+
+
 def test_gate_and_its_additions_average(graphs, gaps):
     widths = dict.fromkeys(
         ("encoder_hidden_dims", "transfer_hidden_dims", "head_hidden_dims"), (8,)
