@@ -295,6 +295,7 @@ def likelier_labels(
         labels[(above & (len(labels) == 2)).astype(int)]
         for above, labels in zip(second.T, classes, strict=True)
     ]
+    # Copies as objects, because one array of text and numbers would be text.
     if missing.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
         columns = [
             with_gaps(column, gap)

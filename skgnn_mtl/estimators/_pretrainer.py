@@ -324,8 +324,9 @@ callable, default="cosine"
         Returns
         -------
         embedding : ndarray of float64 of shape (n_samples, width)
-            What the readout gives, then graph features; NaN for an invalid graph; a
-            table under ``set_output``, with the index of the frame that the graphs come from.
+            What the readout gives, then graph features; NaN for an invalid graph. Under
+            ``set_output`` a table, with the index of the frame that the graphs come
+            from.
 
         Raises
         ------
