@@ -14,9 +14,10 @@ from skgnn_mtl.model_selection import ModelComparison
 AUC = "1 - ROC-AUC"
 SPLITS = ("random", "scaffold")
 PEERS = {"chemprop": 1, "chemprop5": 5}
+SHIPPED = ("pretrained", "pretrained hybrid")
 MODELS = [
     *("forest", "trees", "boosting", "network", "blend", "hybrid", "chemprop"),
-    *("ensemble", "chemprop5", "default"),
+    *("pretrained", "pretrained hybrid", "ensemble", "chemprop5", "default"),
 ]
 INTRODUCTIONS = {
     "errors": "Errors, mean ± standard deviation (number of seeds):",
