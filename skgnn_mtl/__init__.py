@@ -1,5 +1,6 @@
 """Multi-task graph neural networks for molecules and crystals, in scikit-learn."""
 
+from skgnn_mtl._saving import load, save
 from skgnn_mtl.estimators import (
     GATERegressor,
     GNNPretrainer,
@@ -20,4 +21,6 @@ __all__ = [
     "MultiTaskGNNClassifier",
     "MultiTaskGNNRegressor",
     "SmilesToGraph",
+    "load",
+    "save",
 ]

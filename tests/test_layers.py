@@ -14,6 +14,7 @@ PACKAGE = Path(skgnn_mtl.__file__).parent
 LAYERS = {
     "_warn": -1,  # below all: every room warns
     "_activations": 0,
+    "_archive": 0,
     "_component": 0,
     "_flat": 0,
     "_gram": 0,
@@ -35,6 +36,7 @@ LAYERS = {
     "inspection": 4,
     "model_selection": 4,
     "ensemble": 4.5,  # it may import model_selection, never the reverse
+    "_saving": 5,  # whole models, whatever they are made of
 }
 # Who may know a package; a name without a slash stands for the whole folder.
 ALLOWED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from numbers import Integral, Real
 from typing import Any
 
@@ -224,18 +225,19 @@ class Columns(nn.Module):
         rows = torch.tensor(table or [[]], dtype=torch.get_default_dtype())
         self.register_buffer("table", rows, persistent=False)
         columns = columns[1:] if table else columns
-        sizes = torch.tensor([size for _, size in columns], dtype=torch.int64)
-        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
-        self.n_codes = int(sizes.sum())
+        ends = [0, *accumulate(size for _, size in columns)]
+        offsets = torch.tensor(ends[:-1], dtype=torch.int64)
+        self.register_buffer("offsets", offsets, persistent=False)
+        # From Python's numbers, because a tensor on "meta" does not have values.
+        self.n_codes = ends[-1]
         self.n_features = len(features)
         # The scale of the next layer's weights follows the number of ones in a row, not
         # the width of the expansion, because all other entries are zero. The rows of a
         # table count with their mean square.
         self.n_active = len(columns) + len(features)
         if table:
-            self.n_active += round(
-                float(rows.square().sum() / (rows != 0).any(1).sum())
-            )
+            used = [row for row in table if any(row)]
+            self.n_active += round(sum(x * x for row in used for x in row) / len(used))
 
     @property
     def width(self) -> int:

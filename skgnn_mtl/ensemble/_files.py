@@ -1,33 +1,31 @@
 """Fitted ensembles as files that are safe to load.
 
-A file is a zip archive. Its header is a tree in JSON: parts of this package and
-pipelines by their names, with their parameters and what they have learned. Networks are
-entries in their own format, arrays are entries without pickle, other estimators of
-scikit-learn are entries of skops.
+A file is an archive. Its header is a tree in JSON: parts of this package and pipelines
+by their names, with their parameters and what they have learned. Networks are members
+in their own format, arrays are members without pickle, other estimators of scikit-learn
+are members of skops.
 """
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from importlib.metadata import version
 from io import BytesIO
-from os import PathLike
 from types import ModuleType
 from typing import Any, cast
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from skgnn_mtl import estimators, featurizers, model_selection
+from skgnn_mtl._archive import Target, read_archive, write_archive
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.estimators import _io
 
 from ._trees import check_trees
 
-_FORMAT = "skgnn_mtl.ensemble"
+FORMAT = "skgnn_mtl.ensemble"
 _SHOWN_LETTERS = 160
 _SPLIT = "sklearn.model_selection._split"
 # What skops does not know, but what only computes. Trees are checked.
@@ -42,15 +40,17 @@ _TRUSTED = [
 ]
 
 
-def save(path: str | PathLike[str], model: Any) -> None:
-    """Write an ensemble.
+def save(path: Target, model: Any, card: str = "") -> None:
+    """Write an ensemble, a pipeline or a featurizer.
 
     Parameters
     ----------
-    path : str or path-like
-        The file.
-    model : Table
+    path : str, path-like or binary file
+        The file. One that exists is replaced as a whole.
+    model : estimator
         Fitted.
+    card : str, default=""
+        Text for people who open the file.
 
     Raises
     ------
@@ -58,48 +58,52 @@ def save(path: str | PathLike[str], model: Any) -> None:
         If a part cannot be expressed; the message names it.
     ImportError
         If a member needs skops, and it is not installed.
+    OSError
+        If the file cannot be written; an old file is as it was.
     """
+    kind = type(model).__name__
     writer = _Writer()
-    tree = writer.encode(model, type(model).__name__)
-    header = {"format": _FORMAT, "version": version("skgnn_mtl"), "model": tree}
-    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-        archive.writestr("header.json", json.dumps(header))
-        for k, content in enumerate(writer.entries):
-            archive.writestr(str(k), content)
+    header = {
+        "format": FORMAT,
+        "kind": kind,
+        "version": version("skgnn_mtl"),
+        "model": writer.encode(model, kind),
+    }
+    write_archive(path, header, writer.members, card)
 
 
-def load(path: str | PathLike[str], kind: type) -> Any:
-    """Read an ensemble. Never executes code from the file.
+def load(path: Target, kind: str) -> Any:
+    """Read what :func:`save` wrote. Never executes code from the file.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or binary file
         The file.
-    kind : type
+    kind : str
         Class that the file must hold.
 
     Returns
     -------
-    model : kind
+    model : estimator
         It predicts as the saved one.
 
     Raises
     ------
     ValueError
-        If the file is of something else, or broken.
+        If the file is of something else, or damaged.
+    ImportError
+        If a member needs skops, and it is not installed.
     """
+    header, members = read_archive(path, kind)
+    found = header.get("kind")
+    if header["format"] != FORMAT or found != kind:
+        raise ValueError(f"{path} holds a {found or header['format']}, not a {kind}.")
     try:
-        with ZipFile(path) as archive:
-            header = json.loads(archive.read("header.json"))
-            entries = {name: archive.read(name) for name in archive.namelist()}
-        known = header["format"] == _FORMAT
-    except (BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a saved {kind.__name__}.") from error
-    if not known:
-        raise ValueError(f"{path} is not a saved {kind.__name__}.")
-    model = _Reader(entries).decode(header["model"])
-    if type(model) is not kind:
-        raise ValueError(f"{path} holds a {type(model).__name__}, not {kind.__name__}.")
+        model = _Reader(members).decode(header["model"])
+    except _io.MALFORMED as error:
+        raise _io.malformed(path, kind, error) from error
+    if type(model).__name__ != kind:
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a {kind}.")
     return model
 
 
@@ -133,67 +137,58 @@ def _class(name: str) -> type[Any]:
         found = getattr(families[room], kind)
         if hasattr(found, "get_params") or hasattr(found, "get_n_splits"):
             return cast("type[Any]", found)
-    raise ValueError(f"The file names a part that is unknown: {name}.")
+    raise ValueError(f"it names a part that is unknown: {name}.")
 
 
 def _network_names() -> list[str]:
     return [n for n in estimators.__all__ if hasattr(getattr(estimators, n), "load")]
 
 
-class _Writer:
-    """Express a value in JSON, and gather what JSON cannot hold."""
+class _Writer(_io.Writer):
+    """Express also networks, other estimators and large arrays."""
 
     def __init__(self) -> None:
-        self.entries: list[bytes] = []
+        super().__init__()
+        self.members: dict[str, bytes] = {}
 
-    def _entry(self, content: bytes) -> str:
-        self.entries.append(content)
-        return str(len(self.entries) - 1)
+    def _member(self, content: bytes) -> str:
+        name = str(len(self.members))
+        self.members[name] = content
+        return name
 
-    def encode(self, value: Any, where: str) -> Any:
-        if isinstance(value, np.generic):
-            value = value.item()
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, list):
-            return [self.encode(item, where) for item in value]
-        if isinstance(value, tuple):
-            return {"tuple": [self.encode(item, where) for item in value]}
-        if isinstance(value, dict):
-            items = [[k, self.encode(v, f"{where}.{k}")] for k, v in value.items()]
-            return {"dict": items}
+    def encode_object(self, value: Any, where: str) -> Any:
+        """Express what is no plain value and no container."""
         if isinstance(value, np.ndarray):
             return self._array(value, where)
         if isinstance(value, TargetTransforms):
-            parts = [list(value.names), list(value.steps)]
-            return {"target_transforms": self.encode(parts, where)}
+            return super().encode_object(value, where)
         if type(value).__name__ in _network_names():
             return self._network(value)
         name = _name(value)
-        if name is not None:
-            parameters = _parameters(value)
-            learned = {k: v for k, v in vars(value).items() if k not in parameters}
-            return {
-                "part": name,
-                "parameters": self.encode(parameters, where),
-                "learned": self.encode(learned, where),
-            }
-        return {"skops": self._skops(value, where)}
+        if name is None:
+            return {"skops": self._skops(value, where)}
+        parameters = _parameters(value)
+        learned = {k: v for k, v in vars(value).items() if k not in parameters}
+        return {
+            "part": name,
+            "parameters": self.encode(parameters, where),
+            "learned": self.encode(learned, where),
+        }
 
     def _array(self, value: np.ndarray, where: str) -> Any:
         if value.dtype == object:
             return {"objects": self.encode(value.tolist(), where)}
         buffer = BytesIO()
         np.save(buffer, value, allow_pickle=False)
-        return {"array": self._entry(buffer.getvalue())}
+        return {"npy": self._member(buffer.getvalue())}
 
     def _network(self, value: Any) -> Any:
         kind, buffer = type(value).__name__, BytesIO()
         if value.__sklearn_is_fitted__():
             value.save(buffer)
-            return {"fitted": kind, "entry": self._entry(buffer.getvalue())}
-        _io.write(buffer, kind=kind, values=value.get_params(deep=False), tensors={})
-        return {"unfitted": kind, "entry": self._entry(buffer.getvalue())}
+            return {"fitted": kind, "member": self._member(buffer.getvalue())}
+        _io.write(buffer, kind=kind, values=value.get_params(deep=False))
+        return {"unfitted": kind, "member": self._member(buffer.getvalue())}
 
     def _skops(self, value: Any, where: str) -> str:
         if not isinstance(value, BaseEstimator) and not hasattr(value, "get_n_splits"):
@@ -212,7 +207,7 @@ class _Writer:
                 f"save() cannot keep {where}, of type {type(value).__name__}, because "
                 f"skops refuses it: {reason.rstrip('.')}. Pickle the estimator."
             ) from error
-        return self._entry(content)
+        return self._member(content)
 
 
 def _parameters(value: Any) -> dict[str, Any]:
@@ -240,55 +235,47 @@ def _read_skops(content: bytes) -> Any:
     return value
 
 
-class _Reader:
+class _Reader(_io.Reader):
     """Give back what a writer expressed.
 
     Parameters
     ----------
-    entries : dict of str to bytes
+    members : dict of str to bytes
         The archive.
     """
 
-    def __init__(self, entries: dict[str, bytes]) -> None:
-        self.entries = entries
+    def __init__(self, members: dict[str, bytes]) -> None:
+        super().__init__({})
+        self.members = members
 
-    def decode(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self.decode(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if "tuple" in value:
-            return tuple(self.decode(value["tuple"]))
-        if "dict" in value:
-            return {k: self.decode(v) for k, v in value["dict"]}
-        if "array" in value:
-            return np.load(BytesIO(self.entries[value["array"]]), allow_pickle=False)
+    def decode_object(self, value: dict[str, Any]) -> Any:
+        """Give back what :meth:`_Writer.encode_object` expressed."""
+        if "npy" in value:
+            return np.load(BytesIO(self.members[value["npy"]]), allow_pickle=False)
         if "objects" in value:
             return np.array(self.decode(value["objects"]), dtype=object)
-        if "target_transforms" in value:
-            return TargetTransforms(
-                *map(tuple, self.decode(value["target_transforms"]))
-            )
         if "skops" in value:
-            return _read_skops(self.entries[value["skops"]])
-        if "part" in value:
-            return self._part(value)
-        return self._network(value)
+            return _read_skops(self.members[value["skops"]])
+        if "member" in value:
+            return self._network(value)
+        if "learned" in value:
+            return self._estimator(value)
+        return super().decode_object(value)
 
-    def _part(self, value: dict[str, Any]) -> Any:
+    def _estimator(self, value: dict[str, Any]) -> Any:
         kind = _class(value["part"])
         part = kind(**self.decode(value["parameters"]))
         for name, learned in self.decode(value["learned"]).items():
             if hasattr(kind, name):
-                raise ValueError(f"The file would replace {kind.__name__}.{name}.")
+                raise ValueError(f"it would replace {kind.__name__}.{name}.")
             setattr(part, name, learned)
         return part
 
     def _network(self, value: dict[str, Any]) -> Any:
         name = value.get("fitted", value.get("unfitted"))
         if name not in _network_names():
-            raise ValueError(f"The file names a part that is unknown: {name}.")
-        kind, buffer = getattr(estimators, name), BytesIO(self.entries[value["entry"]])
+            raise ValueError(f"it names a part that is unknown: {name}.")
+        kind, buffer = getattr(estimators, name), BytesIO(self.members[value["member"]])
         if "fitted" in value:
             return kind.load(buffer)
-        return kind(**_io.read(buffer, kind=name)[0])
+        return kind(**_io.read(buffer, kind=name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +19,8 @@ from sklearn.base import (
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._archive import Target
+from skgnn_mtl.estimators._card import model_card
 from skgnn_mtl.estimators._class_labels import (
     class_probabilities,
     encode_labels,
@@ -102,16 +103,19 @@ class Table(
     def _parts(self) -> Sequence[Any]:
         """Estimators that are given X, not fitted."""
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: Target, *, description: str = "") -> None:
         """Write the fitted estimator into one file that is safe to load.
 
         Networks are kept in their own format. Other estimators of scikit-learn, such as
-        trees, are kept by skops, an optional package.
+        trees, are kept by skops, an optional package. A file at ``path`` is replaced as
+        a whole: whatever happens, ``path`` holds the old or the new one.
 
         Parameters
         ----------
-        path : str or path-like
+        path : str, path-like or binary file
             The file.
+        description : str, default=""
+            What the model is for; stands in the text about it in the file.
 
         Raises
         ------
@@ -122,17 +126,19 @@ class Table(
             named. Pickle keeps those.
         ImportError
             If a part needs skops, and it is not installed.
+        OSError
+            If the file cannot be written, for instance because the disk is full.
         """
         check_is_fitted(self)
-        save(path, self)
+        save(path, self, model_card(self, description))
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
+    def load(cls, path: Target) -> Self:
         """Read what :meth:`save` wrote. Never executes code from the file.
 
         Parameters
         ----------
-        path : str or path-like
+        path : str, path-like or binary file
             The file.
 
         Returns
@@ -143,11 +149,11 @@ class Table(
         Raises
         ------
         ValueError
-            If the file is of something else.
+            If the file is of something else, damaged, or of a newer version.
         ImportError
             If a part needs skops, and it is not installed.
         """
-        model: Self = load(path, cls)
+        model: Self = load(path, cls.__name__)
         return model
 
     def __sklearn_tags__(self) -> Tags:

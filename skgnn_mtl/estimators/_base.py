@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
-from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
+from skgnn_mtl._archive import Target
 from skgnn_mtl._component import Condition, Numbers, is_count
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
@@ -29,6 +29,7 @@ from skgnn_mtl.training import (
     check_callbacks,
 )
 
+from ._card import model_card
 from ._compute import computes, present_device, warn_of_absent_device
 from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
@@ -329,13 +330,19 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         )
         return network.apply(read_graphs(fitted, X), function)
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: Target, *, description: str = "") -> None:
         """Write the fitted estimator into one file that is safe to load.
+
+        The file is a zip archive of tensors, JSON and a text for people, with a
+        checksum. A file at ``path`` is replaced as a whole: whatever happens, ``path``
+        holds the old or the new one.
 
         Parameters
         ----------
-        path : str or path-like
+        path : str, path-like or binary file
             The file.
+        description : str, default=""
+            What the model is for; stands in the text about it in the file.
 
         Raises
         ------
@@ -344,18 +351,21 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         ValueError
             If a parameter holds something that JSON cannot express, such as a
             callback or a class of your own; pickle keeps those.
+        OSError
+            If the file cannot be written, for instance because the disk is full.
         """
+        state, kind = self._state, type(self).__name__
         # Not deep, because each part is written with its own parameters.
         parameters = self.get_params(deep=False)
-        save_state(path, type(self).__name__, parameters, self._state)
+        save_state(path, kind, parameters, state, model_card(self, description))
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
+    def load(cls, path: Target) -> Self:
         """Read what :meth:`save` wrote. Never executes code from the file.
 
         Parameters
         ----------
-        path : str or path-like
+        path : str, path-like or binary file
             The file.
 
         Returns
@@ -368,10 +378,15 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the file is of something else.
+            If the file is of something else, damaged, or of a newer version.
         """
-        parameters, make_state = load_state(path, cls.__name__)
+
         # By the constructor, because a file must not set anything but parameters.
-        estimator = cls(**parameters)
-        device = present_device(estimator.device)
-        return estimator._adopt(make_state(estimator._targets(), device))
+        def make(**parameters: Any) -> Any:
+            estimator = cls(**parameters)
+            estimator._validate_params()
+            return estimator
+
+        estimator, state = load_state(path, cls.__name__, make)
+        loaded: Self = estimator._adopt(state)
+        return loaded

@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from skgnn_mtl._archive import Target
 from skgnn_mtl.auxiliary import auxiliary_names
 from skgnn_mtl.gate import GATEModel
 from skgnn_mtl.training import MultiTaskModel
 
-from ._compute import seeded
+from ._compute import present_device, seeded
 from ._inputs import Inputs
-from ._io import read, write
+from ._io import MALFORMED, malformed, read, require_shapes, write
 from ._state import Additions, FittedState
 from ._targets import Targets
 
@@ -35,20 +35,26 @@ _VALUES = (
 
 
 def save_state(
-    path: str | PathLike[str], kind: str, parameters: dict[str, Any], state: FittedState
+    path: Target,
+    kind: str,
+    parameters: dict[str, Any],
+    state: FittedState,
+    card: str = "",
 ) -> None:
     """Write a fitted state, and the parameters of its estimator.
 
     Parameters
     ----------
-    path : path-like
-        The file.
+    path : str, path-like or binary file
+        The file. One that exists is replaced as a whole.
     kind : str
         Class of the estimator.
     parameters : dict
         Its parameters.
     state : FittedState
         The state.
+    card : str, default=""
+        Text for people who open the file.
 
     Raises
     ------
@@ -56,7 +62,7 @@ def save_state(
         If something cannot be expressed; the message names it.
     """
     module: Any = state.module
-    inputs = state.inputs
+    inputs, weighting, source = state.inputs, state.weighting, state.random_state
     values = {
         "parameters": parameters,
         "network": type(module).__name__,
@@ -65,86 +71,99 @@ def save_state(
             "readout": module.readout,
             **module.architecture,
         },
-        "task_weighting": state.weighting,
+        "task_weighting": weighting,
         "entries": entries_of(state),
         "inputs": [inputs.schema, inputs.n_features, inputs.feature_names],
         # Only what was learned, because the rest is among the parameters.
         "targets": state.targets.learned,
         "state": {name: getattr(state, name) for name in _VALUES},
         "additions": None if state.additions is None else asdict(state.additions),
+        "tensors": {
+            "module": module.state_dict(),
+            "task_weighting": None if weighting is None else weighting.state_dict(),
+            # Left by partial_fit alone, because only its next call goes on with it.
+            "optimizer": state.optimizer_state,
+        },
+        "random_state": None if source is None else source.get_state(legacy=False),
     }
-    tensors: dict[str, Any] = {"module": module.state_dict()}
-    if state.weighting is not None:
-        tensors["task_weighting"] = state.weighting.state_dict()
-    if state.optimizer_state is not None:
-        # Left by partial_fit alone, because only its next call goes on with it.
-        tensors["optimizer"] = state.optimizer_state
-    if state.random_state is not None:
-        tensors["random_state"] = _pack(state.random_state)
-    write(path, kind=kind, values=values, tensors=tensors)
+    write(path, kind=kind, values=values, card=card)
 
 
 def load_state(
-    path: str | PathLike[str], kind: str
-) -> tuple[dict[str, Any], Callable[[Targets, torch.device], FittedState]]:
+    path: Target, kind: str, make: Callable[..., Any]
+) -> tuple[Any, FittedState]:
     """Read what :func:`save_state` wrote.
 
     Parameters
     ----------
-    path : path-like
+    path : str, path-like or binary file
         The file.
     kind : str
         Class of the estimator.
+    make : callable
+        Makes the estimator from its parameters, and refuses wrong ones.
 
     Returns
     -------
-    parameters : dict
-        Parameters of the estimator.
-    make_state : callable
-        Maps its targets, with nothing learned yet, and a device to the state.
+    estimator : estimator
+        Not fitted yet.
+    state : FittedState
+        What it has learned.
 
     Raises
     ------
     ValueError
-        If the file is of something else.
+        If the file is of something else, or damaged.
     """
-    values, tensors = read(path, kind=kind)
+    values = read(path, kind=kind)
+    try:
+        estimator = make(**values["parameters"])
+        device = present_device(estimator.device)
+        return estimator, _state_of(values, estimator._targets(), device)
+    except MALFORMED as error:
+        raise malformed(path, kind, error) from error
 
-    # A function, because the targets come from an estimator of these parameters.
-    def make_state(targets: Targets, device: torch.device) -> FittedState:
-        schema, n_features, feature_names = values["inputs"]
-        # In a forked generator, because building draws numbers that are replaced.
-        with seeded(0, device, None):
-            build = _NETWORKS[values["network"]]
-            parts = dict(values["parts"])
-            module: nn.Module = build(
-                parts.pop("encoder"), parts.pop("readout"), schema, **parts
-            )
-            weighting = values["task_weighting"]
-            if weighting is not None:
-                # Built first, because a state is loaded into buffers of its shapes.
-                weighting.build(len(values["entries"]), values["entries"])
-        # Before loading, because weights of float64 would be rounded to float32.
-        module = module.to(device, getattr(torch, schema.dtype))
-        module.load_state_dict(tensors["module"])
-        if weighting is not None:
-            weighting = weighting.to(device)
-            weighting.load_state_dict(tensors["task_weighting"])
-        state = FittedState(
-            Inputs(schema, n_features, feature_names),
-            targets.with_learned(values["targets"]),
-            module.eval(),
-            weighting,
-            **values["state"],
-            optimizer_state=tensors.get("optimizer"),
+
+def _state_of(
+    values: dict[str, Any], targets: Targets, device: torch.device
+) -> FittedState:
+    """Build what a file describes, and load its tensors."""
+    schema, n_features, feature_names = values["inputs"]
+    tensors, weighting = values["tensors"], values["task_weighting"]
+
+    def build() -> nn.Module:
+        # Copies, because each network builds its own.
+        parts = copy.deepcopy(values["parts"])
+        network = _NETWORKS[values["network"]]
+        made: nn.Module = network(
+            parts.pop("encoder"), parts.pop("readout"), schema, **parts
         )
-        if "random_state" in tensors:
-            state = replace(state, random_state=_unpack(tensors["random_state"]))
-        if values["additions"] is not None:
-            state = replace(state, additions=Additions(**values["additions"]))
-        return state
+        return made
 
-    return values["parameters"], make_state
+    # In a forked generator, because building draws numbers that are replaced.
+    with seeded(0, device, None):
+        require_shapes(build, tensors["module"])
+        module = build()
+        if weighting is not None:
+            # Built first, because a state is loaded into buffers of its shapes.
+            weighting.build(len(values["entries"]), values["entries"])
+    # Before loading, because weights of float64 would be rounded to float32.
+    module = module.to(device, getattr(torch, schema.dtype))
+    module.load_state_dict(tensors["module"])
+    if weighting is not None:
+        weighting = weighting.to(device)
+        weighting.load_state_dict(tensors["task_weighting"])
+    source, additions = values["random_state"], values["additions"]
+    return FittedState(
+        Inputs(schema, n_features, feature_names),
+        targets.with_learned(values["targets"]),
+        module.eval(),
+        weighting,
+        **values["state"],
+        optimizer_state=tensors["optimizer"],
+        random_state=None if source is None else _unpack(source),
+        additions=None if additions is None else Additions(**additions),
+    )
 
 
 def entries_of(state: FittedState) -> list[str]:
@@ -180,20 +199,9 @@ def _moved(value: Any) -> Any:
     return value
 
 
-def _pack(source: np.random.RandomState) -> dict[str, Any]:
-    """Express the state of a generator in what a safe file may hold."""
-    state: dict[str, Any] = dict(source.get_state(legacy=False))
-    # int64, because torch supports uint32 only in part.
-    state["key"] = torch.from_numpy(state["state"]["key"].astype(np.int64))
-    state["pos"] = state.pop("state")["pos"]
-    return state
-
-
 def _unpack(packed: dict[str, Any]) -> np.random.RandomState:
     source = np.random.RandomState()
-    state = {"key": packed["key"].numpy().astype(np.uint32), "pos": packed["pos"]}
-    names = ("bit_generator", "has_gauss", "gauss")
-    source.set_state({"state": state, **{name: packed[name] for name in names}})
+    source.set_state(packed)
     return source
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from contextlib import ExitStack
-from dataclasses import asdict
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from importlib.metadata import version
-from io import BytesIO
-from os import PathLike
-from typing import Any, BinaryIO
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from sklearn.base import BaseEstimator
+from torch import nn
 
 from skgnn_mtl import auxiliary, encoders, metrics, readouts, weighting
+from skgnn_mtl._archive import Target, read_archive, write_archive
 from skgnn_mtl._component import Component, part_names
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.curvature import HessianSpectrum
 from skgnn_mtl.gate import TaskLayout
 from skgnn_mtl.graphs import GraphSchema
 
-_FORMAT = "skgnn_mtl.estimator"
+FORMAT = "skgnn_mtl.estimator"
+_TENSORS = "tensors.safetensors"
 # Only classes of these rooms are ever made from a file.
 _FAMILIES = {
     "auxiliary": auxiliary,
@@ -36,53 +40,50 @@ _SCORERS = {
     # Without task_scorer, because it makes scorers and is none.
     if name.endswith("_scorer") and name != "task_scorer"
 }
+# What a crafted tree may raise; a damaged file is found by its checksum.
+MALFORMED = (
+    *(ArithmeticError, AttributeError, BadZipFile, LookupError, MemoryError),
+    *(RecursionError, RuntimeError, SafetensorError, TypeError, ValueError),
+)
 
 
-def write(
-    path: str | PathLike[str] | BinaryIO,
-    *,
-    kind: str,
-    values: dict[str, Any],
-    tensors: dict[str, Any],
-) -> None:
-    """Write JSON values and tensors into one file.
+def write(target: Target, *, kind: str, values: dict[str, Any], card: str = "") -> None:
+    """Write values and tensors into one file.
 
     Parameters
     ----------
-    path : str, path-like or binary file
-        The file.
+    target : str, path-like or binary file
+        The file. One that exists is replaced as a whole.
     kind : str
         Class of the estimator.
     values : dict
-        What :func:`encode` can express.
-    tensors : dict
-        State dicts.
+        What a :class:`Writer` can express.
+    card : str, default=""
+        Text for people who open the file, which is a zip archive.
 
     Raises
     ------
     ValueError
         If a value cannot be expressed.
+    OSError
+        If the file cannot be written; an old file is as it was.
     """
-    # Apart from the JSON, because weights of pretrained encoders are tensors.
-    sources: list[dict[str, Any]] = []
+    writer = Writer()
     header = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "kind": kind,
         "version": version("skgnn_mtl"),
-        "values": encode(values, kind, sources),
+        "values": writer.encode(values, kind),
     }
-    content = {"header": json.dumps(header), "tensors": tensors, "sources": sources}
-    torch.save(content, path)
+    write_archive(target, header, {_TENSORS: save_tensors(writer.tensors)}, card)
 
 
-def read(
-    path: str | PathLike[str] | BinaryIO, *, kind: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(source: Target, *, kind: str) -> dict[str, Any]:
     """Read what :func:`write` wrote.
 
     Parameters
     ----------
-    path : str, path-like or binary file
+    source : str, path-like or binary file
         The file.
     kind : str
         Class that the file must be of.
@@ -90,160 +91,285 @@ def read(
     Returns
     -------
     values : dict
-        Decoded values.
-    tensors : dict
-        State dicts, on the CPU.
+        Decoded values; tensors are on the CPU.
 
     Raises
     ------
     ValueError
-        If the file is of something else.
+        If the file is of something else, or damaged.
     """
-    with ExitStack() as stack:
-        file: Any = path
-        if isinstance(path, (str, PathLike)):
-            file = stack.enter_context(open(path, "rb"))
-        # Opened outside of the try, because a missing file must be reported as missing.
-        try:
-            # Weights only, because a pickle could execute code of whoever made the
-            # file.
-            content = torch.load(file, map_location="cpu", weights_only=True)
-            header = json.loads(content["header"])
-            known, found = header["format"] == _FORMAT, header["kind"]
-        # All classes, because torch raises many kinds for a file of something else.
-        except Exception as error:
-            raise ValueError(f"{path} is not a saved {kind}.") from error
-    if not known or found != kind:
-        raise ValueError(f"{path} holds a {found}, not a {kind}.")
-    return decode(header["values"], content["sources"]), content["tensors"]
+    header, members = read_archive(source, kind)
+    found = header.get("kind")
+    if header["format"] != FORMAT or found != kind:
+        raise ValueError(f"{source} holds a {found or header['format']}, not a {kind}.")
+    try:
+        reader = Reader(load_tensors(members[_TENSORS]))
+        values: dict[str, Any] = reader.decode(header["values"])
+        return values
+    except MALFORMED as error:
+        raise malformed(source, kind, error) from error
 
 
-def encode(value: Any, where: str, sources: list[dict[str, Any]]) -> Any:
-    """Express a value in JSON.
+def malformed(source: Any, kind: str, error: BaseException) -> ValueError:
+    """Make the error for a whole file whose content makes no sense.
 
     Parameters
     ----------
-    value : object
-        Numbers, strings, arrays, containers, schemas, this package's parts and scorers.
-    where : str
-        Where the value stands, for the message.
-    sources : list of dict
-        Receives the weights of pretrained encoders.
+    source : object
+        The file.
+    kind : str
+        What it should hold.
+    error : BaseException
+        What its reader met.
 
     Returns
     -------
-    expressed : object
-        JSON-ready; whatever JSON cannot express is a dict with one tagged key.
-
-    Raises
-    ------
-    ValueError
-        If the value is something else, for instance a function.
+    error : ValueError
+        For the user.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, list):
-        return [encode(item, where, sources) for item in value]
-    if isinstance(value, tuple):
-        # Tagged, because JSON would make a list of it.
-        return {"tuple": [encode(item, where, sources) for item in value]}
-    if isinstance(value, dict):
-        # Pairs under a tag, because keys need not be text, and none may pass for a tag.
-        pairs = [
-            [encode(k, where, sources), encode(v, f"{where}.{k}", sources)]
-            for k, v in value.items()
-        ]
-        return {"dict": pairs}
-    if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": value.dtype.str}
-    if isinstance(value, torch.device):
-        return str(value)
-    if isinstance(value, GraphSchema):
-        return {"schema": value.to_dict()}
-    if isinstance(value, TargetTransforms):
-        steps = [value.names, value.steps]
-        return {"target_transforms": encode(steps, where, sources)}
-    if isinstance(value, TaskLayout):
-        return {"layout": encode(asdict(value), where, sources)}
-    if isinstance(value, HessianSpectrum):
-        # In its own format and as text, because JSON has no bytes.
-        buffer = BytesIO()
-        value.save(buffer)
-        return {"spectrum": base64.b64encode(buffer.getvalue()).decode()}
-    for name, scorer in _SCORERS.items():
-        # A clone has a copy.
-        if type(value) is type(scorer) and vars(value) == vars(scorer):
-            return {"scorer": name}
-    if isinstance(value, Component) and _family(value):
-        parameters = BaseEstimator.get_params(value, deep=False)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{source} is not a valid {kind}: {reason}")
+
+
+class Writer:
+    """Express values in JSON, and gather the tensors.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        By the names that stand in the JSON.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def encode(self, value: Any, where: str) -> Any:
+        """Express a value.
+
+        Parameters
+        ----------
+        value : object
+            Numbers, strings, arrays, tensors, containers, schemas, this package's parts
+            and scorers.
+        where : str
+            Where the value stands, for the message.
+
+        Returns
+        -------
+        expressed : object
+            JSON-ready; whatever JSON cannot express is a dict with one tagged key.
+
+        Raises
+        ------
+        ValueError
+            If the value is something else, for instance a function.
+        """
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, list):
+            return [self.encode(item, where) for item in value]
+        if isinstance(value, tuple):
+            # Tagged, because JSON would make a list of it.
+            return {"tuple": [self.encode(item, where) for item in value]}
+        if isinstance(value, Mapping):
+            # Pairs under a tag, because keys need not be text, and none may pass for a
+            # tag.
+            pairs = [
+                [self.encode(k, where), self.encode(v, f"{where}.{k}")]
+                for k, v in value.items()
+            ]
+            return {"dict": pairs}
+        return self.encode_object(value, where)
+
+    def encode_object(self, value: Any, where: str) -> Any:
+        """Express what is no plain value and no container.
+
+        Parameters
+        ----------
+        value : object
+            Arrays, tensors, schemas, parts and scorers.
+        where : str
+            Where the value stands, for the message.
+
+        Returns
+        -------
+        expressed : object
+            JSON-ready.
+
+        Raises
+        ------
+        ValueError
+            If the value is something else.
+        """
+        if isinstance(value, torch.Tensor):
+            name = str(len(self.tensors))
+            # A copy, because tensors in a file must not share memory.
+            self.tensors[name] = value.detach().cpu().contiguous().clone()
+            return {"tensor": name}
+        if isinstance(value, np.ndarray):
+            return {"array": value.tolist(), "dtype": value.dtype.str}
+        if isinstance(value, torch.device):
+            return str(value)
+        if isinstance(value, GraphSchema):
+            return {"schema": value.to_dict()}
+        if isinstance(value, TargetTransforms):
+            steps = [value.names, value.steps]
+            return {"target_transforms": self.encode(steps, where)}
+        if isinstance(value, TaskLayout):
+            return {"layout": self.encode(asdict(value), where)}
+        if isinstance(value, HessianSpectrum):
+            parts = {f.name: getattr(value, f.name) for f in fields(value)}
+            return {"spectrum": self.encode(parts, where)}
+        for name, scorer in _SCORERS.items():
+            # A clone has a copy.
+            if type(value) is type(scorer) and vars(value) == vars(scorer):
+                return {"scorer": name}
+        if isinstance(value, Component) and _family(value):
+            return self._part(value, where)
+        raise ValueError(
+            "save() keeps numbers, strings, and parts and ready-made scorers of "
+            f"skgnn_mtl, but {where} is {value!r}. Set it to another value first, or "
+            "pickle the estimator."
+        )
+
+    def _part(self, value: Component, where: str) -> dict[str, Any]:
         name = f"{_family(value)}.{type(value).__name__}"
-        expressed = encode(parameters, f"{where}.{name}", sources)
+        parameters = BaseEstimator.get_params(value, deep=False)
+        part = {"part": name, "parameters": self.encode(parameters, f"{where}.{name}")}
         source = _source(value)
-        if source is None:
-            return {"part": name, "parameters": expressed}
-        # The source is rebuilt from its schema, because only an unbuilt part is
-        # expressed above.
-        sources.append(source.state_dict())
-        schema = encode(source.schema, where, sources)
-        known = {"schema": schema, "weights": len(sources) - 1}
-        return {"part": name, "parameters": expressed, "source": known}
-    raise ValueError(
-        "save() keeps numbers, strings, and parts and ready-made scorers of skgnn_mtl, "
-        f"but {where} is {value!r}. Set it to another value first, or pickle the "
-        "estimator."
-    )
+        if source is not None:
+            # Rebuilt from its schema, because only an unbuilt part is expressed above.
+            schema, state = source.schema, source.state_dict()
+            part["source"] = self.encode([schema, state], where)
+        return part
 
 
-def decode(value: Any, sources: list[dict[str, Any]]) -> Any:
-    """Give back what :func:`encode` expressed.
+class Reader:
+    """Give back what a :class:`Writer` expressed.
 
     Parameters
     ----------
-    value : object
-        Parsed JSON.
-    sources : list of dict
-        Weights of pretrained encoders.
-
-    Returns
-    -------
-    original : object
-        Parts come back unbuilt, but for the sources of pretrained encoders.
+    tensors : dict of str to Tensor
+        By the names that stand in the JSON.
     """
-    if isinstance(value, list):
-        return [decode(item, sources) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "tuple" in value:
-        return tuple(decode(item, sources) for item in value["tuple"])
-    if "dict" in value:
-        return {decode(k, sources): decode(v, sources) for k, v in value["dict"]}
-    if "array" in value:
-        dtype = np.dtype(value["dtype"])
-        return np.array(value["array"], dtype=object if dtype.hasobject else dtype)
-    if "spectrum" in value:
-        return HessianSpectrum.load(BytesIO(base64.b64decode(value["spectrum"])))
-    if "target_transforms" in value:
-        return TargetTransforms(*decode(value["target_transforms"], sources))
-    if "layout" in value:
-        return TaskLayout(**decode(value["layout"], sources))
-    if "schema" in value:
-        return GraphSchema.from_dict(value["schema"])
-    if value.get("scorer") in _SCORERS:
-        return _SCORERS[value["scorer"]]
-    family, _, name = value.get("part", str(value)).partition(".")
-    # Looked up and never imported, because the file may come from anywhere.
-    members = part_names(_FAMILIES[family], Component) if family in _FAMILIES else {}
-    if name.lower() not in members:
-        raise ValueError(f"The file names a part that is unknown: {family}.{name}.")
-    part = members[name.lower()](**decode(value["parameters"], sources))
-    source = _source(part) if "source" in value else None
-    if source is not None:
-        source.build(decode(value["source"]["schema"], sources))
-        source.load_state_dict(sources[value["source"]["weights"]])
-        source.eval()
-    return part
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.tensors = tensors
+
+    def decode(self, value: Any) -> Any:
+        """Give back a value.
+
+        Parameters
+        ----------
+        value : object
+            Parsed JSON.
+
+        Returns
+        -------
+        original : object
+            Parts come back unbuilt, but for the sources of pretrained encoders.
+        """
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "tuple" in value:
+            return tuple(self.decode(value["tuple"]))
+        if "dict" in value:
+            return {self.decode(k): self.decode(v) for k, v in value["dict"]}
+        return self.decode_object(value)
+
+    def decode_object(self, value: dict[str, Any]) -> Any:
+        """Give back what :meth:`Writer.encode_object` expressed.
+
+        Parameters
+        ----------
+        value : dict
+            Parsed JSON with a tag.
+
+        Returns
+        -------
+        original : object
+            The value.
+
+        Raises
+        ------
+        ValueError
+            If the tag, or a part that it names, is unknown.
+        """
+        if "tensor" in value:
+            return self.tensors[value["tensor"]]
+        if "array" in value:
+            return _array(value["array"], np.dtype(value["dtype"]))
+        if "spectrum" in value:
+            return HessianSpectrum(**self.decode(value["spectrum"]))
+        if "target_transforms" in value:
+            return TargetTransforms(*self.decode(value["target_transforms"]))
+        if "layout" in value:
+            return TaskLayout(**self.decode(value["layout"]))
+        if "schema" in value:
+            return GraphSchema.from_dict(value["schema"])
+        if value.get("scorer") in _SCORERS:
+            return _SCORERS[value["scorer"]]
+        return self._part(value)
+
+    def _part(self, value: dict[str, Any]) -> Component:
+        family, _, name = str(value.get("part", value)).partition(".")
+        # Looked up and never imported, because the file may come from anywhere.
+        room = _FAMILIES.get(family)
+        members = {} if room is None else part_names(room, Component)
+        if name.lower() not in members:
+            raise ValueError(f"it names a part that is unknown: {family}.{name}.")
+        part: Component = members[name.lower()](**self.decode(value["parameters"]))
+        source = _source(part) if "source" in value else None
+        if source is not None:
+            schema, state = self.decode(value["source"])
+            require_shapes(lambda: _built(copy.deepcopy(source), schema), state)
+            source.build(schema)
+            source.load_state_dict(state)
+            source.eval()
+        return part
+
+
+def _built(encoder: encoders.GraphEncoder, schema: GraphSchema) -> nn.Module:
+    encoder.build(schema)
+    return encoder
+
+
+def require_shapes(build: Callable[[], nn.Module], state: Mapping[str, Any]) -> None:
+    """Compare shapes of a module with those of a file, before it takes memory.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the module.
+    state : dict of str to Tensor
+        Its tensors in the file.
+
+    Raises
+    ------
+    ValueError
+        If the file lacks a tensor of the module, or has others.
+    """
+    # Without values, because a crafted file may name a width that fills the memory.
+    with torch.device("meta"):
+        wanted = {name: tuple(t.shape) for name, t in build().state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    odd = sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n))
+    if odd:
+        raise ValueError(
+            f"its tensor {odd[0]!r} has shape {found.get(odd[0])}, but its parameters "
+            f"say {wanted.get(odd[0])}."
+        )
+
+
+def _array(items: Any, dtype: np.dtype) -> np.ndarray:
+    """Make an array; text is as wide as the longest one, whatever the file says."""
+    if dtype.hasobject:
+        return np.array(items, dtype=object)
+    return np.array(items, dtype=str if dtype.kind == "U" else dtype)
 
 
 def _source(part: Component) -> encoders.GraphEncoder | None:

@@ -7,23 +7,28 @@ import json
 import pickle
 import subprocess
 import sys
+from importlib.metadata import version
+from zipfile import ZipFile
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save as save_tensors
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from skgnn_mtl import GraphArray, MultiTaskGNNRegressor, SmilesToGraph
+from skgnn_mtl._archive import read_archive, write_archive
 from skgnn_mtl.encoders import DMPNN, GIN
 from skgnn_mtl.metrics import nan_r2_scorer
 from skgnn_mtl.readouts import Attention
 from skgnn_mtl.weighting import Fixed, ScaleInvariant, Uncertainty
 
+TORCH = version("torch")
 FRESH_PROCESS = """
 import pickle, sys
 import joblib, numpy as np
@@ -265,24 +270,20 @@ def test_foreign_files_are_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "content",
+    "header",
     [
-        {"weights": torch.zeros(2)},
-        torch.zeros(2),
-        [1, 2],
-        {"header": "no json", "tensors": {}},
-        {"header": "[1, 2]", "tensors": {}},
-        {"header": "{}", "tensors": {}},
-        {"header": json.dumps({"format": "skgnn_mtl.estimator"}), "tensors": {}},
-        {"header": json.dumps({"format": "other"}), "tensors": {}},
+        {},
+        {"format": "other"},
+        {"format": "skgnn_mtl.estimator"},
+        {"format": "skgnn_mtl.estimator", "kind": "MultiTaskGNNRegressor"},
+        {"format": "skgnn_mtl.estimator", "kind": ["MultiTaskGNNRegressor"]},
     ],
     ids=str,
 )
-def test_files_of_torch_that_are_none_of_ours_are_refused(tmp_path, content):
-    path = tmp_path / "foreign"
-    torch.save(content, path)
+def test_archives_that_are_none_of_ours_are_refused(tmp_path, header):
+    write_archive(tmp_path / "foreign", header, {})
     with pytest.raises(ValueError, match="foreign"):
-        MultiTaskGNNRegressor.load(path)
+        MultiTaskGNNRegressor.load(tmp_path / "foreign")
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
@@ -333,9 +334,7 @@ def test_code_in_a_file_is_not_executed(tmp_path, how):
 )
 def test_only_parts_of_the_package_are_made(model, tmp_path, part):
     model.save(tmp_path / "model")
-    content = torch.load(tmp_path / "model", weights_only=True)
-    content["header"] = content["header"].replace("encoders.GIN", part)
-    torch.save(content, tmp_path / "model")
+    rewrite(tmp_path / "model", "encoders.GIN", part)
     with pytest.raises(ValueError, match=f"unknown.*{part}|{part}.*unknown"):
         MultiTaskGNNRegressor.load(tmp_path / "model")
 
@@ -344,11 +343,72 @@ def test_only_scorers_of_the_package_are_found(small, graphs, gaps, tmp_path):
     model = small(scoring=nan_r2_scorer).fit(graphs, gaps)
     model.save(tmp_path / "model")
     assert MultiTaskGNNRegressor.load(tmp_path / "model").scoring is nan_r2_scorer
-    content = torch.load(tmp_path / "model", weights_only=True)
-    content["header"] = content["header"].replace("nan_r2_scorer", "os.system")
-    torch.save(content, tmp_path / "model")
+    rewrite(tmp_path / "model", "nan_r2_scorer", "os.system")
     with pytest.raises(ValueError, match=r"unknown: .*os.system"):
         MultiTaskGNNRegressor.load(tmp_path / "model")
+
+
+def test_parameters_of_a_file_are_checked(model, tmp_path):
+    model.save(tmp_path / "model")
+    rewrite(tmp_path / "model", *(f'"lr", {lr}]' for lr in (model.lr, -1.0)))
+    with pytest.raises(ValueError, match="not a valid MultiTask.*'lr' parameter"):
+        MultiTaskGNNRegressor.load(tmp_path / "model")
+
+
+def test_a_network_must_have_the_shapes_of_its_parameters(model, tmp_path):
+    model.save(tmp_path / "model")
+    # Such a layer would take 4 TB.
+    rewrite(tmp_path / "model", *(f'"width", {n}]' for n in (16, 10**6)))
+    with pytest.raises(ValueError, match="not a valid .* its tensor .* has shape"):
+        MultiTaskGNNRegressor.load(tmp_path / "model")
+
+
+def rewrite(path, old, new):
+    """Replace a text in the header of a file, and seal it again."""
+    header, members = read_archive(path, "file")
+    text = json.dumps(header)
+    assert old in text
+    write_archive(path, json.loads(text.replace(old, new)), members)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        None,
+        [],
+        {"tensor": "none"},
+        {"tuple": 3},
+        {"dict": [[1, 2, 3]]},
+        {"array": [1], "dtype": "nothing"},
+        {"array": [1, [2]], "dtype": "<f8"},
+        {"part": "encoders.GIN", "parameters": {"dict": [["nothing", 1]]}},
+        {"part": 3},
+        {"spectrum": {"dict": []}},
+        {"schema": {}},
+    ],
+    ids=str,
+)
+def test_whatever_a_file_says_wrong_is_one_error(tmp_path, values):
+    header = {"format": "skgnn_mtl.estimator", "kind": "MultiTaskGNNRegressor"}
+    members = {"tensors.safetensors": save_tensors({})}
+    write_archive(tmp_path / "model", {**header, "values": values}, members)
+    with pytest.raises(ValueError, match="model is not a valid MultiTaskGNNRegressor"):
+        MultiTaskGNNRegressor.load(tmp_path / "model")
+
+
+def test_the_same_model_gives_the_same_bytes(model, tmp_path):
+    for name in "ab":
+        model.save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_tells_people_what_it_is(model, tmp_path):
+    model.save(tmp_path / "model", description="Boiling points.")
+    with ZipFile(tmp_path / "model") as archive:
+        card = archive.read("README.md").decode()
+        assert json.loads(archive.read("header.json"))["format_version"] == 1
+    for text in ("Boiling points.", "encoder=GIN(", "* Tb (K)", f"torch {TORCH}"):
+        assert text in card
 
 
 class OtherRegressor(MultiTaskGNNRegressor):
