@@ -568,7 +568,11 @@ class GraphArray:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, mmap_mode: Literal["r"] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        mmap_mode: Literal["r"] | None = None,
+        verify: bool = True,
     ) -> GraphArray:
         """Read the folder that :meth:`save` wrote, without executing code from it.
 
@@ -578,6 +582,8 @@ class GraphArray:
             The folder.
         mmap_mode : {None, "r"}, default=None
             "r" maps the columns instead of reading them into memory.
+        verify : bool, default=True
+            Compare all files with their checksums, which reads them; False trusts them.
 
         Returns
         -------
@@ -587,8 +593,8 @@ class GraphArray:
         Raises
         ------
         ValueError
-            If the folder does not hold a complete GraphArray.
+            If the folder does not hold a complete GraphArray, or is damaged.
         """
         from ._io import load_columns
 
-        return cls._from_parts(*load_columns(path, mmap_mode=mmap_mode))
+        return cls._from_parts(*load_columns(path, mmap_mode=mmap_mode, verify=verify))

@@ -1,5 +1,6 @@
 """GraphArray: packing, indexing, equality, files."""
 
+import hashlib
 import pickle
 
 import joblib
@@ -199,7 +200,7 @@ def test_load_refuses_other_folders_pickles_and_modes(tmp_path):
         allow_pickle=True,
     )
     with pytest.raises(ValueError, match="allow_pickle"):
-        GraphArray.load(tmp_path / "graphs")
+        GraphArray.load(tmp_path / "graphs", verify=False)
     with pytest.raises(ValueError, match="mmap_mode"):
         GraphArray.load(tmp_path / "graphs", mmap_mode="w+")
 
@@ -210,7 +211,7 @@ def test_load_refuses_other_folders_pickles_and_modes(tmp_path):
 )
 def test_load_refuses_broken_headers(tmp_path, header):
     random_graphs().save(tmp_path / "graphs")
-    (tmp_path / "graphs" / "header.json").write_text(header)
+    seal_header(tmp_path / "graphs", header)
     with pytest.raises(ValueError, match="graphs does not hold a complete GraphArray"):
         GraphArray.load(tmp_path / "graphs")
 
@@ -225,6 +226,58 @@ def test_load_refuses_folders_without_a_column_or_with_half_of_it(tmp_path, mmap
             ValueError, match="graphs does not hold a complete GraphArray"
         ):
             GraphArray.load(tmp_path / "graphs", mmap_mode=mmap_mode)
+
+
+def seal_header(folder, text):
+    seal = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "header.json").write_text(f"{seal}\n{text}")
+
+
+def test_load_refuses_a_newer_format(tmp_path):
+    random_graphs().save(tmp_path / "graphs")
+    text = (tmp_path / "graphs" / "header.json").read_text().partition("\n")[2]
+    newer = text.replace('"format_version": 1', '"format_version": 2')
+    seal_header(tmp_path / "graphs", newer)
+    with pytest.raises(ValueError, match="its format is 2, and this version"):
+        GraphArray.load(tmp_path / "graphs")
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_load_finds_one_changed_bit(tmp_path, mmap_mode):
+    random_graphs(2).save(tmp_path / "graphs")
+    rng = np.random.default_rng(0)
+    for file in sorted((tmp_path / "graphs").iterdir()):
+        content = file.read_bytes()
+        for place in rng.integers(len(content), size=10):
+            changed = bytearray(content)
+            changed[place] ^= 1 << rng.integers(8)
+            file.write_bytes(bytes(changed))
+            with pytest.raises(ValueError, match="does not hold a complete"):
+                GraphArray.load(tmp_path / "graphs", mmap_mode=mmap_mode)
+        file.write_bytes(content)
+    assert GraphArray.load(tmp_path / "graphs") == random_graphs(2)
+
+
+def test_verification_can_be_left_out(tmp_path):
+    X = random_graphs(2)
+    X.save(tmp_path / "graphs")
+    column = tmp_path / "graphs" / "column_node_features.npy"
+    changed = bytearray(column.read_bytes())
+    changed[-1] ^= 1
+    column.write_bytes(bytes(changed))
+    assert GraphArray.load(tmp_path / "graphs", mmap_mode="r", verify=False) != X
+
+
+def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(np, "save", full)
+    for name in ("empty", "new"):
+        with pytest.raises(OSError, match="No space"):
+            random_graphs().save(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == ["empty"]
 
 
 def test_joblib_maps_the_columns_into_its_files(tmp_path):
