@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
+from skgnn_mtl import training
 from skgnn_mtl._archive import Target
 from skgnn_mtl._component import Condition, Numbers, is_count
 from skgnn_mtl._warn import warnings_once
@@ -26,7 +27,6 @@ from skgnn_mtl.training import (
     OPTIMIZERS,
     SCHEDULES,
     TrainingOptions,
-    check_callbacks,
 )
 
 from ._card import model_card
@@ -232,7 +232,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         """Refuse wrong parameters, and warn of an absent device."""
         self._validate_params()
-        check_callbacks(self.callbacks)
+        training.check_callbacks(self.callbacks)
         # Not in present_device, because a file is loaded without a warning.
         warn_of_absent_device(self.device)
 

@@ -13,6 +13,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from skgnn_mtl import training
 from skgnn_mtl._seeds import MAX_SEED, torch_stream
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray, GraphDataset
@@ -22,7 +23,6 @@ from skgnn_mtl.training import (
     TrainingOptions,
     TrainingResult,
     recalibrate,
-    train,
 )
 from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
 
@@ -390,7 +390,7 @@ def _trained(
             settings.device,
         )
     entries = recipe.entries(start.targets.names)
-    result = train(
+    result = training.train(
         start.module,
         step,
         train_set,

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from skgnn_mtl import training
 from skgnn_mtl._gram import cosines
 from skgnn_mtl._seeds import torch_stream
 from skgnn_mtl.graphs import GraphArray, GraphDataset
-from skgnn_mtl.training import TrainingOptions, TrainingResult, train
+from skgnn_mtl.training import TrainingOptions, TrainingResult
 
 from ._addition import AdditionModel, CachedDataset
 from ._model import Embedded, GATEModel
@@ -201,7 +202,7 @@ def fit_addition(
             sampling,
         )
 
-    result = train(
+    result = training.train(
         addition,
         AdditionStep(terms, [task.name]),
         dataset(task.rows, repeats),
@@ -300,7 +301,7 @@ def fit_frames(
         np.ones_like(outputs),
         np.ones_like(outputs[:, :1]),
     )
-    return train(
+    return training.train(
         model,
         GATEStep(terms, names, n_warmup),
         data,

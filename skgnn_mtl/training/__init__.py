@@ -1,17 +1,22 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._averaging import AVERAGES, WeightAverage
 from ._features import GraphFeatures
 from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
-from ._net import OPTIMIZERS, check_callbacks, train
+from ._optimizers import OPTIMIZERS
 from ._options import TrainingOptions, TrainingResult
 from ._problem import network_problem, shared_by_name
 from ._protocol import Step, StepRecord
 from ._replay import recalibrate
 from ._schedule import SCHEDULES
 from ._step import TrainingStep
+
+if TYPE_CHECKING:
+    from ._net import check_callbacks, train
 
 __all__ = [
     "AVERAGES",
@@ -36,3 +41,13 @@ __all__ = [
     "task_losses",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when something is trained, because skorch imports torch_geometric, which
+    # takes as long as torch.
+    if name in ("check_callbacks", "train"):
+        from . import _net
+
+        return getattr(_net, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

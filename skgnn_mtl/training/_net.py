@@ -19,17 +19,12 @@ from tqdm.auto import tqdm
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
-from ._muon import MuonAdamW, hidden_matrices
+from ._muon import hidden_matrices
+from ._optimizers import OPTIMIZERS
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "muon": MuonAdamW,
-    "sgd": torch.optim.SGD,
-}
 _LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
 
 
