@@ -1,0 +1,291 @@
+"""Coverage and sharpness of predicted widths, with and without conformal quantiles.
+
+    python tests/benchmarks/bench_confidence.py --data-home FOLDER [--sets FreeSolv ...]
+        [--splits random scaffold] [--seeds 0 1 2 3 4] [--models laplace hybrid ...]
+        [--chemprop-python PYTHON] [--minutes 60] [--report]
+
+Sets, folds and models are those of ``bench_prediction.py``. A row of the CSV file is one
+run: one model on one fold of a set, as it comes (``conformal`` no) or inside
+``ConformalRegressor``, which fits it on four fifths of the training rows (yes). Runs
+that the file holds are not repeated, and none begins after ``--minutes``. "constant" has
+the predictions of "laplace" and one width for each task: the deviation of its errors on
+the training rows. ``--report`` writes the tables of ``docs/benchmarks/confidence.rst``.
+
+chemprop's widths are calibrated by its "zscaling" on a tenth of the training rows, by
+which it also chooses its epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from bench_prediction import (
+    DOCS,
+    HERE,
+    SETS,
+    Problem,
+    hybrid,
+    members,
+    network,
+    read,
+    require_chemprop,
+    split_rows,
+)
+from confidence_tables import COVERAGES, MODELS, PEERS, SPLITS, report
+from scipy.stats import norm
+
+from skgnn_mtl.ensemble import ConformalRegressor
+from skgnn_mtl.metrics import (
+    nan_calibration_error,
+    nan_error_rank_correlation,
+    nan_gaussian_nll,
+    nan_interval_coverage,
+    nan_interval_width,
+)
+
+KEY = ["set", "split", "seed", "model", "conformal"]
+
+
+class Job(NamedTuple):
+    """The key of a run."""
+
+    set: str
+    split: str
+    seed: int
+    model: str
+    conformal: str
+
+
+class Widths(NamedTuple):
+    """Predictions of the test rows; intervals by coverage; CPU seconds of the fit."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    intervals: dict[float, np.ndarray]
+    seconds: float
+
+
+# %% Models
+
+
+def variance_head(problem: Problem, seed: int) -> Any:
+    """Make the network of the guide with a variance for each label."""
+    model = network(problem, seed)
+    model[-1].set_params(loss="gaussian_nll")
+    return model
+
+
+ESTIMATORS = {
+    "constant": network,
+    "laplace": network,
+    "variance": variance_head,
+    "ensemble": members,
+    "hybrid": hybrid,
+}
+
+
+def run_estimator(
+    job: Job, problem: Problem, rows: tuple[np.ndarray, np.ndarray]
+) -> Widths:
+    """Fit and predict in a process of its own."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(fit_and_predict, (job, problem, rows))
+
+
+def fit_and_predict(
+    job: Job, problem: Problem, rows: tuple[np.ndarray, np.ndarray]
+) -> Widths:
+    """Fit a model, and predict means, deviations and intervals of the test rows."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    model = ESTIMATORS[job.model](problem, job.seed)
+    if job.conformal == "yes":
+        # The quantile of a constant width is that of the plain errors.
+        how = None if job.model == "constant" else "std"
+        model = ConformalRegressor(model, normalise=how, random_state=job.seed)
+    train, test = rows
+    X, y = problem.X.iloc[train], problem.y.iloc[train]
+    start = time.process_time()
+    model.fit(X, y)
+    seconds = time.process_time() - start
+    found = problem.X.iloc[test]
+    shape = (len(test), problem.y.shape[1])
+    if job.model == "constant" and job.conformal == "no":
+        errors = y.to_numpy() - model.predict(X).reshape(y.shape)
+        mean = model.predict(found).reshape(shape)
+        std = np.broadcast_to(np.nanstd(errors, axis=0), shape)
+        return Widths(mean, std, gaussian(mean, std), seconds)
+    if job.model == "constant":
+        mean = model.predict(found).reshape(shape)
+        std = np.full(shape, np.nan)  # its intervals are quantiles, of no distribution
+    else:
+        mean, std = (v.reshape(shape) for v in model.predict(found, return_std=True))
+    intervals = {
+        c: model.predict_interval(found, coverage=c).reshape(*shape, 2)
+        for c in COVERAGES
+    }
+    return Widths(mean, std, intervals, seconds)
+
+
+def gaussian(mean: np.ndarray, std: np.ndarray) -> dict[float, np.ndarray]:
+    """Make the central intervals of normal distributions."""
+    ends = np.array([-1.0, 1.0])
+    return {
+        c: mean[..., None] + std[..., None] * ends * norm.ppf(0.5 + c / 2)
+        for c in COVERAGES
+    }
+
+
+def run_chemprop(
+    job: Job, problem: Problem, rows: tuple[np.ndarray, np.ndarray], python: str
+) -> Widths:
+    """Train and calibrate chemprop by its own command on CSV files of the same rows."""
+    train, test = rows
+    held_out = np.random.RandomState(job.seed).permutation(len(train)) < len(train) / 10
+    targets = [f"t{k}" for k in range(problem.y.shape[1])]
+    table = problem.y.set_axis(targets, axis=1).assign(smiles=problem.X)
+    parts = np.where(held_out, "val", "train")
+    with tempfile.TemporaryDirectory() as folder:
+        table.iloc[train].assign(split=parts).to_csv(f"{folder}/train.csv", index=False)
+        table.iloc[train[held_out]].to_csv(f"{folder}/val.csv", index=False)
+        table.iloc[test][["smiles"]].to_csv(f"{folder}/test.csv", index=False)
+        done = subprocess.run(
+            [
+                *(python, HERE / "chemprop_confidence_peer.py"),
+                *(folder, PEERS[job.model], str(job.seed)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"chemprop failed on {job}:\n{done.stderr[-2000:]}")
+        found = pd.read_csv(f"{folder}/predictions.csv")
+        times = json.loads(Path(folder, "times.json").read_text())
+    mean = found[targets].to_numpy()
+    # It gives variances.
+    std = np.sqrt(found[[f"{name}_unc" for name in targets]].to_numpy())
+    return Widths(mean, std, gaussian(mean, std), times["fit_seconds"])
+
+
+# %% Runs
+
+
+def scores(found: Widths, truth: pd.DataFrame, scale: np.ndarray) -> dict[str, Any]:
+    """Score widths; lengths are divided by the deviations of the labels, (t,)."""
+    truth = truth / scale
+    mean, std = found.mean / scale, found.std / scale
+    row: dict[str, Any] = {}
+    for coverage, interval in found.intervals.items():
+        ends = interval / scale[:, None]
+        name = f"{100 * coverage:.0f}"
+        covered = nan_interval_coverage(truth, ends, multioutput="raw_values")
+        row[f"coverage_{name}"] = np.nanmean(covered)
+        row[f"width_{name}"] = nan_interval_width(truth, ends)
+        if name == "90":
+            row["tasks_90"] = json.dumps(np.round(covered, 4).tolist())
+    error = np.sqrt(np.nanmean((truth.to_numpy() - mean) ** 2, axis=0))
+    row["rmse"] = np.nanmean(error)
+    if np.isfinite(std).all():
+        row["nll"] = nan_gaussian_nll(truth, mean, std)
+        row["calibration_error"] = nan_calibration_error(truth, mean, std)
+        rank = nan_error_rank_correlation
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a constant width has no ranks
+            row["spearman"] = np.nanmean(
+                rank(truth, mean, std, multioutput="raw_values")
+            )
+    return row
+
+
+def record(job: Job, options: argparse.Namespace) -> None:
+    """Run a model and add a row to the file."""
+    problem = read(job.set, options.data_home)
+    train, test = split_rows(problem, job.split, job.seed)
+    if job.model in PEERS:
+        found = run_chemprop(job, problem, (train, test), options.chemprop_python)
+    else:
+        found = run_estimator(job, problem, (train, test))
+    scale = problem.y.std().to_numpy()
+    row = {
+        **job._asdict(),
+        "n_train": len(train),
+        "n_test": len(test),
+        "fit_seconds": round(found.seconds, 2),
+        **scores(found, problem.y.iloc[test], scale),
+    }
+    row = {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
+    # All columns in each row, because the file grows row by row.
+    pd.DataFrame([row]).reindex(columns=COLUMNS).to_csv(
+        options.out, mode="a", header=not options.out.exists(), index=False
+    )
+    print(*job, row["coverage_90"], row.get("nll"), flush=True)
+
+
+COLUMNS = [
+    *KEY,
+    *("n_train", "n_test", "fit_seconds", "rmse", "nll", "calibration_error"),
+    "spearman",
+    *(f"{kind}_{100 * c:.0f}" for kind in ("coverage", "width") for c in COVERAGES),
+    "tasks_90",
+]
+
+
+def jobs(options: argparse.Namespace) -> Iterator[Job]:
+    """Order the runs: splits, seeds, sets, models."""
+    for split in options.splits:
+        for seed in options.seeds:
+            for name in options.sets:
+                for model in options.models:
+                    for conformal in ("no",) if model in PEERS else ("no", "yes"):
+                        yield Job(name, split, seed, model, conformal)
+
+
+def main() -> None:
+    """Read the command line."""
+    regression = [name for name, source in SETS.items() if not source.classifier]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-home", type=Path)
+    parser.add_argument("--out", type=Path, default=DOCS / "confidence.csv")
+    parser.add_argument("--sets", nargs="+", default=regression, choices=regression)
+    parser.add_argument("--splits", nargs="+", default=SPLITS, choices=SPLITS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--chemprop-python", default=sys.executable)
+    parser.add_argument("--minutes", type=float, default=np.inf)
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    if options.report:
+        page = DOCS / "confidence.rst"
+        mark = ".. tables of bench_confidence.py --report\n\n"
+        head, _, _ = page.read_text().partition(mark)
+        page.write_text(head + mark + report(pd.read_csv(options.out)))
+        return
+    if set(options.models) & set(PEERS):
+        require_chemprop(options.chemprop_python)
+    torch.set_num_threads(1)
+    end = time.monotonic() + 60 * options.minutes
+    done: set[Job] = set()
+    if options.out.exists():
+        rows = pd.read_csv(options.out)[KEY].itertuples(index=False)
+        done = set(map(Job._make, rows))
+    for job in jobs(options):
+        if job not in done and time.monotonic() < end:
+            record(job, options)
+
+
+if __name__ == "__main__":
+    main()
