@@ -91,8 +91,9 @@ callable, default="cosine"
         Largest norm of the gradient.
     batch_size : int, default=64
         Graphs in a training step.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training rows; "auto" is ``100 * sqrt(4000 / n)`` for n rows,
+        rounded, and in [10, 100]: 100 up to 4,000 rows.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
         score, and restore the weights of the best epoch.
@@ -216,7 +217,7 @@ callable, default="cosine"
         lr_schedule: str | Callable[[float], float] = "cosine",
         gradient_clip: float | None = None,
         batch_size: int = 64,
-        max_epochs: int = 100,
+        max_epochs: int | str = "auto",
         early_stopping: bool = False,
         scoring: str | Callable[..., float] | None = "loss",
         validation: Any = 0.1,

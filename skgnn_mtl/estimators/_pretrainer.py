@@ -67,8 +67,8 @@ callable, default="cosine"
         Largest norm of the gradient.
     batch_size : int, default=64
         Graphs in a training step.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    max_epochs : int or "auto", default=100
+        Passes over the training rows; "auto" as in :class:`MultiTaskGNNRegressor`.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss, of the
         columns of ``y`` or, without them, of the auxiliary tasks, and restore the
@@ -201,7 +201,7 @@ callable, default="cosine"
         lr_schedule: str | Callable[[float], float] = "cosine",
         gradient_clip: float | None = None,
         batch_size: int = 64,
-        max_epochs: int = 100,
+        max_epochs: int | str = 100,
         early_stopping: bool = False,
         validation: Any = 0.1,
         n_iter_no_change: int = 10,

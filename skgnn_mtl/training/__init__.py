@@ -5,7 +5,8 @@ from ._features import GraphFeatures
 from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
-from ._net import OPTIMIZERS, check_callbacks, train
+from ._net import check_callbacks, train
+from ._optimizers import OPTIMIZERS
 from ._options import TrainingOptions, TrainingResult
 from ._problem import network_problem, shared_by_name
 from ._protocol import Step, StepRecord
