@@ -157,7 +157,8 @@ def _end(
     n_steps = n_epochs * len(GraphLoader(all_rows, options.batch_size))
     # Nothing chooses an epoch any more, because these rows are no longer unseen.
     passive = [entry for entry in net.callbacks_ if entry[1] not in net.watching]
-    net.callbacks_ = [*passive, ("fall", _Fall(net.optimizer_, n_steps))]
+    # First, as the schedule was before the callbacks of the user.
+    net.callbacks_ = [("fall", _Fall(net.optimizer_, n_steps)), *passive]
     if net.average is not None:
         net.average.restart(n_steps)
     try:
@@ -190,7 +191,7 @@ class _Net(NeuralNet):  # type: ignore[misc]
     def notify(self, method_name: str, **kwargs: Any) -> None:
         super().notify(method_name, **kwargs)
         # Here, because all callbacks see the last epoch.
-        if self.stops:
+        if self.stops and method_name == "on_epoch_end":
             self.stops = False
             raise _StoppedEarly
 
