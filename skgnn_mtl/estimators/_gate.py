@@ -135,8 +135,8 @@ default=(128,), (64,), (64,)
     max_epochs : int or "auto", default=100
         Passes over the training rows; "auto" as in :class:`MultiTaskGNNRegressor`.
     early_stopping : bool, default=False
-        Stop when the validation loss stalls, and restore the best epoch; also in
-        :meth:`add_task`.
+        Stop when the validation loss stalls, and end with all rows; also in
+        :meth:`add_task`. See :class:`MultiTaskGNNRegressor`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows, drawn only if they are needed.
     n_iter_no_change : int, default=10

@@ -71,8 +71,8 @@ callable, default="cosine"
         Passes over the training rows; "auto" as in :class:`MultiTaskGNNRegressor`.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss, of the
-        columns of ``y`` or, without them, of the auxiliary tasks, and restore the
-        weights of the best epoch.
+        columns of ``y`` or, without them, of the auxiliary tasks, and end with all
+        rows; see :class:`MultiTaskGNNRegressor`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows: a share, drawn (by ``groups`` where given) only if early
         stopping or the "plateau" schedule needs it; or a splitter, whose first split

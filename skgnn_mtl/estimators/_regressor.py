@@ -101,7 +101,10 @@ callable, default="cosine"
         rounded, and in [10, 100]: 100 up to 4,000 rows.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
-        score, and restore the weights of the best epoch.
+        score, at the latest after @@LATEST@@ of ``max_epochs``; then train on the
+        validation rows, too, for @@LENGTH@@, while the rate falls to
+        zero. A splitter's rows, and all with ``warm_start``, stay unseen: the weights
+        of the best epoch are restored instead.
     scoring : "loss", str, callable or None, default="loss"
         Criterion of early stopping and of the "plateau" schedule: the validation loss
         of the target tasks, or a score, of all columns of ``y`` unless it picks some.
@@ -117,8 +120,8 @@ callable, default="cosine"
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights after the steps, which validation, scores and the fitted
         network use: "tail" is the uniform average over the second half of the steps,
-        "ema" the exponential one. ``partial_fit``, whose end is not known,
-        averages with "ema" only.
+        or of those after an early stop, "ema" the exponential one. ``partial_fit``,
+        whose end is not known, averages with "ema" only.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
         parameters that ``predict`` uses. A dict holds options of
@@ -150,7 +153,7 @@ callable, default="cosine"
         and files read it.
     history_ : list of dict
         One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
-        validation rows, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
+        rows that validate, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
         than the loss, ``valid_score``; ``train_losses``,
         ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
         over the batches with the task; dicts by task name); ``absent_shares``, how

@@ -34,7 +34,8 @@ class TrainingOptions:
     max_epochs : int or "auto"
         Passes over the rows; "auto" until :meth:`for_rows`.
     early_stopping : bool
-        Whether to stop after ``n_iter_no_change`` epochs without an improvement.
+        Whether to stop after ``n_iter_no_change`` epochs without an improvement, and
+        to end with all rows or to restore the best weights.
     n_iter_no_change : int
         Epochs.
     callbacks : sequence or None
@@ -75,8 +76,7 @@ class TrainingOptions:
     def n_steps(self, n_rows: int) -> int:
         """Count the steps of a training on so many rows."""
         # Batches are rounded up, because a last one that is not full is a step, too.
-        n: int = self.max_epochs * math.ceil(n_rows / self.batch_size)
-        return n
+        return int(self.max_epochs) * math.ceil(n_rows / self.batch_size)
 
     @property
     def ends_with_all_rows(self) -> bool:
