@@ -96,10 +96,10 @@ callable, default="cosine"
         rounded, and in [10, 100]: 100 up to 4,000 rows.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
-        score, at the latest after @@LATEST@@ of ``max_epochs``; then train on the
-        validation rows, too, for @@LENGTH@@, while the rate falls to
-        zero. A splitter's rows, and all with ``warm_start``, stay unseen: the weights
-        of the best epoch are restored instead.
+        score, at the latest after half of ``max_epochs``; then train as long again,
+        on the validation rows, too, while the rate falls to zero. A splitter's rows,
+        and all with ``warm_start``, stay unseen: the weights of the best epoch are
+        restored instead.
     scoring : "loss", str, callable or None, default="loss"
         Criterion of early stopping and of the "plateau" schedule: the validation loss
         of the target tasks, or a score, of all columns of ``y`` unless it picks some.

@@ -11,7 +11,7 @@ from typing import Any, Self
 _MOST_PASSES_UP_TO = 4000
 _FEWEST_PASSES, _MOST_PASSES = 10, 100
 # Length of the end with all rows, as a share of the epochs before it.
-_END_SHARE = 0.5
+_END_SHARE = 1.0
 
 
 @dataclass
@@ -86,7 +86,7 @@ class TrainingOptions:
     @property
     def n_watched(self) -> int:
         """Most epochs before an end with all rows, for which the others are left."""
-        return max(1, math.floor(self.max_epochs / (1 + _END_SHARE)))
+        return math.ceil(self.max_epochs / (1 + _END_SHARE))
 
     def n_at_end(self, n_watched: int) -> int:
         """Count the epochs with all rows, after so many others."""
