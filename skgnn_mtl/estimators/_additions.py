@@ -441,7 +441,7 @@ def align(
     KeyboardInterrupt
         If the user interrupts.
     """
-    options, recipe = settings.options, settings.recipe
+    options, recipe = settings.options.for_rows(len(vectors)), settings.recipe
     assert isinstance(recipe, GATERecipe)
     # There are no validation rows here, so that no plateau can be found, and no best
     # epoch.
@@ -455,7 +455,7 @@ def align(
         list(additions.sources),
         terms=recipe.terms,
         options=replace(options, early_stopping=False),
-        n_warmup=recipe.n_warmup(len(vectors)),
+        n_warmup=recipe.n_warmup(options.n_steps(len(vectors))),
         device=settings.device,
         seed=seed,
     )

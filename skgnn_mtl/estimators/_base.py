@@ -72,7 +72,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "lr_schedule": [StrOptions({*SCHEDULES, "plateau"}), callable],
         "gradient_clip": [None, Numbers(Real, 0, None, closed="neither")],
         "batch_size": [Numbers(Integral, 1, None, closed="left")],
-        "max_epochs": [Numbers(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Numbers(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
         # Open at both ends, because 0 or 1 would leave one side without rows.
         "validation": [Numbers(Real, 0, 1, closed="neither"), _SPLITTER],
@@ -95,7 +95,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     lr_schedule: Any
     gradient_clip: float | None
     batch_size: int
-    max_epochs: int
+    max_epochs: int | str
     early_stopping: bool
     validation: Any
     n_iter_no_change: int
@@ -227,6 +227,9 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             weight_averaging=self.weight_averaging,
             callbacks=self.callbacks,
             verbose=int(self.verbose),
+            # A splitter's rows are the user's to keep, and a warm start validates on
+            # its rows again.
+            keeps_validation=hasattr(self.validation, "split") or self.warm_start,
         )
 
     def _check_parameters(self) -> None:

@@ -91,11 +91,15 @@ callable, default="cosine"
         Largest norm of the gradient.
     batch_size : int, default=64
         Graphs in a training step.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training rows; "auto" is ``100 * sqrt(4000 / n)`` for n rows,
+        rounded, and in [10, 100]: 100 up to 4,000 rows.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
-        score, and restore the weights of the best epoch.
+        score, at the latest after half of ``max_epochs``; then train as long again,
+        on the validation rows, too, while the rate falls to zero. A splitter's rows,
+        and all with ``warm_start``, stay unseen: the weights of the best epoch are
+        restored instead.
     scoring : "loss", str, callable or None, default="loss"
         Criterion of early stopping and of the "plateau" schedule: the validation loss
         of the target tasks, or a score, of all columns of ``y`` unless it picks some.
@@ -216,7 +220,7 @@ callable, default="cosine"
         lr_schedule: str | Callable[[float], float] = "cosine",
         gradient_clip: float | None = None,
         batch_size: int = 64,
-        max_epochs: int = 100,
+        max_epochs: int | str = "auto",
         early_stopping: bool = False,
         scoring: str | Callable[..., float] | None = "loss",
         validation: Any = 0.1,

@@ -88,6 +88,10 @@ class FitSettings:
         )
         return replace(self, options=options, validation=None, spectrum=None)
 
+    def for_rows(self, n_rows: int) -> FitSettings:
+        """Give the settings of a training on so many rows."""
+        return replace(self, options=self.options.for_rows(n_rows))
+
     @property
     def needs_validation(self) -> bool:
         """Whether some rows validate the training."""
@@ -207,6 +211,7 @@ def fit_network(
             start = _begin(call, table, rows, seed)
         else:
             start = _continued(before, table.targets, seed)
+        call = replace(call, settings=settings.for_rows(len(rows.steps)))
         start = replace(
             start,
             split_seed=split_seed,
@@ -374,9 +379,8 @@ def _trained(
     train_set, valid_set, held_out = _data_sets(call, start, table, rows)
     # A training that goes on, or a single epoch, has no beginning to rise from.
     goes_on = call.before is not None or call.partial
-    needs = StepNeeds(
-        start.targets, table.watched, 0 if goes_on else len(train_set), held_out, seed
-    )
+    n_steps = 0 if goes_on else options.n_steps(len(train_set))
+    needs = StepNeeds(start.targets, table.watched, n_steps, held_out, seed)
     step = recipe.step(start.weighting, needs)
     recorder = None
     if settings.spectrum is not None:
@@ -405,6 +409,7 @@ def _trained(
         optimizer_state=start.optimizer_state if call.partial else None,
         scorer=_scorer(call, start, rows.valid),
         observer=recorder,
+        all_rows=_all_rows(call, start, table, rows),
     )
     if not call.partial or options.weight_averaging is not None:
         # With few steps the running statistics lag behind the weights, and the
@@ -442,14 +447,7 @@ def _data_sets(
     recipe, graphs = call.settings.recipe, call.data.graphs
     targets = state.targets.encode(table.labels)
     weights = state.targets.weigh(table.labels, table.weights)
-    steps = rows.steps
-    train_set = recipe.training_set(
-        state.module,
-        _chosen(graphs, steps),
-        targets[steps],
-        weights[steps],
-        table.row_weights[steps],
-    )
+    train_set = _training_set(call, state, table, rows.steps)
     valid_set = held_out = None
     if rows.valid is not None:
         parts = (part[rows.valid] for part in (graphs, targets, weights))
@@ -459,6 +457,30 @@ def _data_sets(
         size = int(call.settings.options.batch_size)
         held_out = HeldOutRows(train_set, GraphDataset(*parts), size, state.seed)
     return train_set, valid_set, held_out
+
+
+def _training_set(
+    call: _Call, state: FittedState, table: _Table, rows: np.ndarray
+) -> GraphDataset:
+    """Make rows to train on."""
+    return call.settings.recipe.training_set(
+        state.module,
+        _chosen(call.data.graphs, rows),
+        state.targets.encode(table.labels)[rows],
+        state.targets.weigh(table.labels, table.weights)[rows],
+        table.row_weights[rows],
+    )
+
+
+def _all_rows(
+    call: _Call, state: FittedState, table: _Table, rows: _Rows
+) -> Callable[[], GraphDataset] | None:
+    """Make the rows for the end of a training with early stopping, if it has one."""
+    if rows.valid is None or not call.settings.options.ends_with_all_rows:
+        return None
+    both = np.sort(np.concatenate([rows.steps, rows.valid]))
+    # Made where it is used, because it holds a copy of the graphs.
+    return lambda: _training_set(call, state, table, both)
 
 
 def _scorer(

@@ -132,11 +132,11 @@ default=(128,), (64,), (64,)
         Largest norm of the gradient.
     batch_size : int, default=256
         Graphs in a training step.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    max_epochs : int or "auto", default=100
+        Passes over the training rows; "auto" as in :class:`MultiTaskGNNRegressor`.
     early_stopping : bool, default=False
-        Stop when the validation loss stalls, and restore the best epoch; also in
-        :meth:`add_task`.
+        Stop when the validation loss stalls, and end with all rows; also in
+        :meth:`add_task`. See :class:`MultiTaskGNNRegressor`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows, drawn only if they are needed.
     n_iter_no_change : int, default=10
@@ -284,7 +284,7 @@ default=(128,), (64,), (64,)
         lr_schedule: str | Callable[[float], float] = "cosine",
         gradient_clip: float | None = 1.0,
         batch_size: int = 256,
-        max_epochs: int = 100,
+        max_epochs: int | str = 100,
         early_stopping: bool = False,
         validation: Any = 0.1,
         n_iter_no_change: int = 10,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,6 @@ class GATERecipe(Recipe):
     sampling : float or None
         Exponent of the number of labels in the frequency of a task's rows; None draws
         all rows evenly.
-    max_epochs, batch_size : int
-        Length of the training, and size of its batches.
     """
 
     # The step has a sum of its own, and its terms read rows without labels.
@@ -50,13 +47,10 @@ class GATERecipe(Recipe):
         terms: GATETerms,
         warmup: float,
         sampling: float | None,
-        max_epochs: int,
-        batch_size: int,
     ) -> None:
         self.encoder, self.readout = encoder, readout
         self.layout, self.terms = layout, terms
         self.warmup, self.sampling = warmup, sampling
-        self.max_epochs, self.batch_size = max_epochs, batch_size
 
     def entries(self, names: Sequence[str]) -> list[str]:
         """List the tasks; there are no auxiliary ones."""
@@ -72,10 +66,9 @@ class GATERecipe(Recipe):
         readout = resolve_readout(self.readout, schema)
         return GATEModel(encoder, readout, schema, n_tasks, self.layout)
 
-    def n_warmup(self, n_rows: int) -> int:
-        """Count the steps over which the terms rise, in a training on so many rows."""
-        # Batches are rounded up, because a last one that is not full is a step, too.
-        return round(self.warmup * self.max_epochs * ceil(n_rows / self.batch_size))
+    def n_warmup(self, n_steps: int) -> int:
+        """Count the steps over which the terms rise, in a training of so many."""
+        return round(self.warmup * n_steps)
 
     def training_set(
         self,
@@ -117,8 +110,8 @@ class GATERecipe(Recipe):
 
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
         """Make the step of losses and alignment terms."""
-        # No warm-up in a training that goes on, because n_rows is 0 there.
-        return GATEStep(self.terms, needs.targets.names, self.n_warmup(needs.n_rows))
+        # No warm-up in a training that goes on, because n_steps is 0 there.
+        return GATEStep(self.terms, needs.targets.names, self.n_warmup(needs.n_steps))
 
 
 def gate_recipe(estimator: Any) -> GATERecipe:
@@ -148,6 +141,4 @@ def gate_recipe(estimator: Any) -> GATERecipe:
         terms=terms,
         warmup=estimator.warmup,
         sampling=estimator.task_sampling,
-        max_epochs=estimator.max_epochs,
-        batch_size=estimator.batch_size,
     )

@@ -67,12 +67,12 @@ callable, default="cosine"
         Largest norm of the gradient.
     batch_size : int, default=64
         Graphs in a training step.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    max_epochs : int or "auto", default=100
+        Passes over the training rows; "auto" as in :class:`MultiTaskGNNRegressor`.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss, of the
-        columns of ``y`` or, without them, of the auxiliary tasks, and restore the
-        weights of the best epoch.
+        columns of ``y`` or, without them, of the auxiliary tasks, and end with all
+        rows; see :class:`MultiTaskGNNRegressor`.
     validation : float or cross-validation splitter, default=0.1
         Validation rows: a share, drawn (by ``groups`` where given) only if early
         stopping or the "plateau" schedule needs it; or a splitter, whose first split
@@ -201,7 +201,7 @@ callable, default="cosine"
         lr_schedule: str | Callable[[float], float] = "cosine",
         gradient_clip: float | None = None,
         batch_size: int = 64,
-        max_epochs: int = 100,
+        max_epochs: int | str = 100,
         early_stopping: bool = False,
         validation: Any = 0.1,
         n_iter_no_change: int = 10,

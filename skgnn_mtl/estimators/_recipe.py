@@ -45,8 +45,8 @@ class StepNeeds:
         Meaning of y.
     watched : ndarray of int
         Positions of the target tasks.
-    n_rows : int
-        Training rows; 0 in a training that goes on, which has no beginning.
+    n_steps : int
+        Length of the training; 0 in a training that goes on, which has no beginning.
     held_out : HeldOutRows or None
         Rows that the task weighting learns from.
     seed : int
@@ -55,7 +55,7 @@ class StepNeeds:
 
     targets: Targets
     watched: np.ndarray
-    n_rows: int
+    n_steps: int
     held_out: HeldOutRows | None
     seed: int
 

@@ -96,11 +96,15 @@ callable, default="cosine"
         Largest norm of the gradient.
     batch_size : int, default=64
         Graphs in a training step.
-    max_epochs : int, default=100
-        Passes over the training rows.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training rows; "auto" is ``100 * sqrt(4000 / n)`` for n rows,
+        rounded, and in [10, 100]: 100 up to 4,000 rows.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
-        score, and restore the weights of the best epoch.
+        score, at the latest after half of ``max_epochs``; then train as long again,
+        on the validation rows, too, while the rate falls to zero. A splitter's rows,
+        and all with ``warm_start``, stay unseen: the weights of the best epoch are
+        restored instead.
     scoring : "loss", str, callable or None, default="loss"
         Criterion of early stopping and of the "plateau" schedule: the validation loss
         of the target tasks, or a score, of all columns of ``y`` unless it picks some.
@@ -116,8 +120,8 @@ callable, default="cosine"
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights after the steps, which validation, scores and the fitted
         network use: "tail" is the uniform average over the second half of the steps,
-        "ema" the exponential one. ``partial_fit``, whose end is not known,
-        averages with "ema" only.
+        or of those after an early stop, "ema" the exponential one. ``partial_fit``,
+        whose end is not known, averages with "ema" only.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
         parameters that ``predict`` uses. A dict holds options of
@@ -148,8 +152,8 @@ callable, default="cosine"
         What was learned about ``y``: names, units or classes, the loss; curvature
         and files read it.
     history_ : list of dict
-        One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, with
-        validation rows, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
+        One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, while
+        rows validate, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
         than the loss, ``valid_score``; ``train_losses``,
         ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
         over the batches with the task; dicts by task name); ``absent_shares``, how
@@ -247,7 +251,7 @@ callable, default="cosine"
         lr_schedule: str | Callable[[float], float] = "cosine",
         gradient_clip: float | None = None,
         batch_size: int = 64,
-        max_epochs: int = 100,
+        max_epochs: int | str = "auto",
         early_stopping: bool = False,
         scoring: str | Callable[..., float] | None = "loss",
         validation: Any = 0.1,

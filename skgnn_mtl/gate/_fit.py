@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -202,6 +203,10 @@ def fit_addition(
             sampling,
         )
 
+    all_rows = None
+    if task.valid_rows is not None and options.ends_with_all_rows:
+        both = np.sort(np.concatenate([task.rows, task.valid_rows]))
+        all_rows = partial(dataset, both, repeats)
     result = training.train(
         addition,
         AdditionStep(terms, [task.name]),
@@ -217,6 +222,7 @@ def fit_addition(
         ),
         device=device,
         generator=torch_stream(seed, "batches"),
+        all_rows=all_rows,
     )
     # An interrupted task is not a part of the model.
     if not result.interrupted:

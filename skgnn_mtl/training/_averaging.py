@@ -67,6 +67,12 @@ class WeightAverage:
             old = [self._average[name] for name in new]
             torch._foreach_lerp_(old, list(new.values()), share)
 
+    def restart(self, n_steps: int) -> None:
+        """Plan for so many further steps; "tail" is then over their second half."""
+        if self.kind == "tail":
+            self.first = self.n_steps + n_steps // 2
+            self._average = {}
+
     def enter(self, model: nn.Module) -> None:
         """Give the model the average, if there is one."""
         if self._raw is None and self._average:

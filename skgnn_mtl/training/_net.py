@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from tqdm.auto import tqdm
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
-from ._muon import hidden_matrices
-from ._optimizers import OPTIMIZERS
+from ._optimizers import by_name, optimizer_arguments
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._schedule import SCHEDULES
@@ -42,6 +42,7 @@ def train(
     optimizer_state: dict[str, Any] | None = None,
     scorer: Callable[[], float] | None = None,
     observer: Callable[[int], None] | None = None,
+    all_rows: Callable[[], BatchDataset] | None = None,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -71,6 +72,8 @@ def train(
         of the validation loss. Larger is better.
     observer : callable, optional
         Called with the number of finished epochs, at the start and after each.
+    all_rows : callable, optional
+        Makes the rows to train on after an early stop, if these are others.
 
     Returns
     -------
@@ -87,7 +90,8 @@ def train(
     """
     recorder = _Recorder(list(task_names), watched)
     n_batches = len(GraphLoader(train_set, options.batch_size))
-    callbacks = _callbacks(recorder, scorer, options, n_batches)
+    watching = _watching(scorer is not None, options, n_batches)
+    callbacks = _callbacks(recorder, scorer, watching, options)
     if observer is not None:
         callbacks.append(_Observed(observer))
     average = None
@@ -95,7 +99,7 @@ def train(
         n_steps = options.max_epochs * n_batches
         average = WeightAverage(model, options.weight_averaging, n_steps)
     net = _net(model, step, valid_set, callbacks, options, device, generator)
-    net.average = average
+    net.average, net.watching = average, watching
     # Here, because an earlier state needs an optimizer to be loaded into.
     net.initialize()
     kind = type(net.optimizer_).__name__
@@ -111,12 +115,14 @@ def train(
         if average is not None and optimizer_state["average"] is not None:
             average.restore(optimizer_state["average"])
     result = TrainingResult(history=recorder.records)
+    n_watched = options.max_epochs if all_rows is None else options.n_watched
     # Not net.fit, which would initialise the network and the optimizer again.
     net.notify("on_train_begin", X=train_set, y=None)
     try:
-        net.fit_loop(train_set, epochs=options.max_epochs)
-    except _StoppedEarly:
-        pass
+        with suppress(_StoppedEarly):
+            net.fit_loop(train_set, epochs=n_watched)
+        if all_rows is not None:
+            _end(net, all_rows(), options, recorder)
     except KeyboardInterrupt:
         # A user's EarlyStopping raises the same exception as Ctrl-C.
         result.interrupted = not _users_early_stopping(net)
@@ -140,6 +146,30 @@ def train(
     return result
 
 
+def _end(
+    net: _Net, all_rows: BatchDataset, options: TrainingOptions, recorder: _Recorder
+) -> None:
+    """Train on the validation rows, too, while the rates fall to zero."""
+    n_watched = len(recorder.records)
+    n_epochs = options.n_at_end(n_watched)
+    if not n_epochs:
+        return
+    n_steps = n_epochs * len(GraphLoader(all_rows, options.batch_size))
+    # Nothing chooses an epoch any more, because these rows are no longer unseen.
+    passive = [entry for entry in net.callbacks_ if entry[1] not in net.watching]
+    # First, as the schedule was before the callbacks of the user.
+    net.callbacks_ = [("fall", _Fall(net.optimizer_, n_steps)), *passive]
+    if net.average is not None:
+        net.average.restart(n_steps)
+    try:
+        net.fit_loop(all_rows, epochs=n_epochs)
+    finally:
+        # For callbacks only, because these are losses of rows that are trained on.
+        for record in recorder.records[n_watched:]:
+            for key in ("valid_loss", "valid_losses", "valid_score"):
+                record.pop(key, None)
+
+
 class _Net(NeuralNet):  # type: ignore[misc]
     """skorch's loop around a step: losses per task in, gradients out."""
 
@@ -148,12 +178,22 @@ class _Net(NeuralNet):  # type: ignore[misc]
     ) -> None:
         self.step = step
         self.average: WeightAverage | None = None
+        # Schedule and early stopping, which may watch the validation rows.
+        self.watching: list[Callback] = []
+        self.stops = False
         # The step computes the losses, but skorch requires a criterion.
         super().__init__(module, *args, criterion=nn.Identity, **kwargs)
 
     @property
     def _default_callbacks(self) -> list[Any]:
         return []
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        super().notify(method_name, **kwargs)
+        # Here, because all callbacks see the last epoch.
+        if self.stops and method_name == "on_epoch_end":
+            self.stops = False
+            raise _StoppedEarly
 
     def on_batch_begin(
         self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
@@ -386,7 +426,24 @@ class _PatientStopping(EarlyStopping):  # type: ignore[misc]
             # skorch raises KeyboardInterrupt itself; with fewer misses it is the user.
             if self.misses_ < self.patience:
                 raise
-            raise _StoppedEarly from None
+            net.stops = True
+
+
+class _Fall(Callback):  # type: ignore[misc]
+    """Lets the rates fall to zero in equal steps."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, n_steps: int) -> None:
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.n_steps, self.k = n_steps, 0
+
+    def on_batch_end(
+        self, net: NeuralNet, training: bool = False, **kwargs: Any
+    ) -> None:
+        if not training:
+            return
+        self.k += 1
+        for group, rate in zip(net.optimizer_.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (1.0 - self.k / self.n_steps)
 
 
 class _FiniteLoss(Callback):  # type: ignore[misc]
@@ -446,12 +503,6 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
             )
 
 
-def _by_name(table: dict[str, Any], value: Any) -> Any:
-    """Replace a name by its entry of a table; return a callable unchanged."""
-    # By type, because a callable may not be hashable.
-    return table[value] if isinstance(value, str) else value
-
-
 def _net(
     model: nn.Module,
     step: Step,
@@ -464,11 +515,7 @@ def _net(
     return _Net(
         model,
         step=step,
-        optimizer=_by_name(OPTIMIZERS, options.optimizer),
-        optimizer__lr=options.lr,
-        optimizer__weight_decay=options.weight_decay,
-        **_encoder_group(model, options.lr),
-        **_optimizer_options(model, options.optimizer, device),
+        **optimizer_arguments(model, options, device),
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
         iterator_train=GraphLoader,
@@ -482,56 +529,40 @@ def _net(
     )
 
 
-def _optimizer_options(
-    model: nn.Module, optimizer: Any, device: torch.device
-) -> dict[str, Any]:
-    """Give what the optimizers need that have names."""
-    if not isinstance(optimizer, str):
-        return {}
-    if optimizer == "muon":
-        return {"optimizer__matrices": hidden_matrices(model)}
-    # Faster, because one kernel updates all tensors.
-    return {"optimizer__fused": True} if device.type in ("cpu", "cuda") else {}
-
-
-def _encoder_group(model: nn.Module, lr: float) -> dict[str, Any]:
-    """Put the encoder's parameters in a group with the learning rate that it needs."""
-    # With a default, because a task added to frozen sources trains no encoder.
-    scale = getattr(getattr(model, "encoder", None), "lr_scale", 1.0)
-    if scale == 1.0:
-        return {}
-    return {"optimizer__param_groups": [("encoder.*", {"lr": lr * scale})]}
-
-
 def _callbacks(
     recorder: _Recorder,
     scorer: Callable[[], float] | None,
+    watching: list[Callback],
     options: TrainingOptions,
-    n_batches: int,
 ) -> list[Any]:
     # The recorder is first, because the others read its entries.
     callbacks: list[Any] = [recorder, _FiniteLoss(options.advice)]
-    watched = "valid_loss"
     if scorer is not None:
-        # Before the schedule and early stopping, which watch the score.
         callbacks.append(_Scorer(scorer, recorder))
-        watched = "valid_score"
     if options.gradient_clip is not None:
         callbacks.append(GradientNormClipping(options.gradient_clip))
-    callbacks.append(_scheduler(options, n_batches, watched))
+    # After the scorer, whose entries they read.
+    callbacks += watching
+    if options.verbose:
+        callbacks.append(_Progress())
+    return callbacks + list(options.callbacks or ())
+
+
+def _watching(scored: bool, options: TrainingOptions, n_batches: int) -> list[Callback]:
+    """Make the schedule of the learning rate, and early stopping."""
+    watched = "valid_score" if scored else "valid_loss"
+    callbacks: list[Callback] = [_scheduler(options, n_batches, watched)]
     if options.early_stopping:
         callbacks.append(
             _PatientStopping(
                 watched,
-                lower_is_better=watched == "valid_loss",
+                lower_is_better=not scored,
                 patience=options.n_iter_no_change,
                 threshold=0,
                 load_best=True,
             )
         )
-    if options.verbose:
-        callbacks.append(_Progress())
-    return callbacks + list(options.callbacks or ())
+    return callbacks
 
 
 def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRScheduler:
@@ -545,7 +576,7 @@ def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRSche
             # Half of that of early stopping, so that a lower rate is tried before it.
             patience=max(1, options.n_iter_no_change // 2),
         )
-    schedule = _by_name(SCHEDULES, options.lr_schedule)
+    schedule = by_name(SCHEDULES, options.lr_schedule)
     n_steps = max(1, options.max_epochs * n_batches)
     return LRScheduler(
         LambdaLR,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+# Rows up to which "auto" makes the most passes, and the fewest and most passes.
+_MOST_PASSES_UP_TO = 4000
+_FEWEST_PASSES, _MOST_PASSES = 10, 100
+# Length of the end with all rows, as a share of the epochs before it.
+_END_SHARE = 1.0
 
 
 @dataclass
@@ -22,10 +29,13 @@ class TrainingOptions:
         halves the rate where the validation stalls.
     gradient_clip : float or None
         Largest norm of the gradient of all parameters.
-    batch_size, max_epochs : int
-        Graphs per step, and passes over the rows.
+    batch_size : int
+        Graphs per step.
+    max_epochs : int or "auto"
+        Passes over the rows; "auto" until :meth:`for_rows`.
     early_stopping : bool
-        Whether to stop after ``n_iter_no_change`` epochs without an improvement.
+        Whether to stop after ``n_iter_no_change`` epochs without an improvement, and
+        to end with all rows or to restore the best weights.
     n_iter_no_change : int
         Epochs.
     callbacks : sequence or None
@@ -34,6 +44,8 @@ class TrainingOptions:
         Whether to show a progress bar.
     weight_averaging : str or None, default=None
         One of ``AVERAGES``, or no average.
+    keeps_validation : bool, default=False
+        Whether rows that validate are never trained on, also after an early stop.
     """
 
     optimizer: Any
@@ -42,12 +54,44 @@ class TrainingOptions:
     lr_schedule: Any
     gradient_clip: float | None
     batch_size: int
-    max_epochs: int
+    max_epochs: Any
     early_stopping: bool
     n_iter_no_change: int
     callbacks: Sequence[Any] | None
     verbose: int
     weight_averaging: str | None = None
+    keeps_validation: bool = False
+
+    def for_rows(self, n_rows: int) -> Self:
+        """Give the options of a training on so many rows, whose epochs are a number.
+
+        "auto" is 100 passes over up to 4,000 rows. Beyond, the passes fall with the
+        square root of the rows, down to 10, so that the steps rise with it.
+        """
+        if self.max_epochs != "auto":
+            return self
+        passes = round(_MOST_PASSES * math.sqrt(_MOST_PASSES_UP_TO / max(n_rows, 1)))
+        return replace(self, max_epochs=min(max(passes, _FEWEST_PASSES), _MOST_PASSES))
+
+    def n_steps(self, n_rows: int) -> int:
+        """Count the steps of a training on so many rows."""
+        # Batches are rounded up, because a last one that is not full is a step, too.
+        return int(self.max_epochs) * math.ceil(n_rows / self.batch_size)
+
+    @property
+    def ends_with_all_rows(self) -> bool:
+        """Whether the validation rows are trained on after an early stop."""
+        return self.early_stopping and not self.keeps_validation
+
+    @property
+    def n_watched(self) -> int:
+        """Most epochs before an end with all rows, for which the others are left."""
+        return math.ceil(self.max_epochs / (1 + _END_SHARE))
+
+    def n_at_end(self, n_watched: int) -> int:
+        """Count the epochs with all rows, after so many others."""
+        wanted = max(1, round(_END_SHARE * n_watched))
+        return min(wanted, int(self.max_epochs) - n_watched)
 
     @property
     def watches_plateau(self) -> bool:

@@ -251,7 +251,7 @@ def test_additions_find_a_split(graphs, table, groups):
         model = GATERegressor(random_state=seed, add_task_steps=2, **settings)
         model.fit(graphs, table).set_params(early_stopping=True)
         model.add_task(graphs[:6], y, name="new", groups=groups)
-        assert np.isfinite(model.addition_history_["new"][-1]["valid_loss"])
+        assert np.isfinite(model.addition_history_["new"][0]["valid_loss"])
     with pytest.raises(ValueError, match=r"'other' has labels in 1 group\(s\)"):
         model.add_task(graphs[:6], y, name="other", groups=[0, 0, 0, 0, 1, 1])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

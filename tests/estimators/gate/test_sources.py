@@ -89,12 +89,17 @@ def test_a_call_may_lack_the_labels_of_a_task(make, graphs, gaps):
         model.partial_fit(graphs, np.full_like(gaps, np.nan))
 
 
-def test_early_stopping_restores_the_best_epoch(make, graphs, gaps):
-    model = make(early_stopping=True, validation=0.3, max_epochs=4)
+def test_early_stopping_gives_the_validation_rows_back(make, graphs, gaps):
+    model = make(early_stopping=True, validation=0.3, max_epochs=4, batch_size=8)
     model.fit(graphs, gaps).add_task(graphs, gaps[:, 0], name="again")
-    assert "valid_loss" in model.history_[-1]
-    assert "valid_loss" in model.addition_history_["again"][-1]
-    assert 1 <= model.best_epoch_ <= len(model.history_)
+    added = model.addition_history_["again"]
+    for history in (model.history_, added):
+        watched = ["valid_loss" in record for record in history]
+        n = sum(watched)
+        assert watched == [True] * n + [False] * (len(history) - n)
+        assert len(history) in (2 * n, 2 * n - 1)
+        assert history[-1]["lr"] < history[n - 1]["lr"]
+    assert model.best_epoch_ == len(model.history_)
 
 
 def test_warm_start_and_partial_fit_go_on(make, graphs, gaps):
