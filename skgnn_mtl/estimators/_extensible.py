@@ -19,8 +19,8 @@ from skgnn_mtl.graphs import GraphBatch
 from skgnn_mtl.metrics._tables import name_of
 
 from ._additions import AdditionData, AdditionSettings, add_task, free_name, remove_task
-from ._base import BaseGNN
 from ._inputs import read_graphs
+from ._number_predictions import PredictsNumbers
 from ._state import Additions
 
 ADDITION_CONSTRAINTS: dict[str, list[Any]] = {
@@ -30,7 +30,7 @@ ADDITION_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-class ExtensibleGNN(BaseGNN, ABC):
+class ExtensibleGNN(PredictsNumbers, ABC):
     """Sources, tasks that are added to them and removed, and predictions of both."""
 
     sources: str | int | Sequence[str]
@@ -189,34 +189,6 @@ class ExtensibleGNN(BaseGNN, ABC):
         return self._adopt(remove_task(self._state, name_of(name)))
 
     # -- predictions -------------------------------------------------------------
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict all tasks, added ones too.
-
-        Parameters
-        ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            Graphs with the columns of fit.
-
-        Returns
-        -------
-        predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In units of ``y``, columns as ``task_names_``; one-dimensional if ``y`` was
-            and nothing was added. NaN for an invalid graph.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If the graphs have other columns than in fit.
-        """
-        fitted = self._at_rest()
-        outputs = fitted._apply(X, GATEModel.__call__)
-        # The network's outputs are in the order of additions, which y need not follow.
-        order = list(map(fitted._additions.module_order.index, fitted.targets_.names))
-        predictions: np.ndarray = fitted.targets_.decode(outputs[:, order])
-        return predictions
 
     def embed(
         self, X: Any, *, space: str = "shared", task: str | None = None

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from skgnn_mtl.auxiliary import auxiliary_names
+from skgnn_mtl.curvature import GramMatrix, LastLayerPosterior
 from skgnn_mtl.gate import GATEModel
 from skgnn_mtl.training import MultiTaskModel
 
@@ -79,6 +80,8 @@ def save_state(
     if state.optimizer_state is not None:
         # Left by partial_fit alone, because only its next call goes on with it.
         tensors["optimizer"] = state.optimizer_state
+    if state.widths:
+        tensors["widths"] = _packed_widths(state.widths)
     if state.random_state is not None:
         tensors["random_state"] = _pack(state.random_state)
     write(path, kind=kind, values=values, tensors=tensors)
@@ -137,6 +140,7 @@ def load_state(
             weighting,
             **values["state"],
             optimizer_state=tensors.get("optimizer"),
+            widths=_unpacked_widths(tensors.get("widths", {})),
         )
         if "random_state" in tensors:
             state = replace(state, random_state=_unpack(tensors["random_state"]))
@@ -178,6 +182,37 @@ def _moved(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(_moved, value))
     return value
+
+
+def _packed_widths(widths: dict[str, LastLayerPosterior]) -> dict[str, Any]:
+    """Express posteriors in what a safe file may hold; each matrix once."""
+    # By identity, because tasks with the same rows share one object.
+    matrices = {id(width.matrix): width.matrix for width in widths.values()}
+    places = {key: place for place, key in enumerate(matrices)}
+    return {
+        "matrices": [
+            {
+                "basis": torch.from_numpy(m.basis),
+                "values": torch.from_numpy(m.eigenvalues),
+            }
+            for m in matrices.values()
+        ],
+        "tasks": {
+            name: [places[id(width.matrix)], width.ridge, width.noise]
+            for name, width in widths.items()
+        },
+    }
+
+
+def _unpacked_widths(packed: dict[str, Any]) -> dict[str, LastLayerPosterior]:
+    matrices = [
+        GramMatrix(entry["basis"].numpy(), entry["values"].numpy())
+        for entry in packed.get("matrices", ())
+    ]
+    return {
+        name: LastLayerPosterior(matrices[place], ridge, noise)
+        for name, (place, ridge, noise) in packed.get("tasks", {}).items()
+    }
 
 
 def _pack(source: np.random.RandomState) -> dict[str, Any]:

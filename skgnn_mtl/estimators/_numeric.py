@@ -108,6 +108,23 @@ class NumericTargets(Targets):
         transformed = outputs * self.spread + self.mean
         return self.shaped(self.transforms.inverse_transform(transformed))
 
+    def decode_std(self, outputs: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Turn standard deviations (n, t) of outputs into the units of y."""
+        transformed = outputs * self.spread + self.mean
+        return self.shaped(self.transforms.inverse_std(transformed, std * self.spread))
+
+    def decode_ends(
+        self, outputs: np.ndarray, std: np.ndarray, factor: float
+    ) -> np.ndarray:
+        """Turn outputs -/+ ``factor`` standard deviations into intervals (n, t, 2).
+
+        One-dimensional y has intervals (n, 2).
+        """
+        ends = [self.decode(outputs + sign * factor * std) for sign in (-1, 1)]
+        # Sorted, because a transform may fall.
+        intervals: np.ndarray = np.sort(np.stack(ends, axis=-1), axis=-1)
+        return intervals
+
     def for_tasks(self, names: Sequence[str]) -> Self:
         """Give the parameters for some of the tasks that they describe."""
         transform = self.transform
@@ -157,6 +174,11 @@ class NumericTargets(Targets):
     def loss_name(self) -> str:
         """Name of the loss; a function of the user has none."""
         return self.loss if isinstance(self.loss, str) else "callable"
+
+    @property
+    def has_widths(self) -> bool:
+        """Whether the loss is one of the package, whose errors are taken as normal."""
+        return isinstance(self.loss, str)
 
     @property
     def scale(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.metrics import nan_r2_score
 from skgnn_mtl.readouts import Readout
-from skgnn_mtl.training import LOSSES, Loss, MultiTaskModel
+from skgnn_mtl.training import LOSSES, Loss
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._base import BaseGNN
@@ -25,12 +25,15 @@ from ._cgcnn import read_checkpoint
 from ._compute import present_device, seeded
 from ._inputs import Inputs, in_task_order, require_labels
 from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
+from ._number_predictions import PredictsNumbers
 from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
 from ._recipe import MultiTaskRecipe, build_weighting, resolve_weighting
 from ._state import FittedState
 
 
-class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
+class MultiTaskGNNRegressor(
+    RegressorMixin, MultiOutputMixin, PredictsNumbers, LinearHeadGNN
+):  # type: ignore[misc]
     """Multi-task graph neural network for regression.
 
     The prediction is heads(readout(encoder(graph))): node states, one vector per
@@ -403,32 +406,6 @@ callable, default="cosine"
             hessian_spectrum=self.hessian_spectrum,
         )
         return self._adopt(state)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict all tasks.
-
-        Parameters
-        ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            Graphs with the columns of fit.
-
-        Returns
-        -------
-        predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the units and the dimensions of the ``y`` of fit; NaN for an invalid
-            graph.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If the graphs have other columns than in fit.
-        """
-        fitted = self._at_rest()
-        outputs = fitted._apply(X, MultiTaskModel.__call__)
-        predictions: np.ndarray = fitted.targets_.decode(outputs)
-        return predictions
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Mean over tasks of the coefficient of determination on labelled entries.

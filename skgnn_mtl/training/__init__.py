@@ -2,6 +2,7 @@
 
 from ._averaging import AVERAGES, WeightAverage
 from ._features import GraphFeatures
+from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
@@ -19,6 +20,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "GraphFeatures",
+    "HeadInputs",
     "HeldOutRows",
     "Loss",
     "MultiTaskModel",
@@ -31,6 +33,7 @@ __all__ = [
     "check_callbacks",
     "logistic",
     "network_problem",
+    "read_trunk",
     "recalibrate",
     "shared_by_name",
     "task_losses",

@@ -15,6 +15,7 @@ from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
 
 from ._features import GraphFeatures
+from ._head_inputs import HeadInputs, read_trunk
 
 
 class MultiTaskModel(nn.Module):
@@ -101,6 +102,11 @@ class MultiTaskModel(nn.Module):
         """Compute the input of the heads, (n_graphs, width of the last layer)."""
         z: Tensor = self.trunk(self.embed(batch))
         return z
+
+    def read_heads(self, batch: GraphBatch) -> tuple[Tensor, list[HeadInputs]]:
+        """Predict as the network does, and give what the heads of all tasks read."""
+        inputs = read_trunk(self.trunk, self.heads, self.embed(batch))
+        return self.heads(inputs.vectors), [inputs]
 
     def tasks(self) -> list[AuxiliaryTask]:
         """List the auxiliary tasks in order."""
