@@ -241,7 +241,8 @@ def left_out_errors(
         return shares
 
     def excess(log_ridge: float) -> float:
-        return float((kept(log_ridge) * parts) @ (kept(log_ridge) * parts)) - wanted
+        left = float(((kept(log_ridge) * parts) ** 2).sum())
+        return left - wanted
 
     largest = np.log(values[-1]) if values[-1] > 0 else 0.0
     # Ends that stand for a fit of all labels, and for one of none.

@@ -378,7 +378,12 @@ def _trained(
     # A training that goes on, or a single epoch, has no beginning to rise from.
     goes_on = call.before is not None or call.partial
     needs = StepNeeds(
-        start.targets, table.watched, 0 if goes_on else len(train_set), held_out, seed
+        start.targets,
+        table.watched,
+        0 if goes_on else len(train_set),
+        held_out,
+        seed,
+        0 if goes_on else int(options.max_epochs),
     )
     step = recipe.step(start.weighting, needs)
     recorder = None

@@ -8,10 +8,13 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import norm
+from torch import Tensor
 
 from skgnn_mtl.curvature import LastLayerPosterior
-from skgnn_mtl.training import MultiTaskModel
+from skgnn_mtl.graphs import GraphBatch
+from skgnn_mtl.training import MultiTaskModel, standard_deviations
 
 from ._base import BaseGNN
 from ._inputs import read_graphs
@@ -123,13 +126,21 @@ class PredictsNumbers(BaseGNN, ABC):
 
     def _outputs_with_std(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predict standardised targets and standard deviations, as the network."""
-        state = self._state
+        state, module = self._state, self.module_
+        if isinstance(module, MultiTaskModel) and module.log_variances is not None:
+            outputs = self._apply(X, _means_and_deviations)
+            means, std = np.split(outputs, 2, axis=1)
+            return means, std
         widths = _widths_of(state, type(self).__name__)
         network = self._at_work()
         outputs, variances = predict_with_variances(
             network, read_graphs(self, X), widths
         )
         return outputs, np.sqrt(variances)
+
+
+def _means_and_deviations(module: MultiTaskModel, batch: GraphBatch) -> Tensor:
+    return torch.cat(standard_deviations(module.evaluate(batch)), dim=1)
 
 
 def check_coverage(coverage: Any) -> float:
@@ -171,11 +182,11 @@ def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior]:
         raise ValueError(
             "return_std and predict_interval need a loss whose errors can be taken as "
             "normal, but loss is a function. Set loss='squared_error', "
-            "'absolute_error' or 'huber', and fit again."
+            "'absolute_error', 'huber' or 'gaussian_nll', and fit again."
         )
     raise ValueError(
         "return_std and predict_interval need widths, which fit leaves at its end, but "
-        f"this {estimator} has none for {missing}: partial_fit, a checkpoint of others "
-        "or add_task(train_encoder=True) made the present network. Call fit; with "
+        f"this {estimator} has none for {missing}: partial_fit, a pretrained network "
+        "without widths or add_task(train_encoder=True) made the present one. Call fit; with "
         "warm_start=True it goes on from this network."
     )

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods
 from skgnn_mtl._target_transforms import TargetTransforms, check_domain
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.training import LOSSES, Loss
+from skgnn_mtl.training import LIKELIHOODS, LOSSES, Loss
 
 from ._inputs import mean_and_scale, read_targets
 from ._targets import Targets
@@ -168,7 +168,8 @@ class NumericTargets(Targets):
     def elementwise_loss(self) -> Loss:
         """The loss by name, or the user's own."""
         # The type first, because a callable need not be hashable.
-        return LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        named: dict[str, Loss] = {**LOSSES, **LIKELIHOODS}
+        return named[self.loss] if isinstance(self.loss, str) else self.loss
 
     @property
     def loss_name(self) -> str:
@@ -177,8 +178,8 @@ class NumericTargets(Targets):
 
     @property
     def has_widths(self) -> bool:
-        """Whether the loss is one of the package, whose errors are taken as normal."""
-        return isinstance(self.loss, str)
+        """Whether errors are taken as normal, and no head tells their variances."""
+        return isinstance(self.loss, str) and self.loss in LOSSES
 
     @property
     def scale(self) -> np.ndarray:

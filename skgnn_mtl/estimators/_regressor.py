@@ -17,7 +17,7 @@ from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.metrics import nan_r2_score
 from skgnn_mtl.readouts import Readout
-from skgnn_mtl.training import LOSSES, Loss
+from skgnn_mtl.training import LIKELIHOODS, LOSSES, Loss
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._base import BaseGNN
@@ -31,9 +31,9 @@ from ._recipe import MultiTaskRecipe, build_weighting, resolve_weighting
 from ._state import FittedState
 
 
-class MultiTaskGNNRegressor(
+class MultiTaskGNNRegressor(  # type: ignore[misc]
     RegressorMixin, MultiOutputMixin, PredictsNumbers, LinearHeadGNN
-):  # type: ignore[misc]
+):
     """Multi-task graph neural network for regression.
 
     The prediction is heads(readout(encoder(graph))): node states, one vector per
@@ -71,10 +71,15 @@ default="relu"
         ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
         instances. They are entries of the losses behind the columns of ``y``; graphs
         without any label take part in them.
-    loss : {"squared_error", "absolute_error", "huber"} or callable, default=\
-"squared_error"
+    loss : {"squared_error", "absolute_error", "huber", "gaussian_nll", "beta_nll"} \
+or callable, default="squared_error"
         Loss of one label, of standardised targets; a callable maps outputs and
-        targets (n, t) to losses (n, t).
+        targets (n, t) to losses (n, t). The last two are negative log-likelihoods of
+        normal labels [3]_, whose variances a second linear head of each task
+        predicts; the loss has a constant that keeps it positive. "beta_nll" weights
+        gradients by standard deviations, so that rows of large variance are learned,
+        too. For the first fifth of ``max_epochs`` the means learn as by the squared
+        error. Log-variances of standardised labels are between -10 and 10.
     normalize_targets : bool, default=True
         Standardise each task over its labelled, weighted training rows.
     target_transform : None, "log10", "log", transformer or dict, default=None
@@ -206,6 +211,8 @@ callable, default="cosine"
     ----------
     .. [1] R. Caruana, "Multitask Learning", Machine Learning 28, 41 (1997).
     .. [2] J. Gilmer et al., "Neural Message Passing for Quantum Chemistry", ICML 2017.
+    .. [3] M. Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation
+       with Probabilistic Neural Networks", ICLR 2022, arXiv:2203.09168.
 
     Examples
     --------
@@ -226,7 +233,7 @@ callable, default="cosine"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseGNN._parameter_constraints,
         **PREDICTOR_CONSTRAINTS,
-        "loss": [StrOptions(set(LOSSES)), callable],
+        "loss": [StrOptions({*LOSSES, *LIKELIHOODS}), callable],
         "normalize_targets": ["boolean"],
         "target_transform": TRANSFORM_CONSTRAINT,
     }
@@ -302,7 +309,9 @@ callable, default="cosine"
         )
 
     def _recipe(self) -> MultiTaskRecipe:
-        return predictor_recipe(self)
+        # The type first, because a callable need not be hashable.
+        is_likelihood = isinstance(self.loss, str) and self.loss in LIKELIHOODS
+        return predictor_recipe(self, variances=is_likelihood)
 
     @property
     def target_mean_(self) -> np.ndarray:
@@ -494,6 +503,11 @@ callable, default="cosine"
         estimator = cls(**checkpoint.architecture, **parameters)
         # Here, because no fit checks them before they are used.
         estimator._check_parameters()
+        if estimator._recipe().variances:
+            raise ValueError(
+                "A checkpoint of CGCNN has no variances, but "
+                f"loss={estimator.loss!r} reads them. Leave loss out."
+            )
         recipe, device = estimator._recipe(), present_device(estimator.device)
         targets = NumericTargets(
             names=(task_name,),

@@ -125,7 +125,7 @@ def learn_widths(
     outputs = np.concatenate([part for part, _ in kept])[:, first:]
     parts = zip(*(groups for _, groups in kept), strict=True)
     groups = [_Group.joined(part) for part in parts]
-    widths = {}
+    widths: dict[str, LastLayerPosterior] = {}
     for key, gram in grams.items():
         # A network that has diverged would stop the decomposition.
         if not np.isfinite(gram).all():

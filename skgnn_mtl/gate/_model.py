@@ -298,6 +298,12 @@ class GATEModel(nn.Module):
         outputs: Tensor = (self.heads if self.pretrained else self.sources)(embedding)
         return outputs
 
+    def _pretrained_inputs(self, e: Tensor) -> list[HeadInputs]:
+        if not self.pretrained:
+            return []
+        trunk, heads = self.heads
+        return [read_trunk(trunk, heads, e)]
+
     def read_heads(
         self, batch: GraphBatch | Embedded
     ) -> tuple[Tensor, list[HeadInputs]]:
@@ -306,7 +312,7 @@ class GATEModel(nn.Module):
         Pretrained sources share one entry.
         """
         e = self.embed(batch)
-        inputs = [read_trunk(*self.heads, e)] if self.pretrained else []
+        inputs = self._pretrained_inputs(e)
         groups: list[Any] = [*([] if self.pretrained else [self.sources]), *self.added]
         for group in groups:
             inputs += group.head.head_inputs(group.encode(e))

@@ -4,6 +4,7 @@ from ._averaging import AVERAGES, WeightAverage
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
+from ._likelihood import LIKELIHOODS, GaussianNLL, standard_deviations
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
 from ._net import OPTIMIZERS, check_callbacks, train
@@ -16,9 +17,11 @@ from ._step import TrainingStep
 
 __all__ = [
     "AVERAGES",
+    "LIKELIHOODS",
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "GaussianNLL",
     "GraphFeatures",
     "HeadInputs",
     "HeldOutRows",
@@ -36,6 +39,7 @@ __all__ = [
     "read_trunk",
     "recalibrate",
     "shared_by_name",
+    "standard_deviations",
     "task_losses",
     "train",
 ]

@@ -145,7 +145,7 @@ def test_widths_are_those_of_laplace_torch(rows):
     data = torch.utils.data.TensorDataset(X, y)
     peer.fit(torch.utils.data.DataLoader(data, batch_size=3))
     new = torch.randn(5, X.shape[1], generator=torch.Generator().manual_seed(0))
-    mean, variance = peer(new.double())
+    _, variance = peer(new.double())
     one = np.ones((len(X), 1))
     G = gram(np.hstack([X.numpy(), one]), one[:, 0])
     own = LastLayerPosterior(GramMatrix.of(G), ridge=0.7 * 0.25, noise=0.25)

@@ -189,6 +189,7 @@ def test_one_dimensional_labels_invalid_graphs_and_pipelines(small, smiles):
     pipe.fit(smiles, y)
     with pytest.warns(UserWarning, match="invalid graphs"):
         mean, std = pipe.predict(["CCO", "no molecule"], return_std=True)
+    with pytest.warns(UserWarning, match="invalid graphs"):
         graphs = pipe[0].transform(["CCO", "no molecule"])
     assert mean.shape == std.shape == (2,)
     assert np.isnan(std).tolist() == np.isnan(mean).tolist() == [False, True]
