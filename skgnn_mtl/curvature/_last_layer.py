@@ -241,8 +241,7 @@ def left_out_errors(
         return shares
 
     def excess(log_ridge: float) -> float:
-        left = float(((kept(log_ridge) * parts) ** 2).sum())
-        return left - wanted
+        return float(((kept(log_ridge) * parts) ** 2).sum() - wanted)
 
     largest = np.log(values[-1]) if values[-1] > 0 else 0.0
     # Ends that stand for a fit of all labels, and for one of none.

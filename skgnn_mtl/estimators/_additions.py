@@ -442,8 +442,8 @@ def take_over(regressor: FittedState, settings: FitSettings, seed: int) -> Fitte
             aligned=False,
             one_dimensional=regressor.targets.one_dimensional,
         ),
-        # The same heads read the same vectors.
-        widths=regressor.widths,
+        # The same heads read the same vectors, but there are none of variances.
+        widths=regressor.widths if old.log_variances is None else {},
     )
 
 

@@ -2,145 +2,79 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import norm
-from torch import Tensor
 
 from skgnn_mtl.curvature import LastLayerPosterior
-from skgnn_mtl.graphs import GraphBatch
-from skgnn_mtl.training import MultiTaskModel, standard_deviations
+from skgnn_mtl.training import MultiTaskModel
 
-from ._base import BaseGNN
 from ._inputs import read_graphs
 from ._state import FittedState
 from ._widths import predict_with_variances
 
 
-class PredictsNumbers(BaseGNN, ABC):
-    """Means of all tasks in the units of ``y``, and how wrong they may be."""
+def predict_numbers(estimator: Any, X: Any, *, return_std: bool = False) -> Any:
+    """Predict all tasks of a regressor in the units of y.
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
-        r"""Predict all tasks, with standard deviations if wanted.
+    Parameters
+    ----------
+    estimator : MultiTaskGNNRegressor or GATERegressor
+        Fitted.
+    X : GraphArray or array-like of shape (n_samples, n_features)
+        The graphs.
+    return_std : bool, default=False
+        Whether to return standard deviations, too.
 
-        Parameters
-        ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            Graphs with the columns of fit.
-        return_std : bool, default=False
-            Return the standard deviation of a new label around each prediction, too.
+    Returns
+    -------
+    predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
+        Columns as in y; with ``return_std`` followed by the deviations.
 
-        Returns
-        -------
-        predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the units and the dimensions of the ``y`` of fit, columns as
-            ``task_names_``; NaN for an invalid graph.
-        std : ndarray of float64, of the same shape
-            With ``return_std``: in the units of ``y``; see Notes.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If the graphs have other columns than in fit, or if there is no width; the
-            message says what to set.
-
-        Notes
-        -----
-        The width is that of Laplace's approximation at the last linear map of each task
-        [1]_: Bayesian linear regression on the vectors that the map reads, around the
-        weights of the network, over the task's labelled training rows. It grows for
-        graphs whose vectors are unlike those of these rows, and includes the noise of a
-        label.
-
-        Residuals of the training rows are too small to tell the noise, because the
-        network knows these labels. Noise and prior come from estimates of the errors at
-        left-out labels, in closed form: those of kernel ridge regression with the
-        derivatives by the weights of the last hidden layer, which fits the training
-        labels as closely as the network does. On held-out molecules of ESOL and
-        FreeSolv the widths are 0.6 to 1.0 of the root mean square error, where the
-        residuals suggest 0.3 to 0.7. They stay too small on graphs of another kind, and
-        without a hidden layer (``head_hidden_dims=()``). With another loss than the
-        squared error the errors are still taken as normal. For a guaranteed coverage
-        calibrate on rows that were not trained on.
-
-        With ``target_transform`` the deviation is exact for logarithms (of a lognormal
-        variable); otherwise it is half of the distance between what the transform makes
-        of mean minus and plus one deviation. The prediction is then the median.
-
-        References
-        ----------
-        .. [1] E. Daxberger et al., "Laplace Redux - Effortless Bayesian Deep Learning",
-           NeurIPS 2021.
-        """
-        fitted = self._at_rest()
-        order, targets = _output_order(fitted._state), fitted.targets_
-        if return_std:
-            outputs, std = fitted._outputs_with_std(X)
-            deviations = targets.decode_std(outputs[:, order], std[:, order])
-            return targets.decode(outputs[:, order]), deviations
+    Raises
+    ------
+    ValueError
+        If there is no width; the message says what to set.
+    """
+    fitted = estimator._at_rest()
+    state, targets = fitted._state, fitted.targets_
+    if not return_std:
         outputs = fitted._apply(X, MultiTaskModel.__call__)
-        return targets.decode(outputs[:, order])
-
-    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
-        """Predict intervals that a share of new labels is expected to lie in.
-
-        They are central intervals of the normal distributions of
-        ``predict(X, return_std=True)``; with ``target_transform`` those of the
-        transformed labels, whose ends are transformed back.
-
-        Parameters
-        ----------
-        X : GraphArray or array-like of shape (n_samples, n_features)
-            Graphs with the columns of fit.
-        coverage : float, default=0.9
-            Expected share, between 0 and 1.
-
-        Returns
-        -------
-        intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
-            Lower and upper end behind the dimensions of the predictions, in the units
-            of ``y``; NaN for an invalid graph.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If ``coverage`` is not between 0 and 1, and as :meth:`predict` raises.
-        """
-        factor = float(norm.ppf(0.5 + check_coverage(coverage) / 2))
-        fitted = self._at_rest()
-        order, targets = _output_order(fitted._state), fitted.targets_
-        outputs, std = fitted._outputs_with_std(X)
-        intervals: np.ndarray = targets.decode_ends(
-            outputs[:, order], std[:, order], factor
-        )
-        return intervals
-
-    def _outputs_with_std(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Predict standardised targets and standard deviations, as the network."""
-        state, module = self._state, self.module_
-        if isinstance(module, MultiTaskModel) and module.log_variances is not None:
-            outputs = self._apply(X, _means_and_deviations)
-            means, std = np.split(outputs, 2, axis=1)
-            return means, std
-        widths = _widths_of(state, type(self).__name__)
-        network = self._at_work()
-        outputs, variances = predict_with_variances(
-            network, read_graphs(self, X), widths
-        )
-        return outputs, np.sqrt(variances)
+        return targets.decode(outputs[:, _output_order(state)])
+    outputs, std = _outputs_with_std(fitted, X)
+    return targets.decode(outputs), targets.decode_std(outputs, std)
 
 
-def _means_and_deviations(module: MultiTaskModel, batch: GraphBatch) -> Tensor:
-    return torch.cat(standard_deviations(module.evaluate(batch)), dim=1)
+def predict_intervals(estimator: Any, X: Any, coverage: Any) -> np.ndarray:
+    """Predict central intervals in the units of y.
+
+    Parameters
+    ----------
+    estimator : MultiTaskGNNRegressor or GATERegressor
+        Fitted.
+    X : GraphArray or array-like of shape (n_samples, n_features)
+        The graphs.
+    coverage : float
+        Expected share of labels in them.
+
+    Returns
+    -------
+    intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
+        Lower and upper end.
+
+    Raises
+    ------
+    ValueError
+        If the coverage is not between 0 and 1, or there is no width.
+    """
+    factor = float(norm.ppf(0.5 + check_coverage(coverage) / 2))
+    fitted = estimator._at_rest()
+    outputs, std = _outputs_with_std(fitted, X)
+    intervals: np.ndarray = fitted.targets_.decode_ends(outputs, std, factor)
+    return intervals
 
 
 def check_coverage(coverage: Any) -> float:
@@ -161,10 +95,18 @@ def check_coverage(coverage: Any) -> float:
     return float(coverage)
 
 
+def _outputs_with_std(fitted: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Predict standardised targets and their deviations, columns as in y."""
+    state, order = fitted._state, _output_order(fitted._state)
+    widths = _widths_of(state, type(fitted).__name__)
+    graphs = read_graphs(fitted, X)
+    outputs, variances = predict_with_variances(fitted._at_work(), graphs, widths)
+    return outputs[:, order], np.sqrt(variances[:, order])
+
+
 def _output_order(state: FittedState) -> list[int]:
     """List the outputs of the network in the order of the columns of y."""
-    names = state.targets.names
-    return [_module_order(state).index(name) for name in names]
+    return [_module_order(state).index(name) for name in state.targets.names]
 
 
 def _module_order(state: FittedState) -> Sequence[str]:
@@ -173,11 +115,17 @@ def _module_order(state: FittedState) -> Sequence[str]:
     return state.targets.names if additions is None else additions.module_order
 
 
-def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior]:
-    """List the posteriors of all outputs, or say why there are none."""
+def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior] | None:
+    """List the posteriors of all outputs, or say why there are none.
+
+    None if the network itself predicts variances, and has been trained on without them.
+    """
     missing = [name for name in state.targets.names if name not in state.widths]
     if not missing:
         return [state.widths[name] for name in _module_order(state)]
+    module = state.module
+    if isinstance(module, MultiTaskModel) and module.log_variances is not None:
+        return None
     if not state.targets.has_widths:
         raise ValueError(
             "return_std and predict_interval need a loss whose errors can be taken as "
@@ -187,6 +135,6 @@ def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior]:
     raise ValueError(
         "return_std and predict_interval need widths, which fit leaves at its end, but "
         f"this {estimator} has none for {missing}: partial_fit, a pretrained network "
-        "without widths or add_task(train_encoder=True) made the present one. Call fit; with "
-        "warm_start=True it goes on from this network."
+        "without widths or add_task(train_encoder=True) made the present one. Call "
+        "fit; with warm_start=True it goes on from this network."
     )

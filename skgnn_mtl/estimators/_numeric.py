@@ -178,8 +178,8 @@ class NumericTargets(Targets):
 
     @property
     def has_widths(self) -> bool:
-        """Whether errors are taken as normal, and no head tells their variances."""
-        return isinstance(self.loss, str) and self.loss in LOSSES
+        """Whether the loss is one of the package, whose errors are taken as normal."""
+        return isinstance(self.loss, str)
 
     @property
     def scale(self) -> np.ndarray:

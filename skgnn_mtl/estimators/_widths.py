@@ -17,6 +17,7 @@ from skgnn_mtl.curvature import (
     left_out_errors,
 )
 from skgnn_mtl.graphs import GraphArray, GraphBatch
+from skgnn_mtl.training import log_variances
 
 from ._network import FittedNetwork
 
@@ -73,6 +74,76 @@ class _Group:
         return found
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What a network says about n graphs.
+
+    Parameters
+    ----------
+    means : ndarray of shape (n, t)
+        Predictions of standardised targets.
+    deviations : ndarray of shape (n, t)
+        Standard deviations that a likelihood has learned; 1 without one.
+    groups : list of _Group
+        What the last maps read.
+    learned : bool
+        Whether there is a likelihood.
+    """
+
+    means: np.ndarray
+    deviations: np.ndarray
+    groups: list[_Group]
+    learned: bool
+
+    @classmethod
+    def of(cls, outputs: np.ndarray, groups: list[_Group]) -> _Reading:
+        """Split outputs (n, t) or (n, 2 t), which log-variances end."""
+        n_tasks = sum(len(group.weights) for group in groups)
+        means, raw = outputs[:, :n_tasks], outputs[:, n_tasks:]
+        if not raw.shape[1]:
+            return cls(means, np.ones_like(means), groups, False)
+        deviations = np.exp(log_variances(torch.from_numpy(raw)).numpy() / 2)
+        return cls(means, deviations, groups, True)
+
+    def __getitem__(self, rows: np.ndarray) -> _Reading:
+        groups = [group[rows] for group in self.groups]
+        return replace(
+            self,
+            means=self.means[rows],
+            deviations=self.deviations[rows],
+            groups=groups,
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[_Reading]) -> _Reading:
+        """Join the rows of parts of the same tasks."""
+        means = np.concatenate([part.means for part in parts])
+        deviations = np.concatenate([part.deviations for part in parts])
+        groups = zip(*(part.groups for part in parts), strict=True)
+        joined = list(map(_Group.joined, groups))
+        return _Reading(means, deviations, joined, parts[0].learned)
+
+    def place(self, task: int) -> tuple[_Group, int]:
+        """Find the group of a task, and its row there."""
+        for group in self.groups:
+            if task < len(group.weights):
+                return group, task
+            task -= len(group.weights)
+        raise IndexError(task)
+
+    def vectors(self, task: int) -> np.ndarray:
+        """Give what the map of a task reads, in units of the learned deviations."""
+        vectors = self.place(task)[0].vectors
+        scaled: np.ndarray = vectors / self.deviations[:, task, None]
+        return scaled
+
+    def key(self, task: int, column: int) -> tuple[int, ...]:
+        """Name the Gram matrix of a task, whose weights are those of a column."""
+        if self.learned:
+            return (task,)
+        return (id(self.place(task)[0].weights), column)
+
+
 def learn_widths(
     network: FittedNetwork,
     graphs: GraphArray,
@@ -84,7 +155,9 @@ def learn_widths(
     """Learn the posterior of the last linear map of each task.
 
     The matrix is that of all labelled rows. Prior and noise come from the errors at
-    left-out labels, of 1,000 rows at most.
+    left-out labels, of 1,000 rows at most. If the network predicts variances, vectors
+    and errors are divided by its standard deviations, and the noise is a factor of its
+    variances.
 
     Parameters
     ----------
@@ -105,50 +178,49 @@ def learn_widths(
         By name; without tasks whose vectors are not finite.
     """
     rows = np.flatnonzero((weights > 0).any(axis=1))
+    # Their loss is a mean, so that the scale of weights must not matter here either.
+    weights = weights * ((weights > 0).sum(axis=0) / weights.sum(axis=0))
     samples = _samples(weights)
     union = np.unique(np.concatenate(samples))
     # Tasks with the same rows and weights, and the same vectors, share one matrix.
-    column_of = np.unique(weights, axis=1, return_inverse=True)[1].ravel().tolist()
-    grams: dict[tuple[int, int], Any] = {}
+    columns = np.unique(weights, axis=1, return_inverse=True)[1].ravel().tolist()
+    owners: dict[Any, list[int]] = {}
+    grams: dict[Any, Any] = {}
     kept = []
     for chunk in np.split(rows, range(_CHUNK, len(rows), _CHUNK)):
-        outputs, groups = _read(network, graphs[chunk], hidden=True)
-        places = _places(groups)[first : first + len(names)]
-        shared = {
-            (group, column_of[task]): task for task, (group, _) in enumerate(places)
-        }
-        for key, task in shared.items():
-            vectors, w = groups[key[0]].vectors, _relative(weights[:, task])[chunk]
+        reading = _read(network, graphs[chunk], hidden=True)
+        owners = owners or _owners(reading, columns, first)
+        for key, tasks in owners.items():
+            vectors, w = reading.vectors(first + tasks[0]), weights[chunk, tasks[0]]
             grams[key] = grams.get(key, 0.0) + (vectors * w[:, None]).T @ vectors
-        chosen = np.isin(chunk, union)
-        kept.append((outputs[chosen], [group[chosen] for group in groups]))
-    outputs = np.concatenate([part for part, _ in kept])[:, first:]
-    parts = zip(*(groups for _, groups in kept), strict=True)
-    groups = [_Group.joined(part) for part in parts]
+        kept.append(reading[np.isin(chunk, union)])
+    reading = _Reading.joined(kept)
     widths: dict[str, LastLayerPosterior] = {}
     for key, gram in grams.items():
         # A network that has diverged would stop the decomposition.
         if not np.isfinite(gram).all():
             continue
-        found, matrix = {}, GramMatrix.of(gram)
-        for task, (group, head) in enumerate(places):
-            if (group, column_of[task]) == key:
-                at = np.searchsorted(union, samples[task])
-                found[names[task]] = _posterior(
-                    matrix,
-                    groups[group][at],
-                    head,
-                    outputs[at, task],
-                    targets[:, task],
-                    weights[:, task],
-                    samples[task],
-                )
+        matrix, found = GramMatrix.of(gram), {}
+        for task in owners[key]:
+            sample, w = samples[task], weights[:, task]
+            part = reading[np.searchsorted(union, sample)]
+            errors = _left_out(part, first + task, targets[sample, task], w[sample])
+            found[names[task]] = fit_posterior(
+                matrix,
+                part.vectors(first + task),
+                errors,
+                w[sample],
+                # Never less than the variances that a network has learned.
+                1.0 if reading.learned else _floor(targets[:, task], w),
+            )
         widths |= _lean(found)
     return {name: widths[name] for name in names if name in widths}
 
 
 def predict_with_variances(
-    network: FittedNetwork, graphs: GraphArray, widths: Sequence[LastLayerPosterior]
+    network: FittedNetwork,
+    graphs: GraphArray,
+    widths: Sequence[LastLayerPosterior] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict standardised targets, and the variances of labels around them.
 
@@ -158,26 +230,24 @@ def predict_with_variances(
         Its module has ``read_heads``.
     graphs : GraphArray of shape (n,)
         The graphs.
-    widths : sequence of LastLayerPosterior of length t
-        One per output of the network.
+    widths : sequence of LastLayerPosterior, one per output, or None
+        None takes the variances that the network has learned, as they are.
 
     Returns
     -------
     outputs, variances : ndarray of shape (n, t)
         NaN for an invalid graph.
     """
-    outputs, groups = _read(network, graphs, hidden=False)
-    columns = [
-        posterior.variances(groups[group].vectors)
-        for posterior, (group, _) in zip(widths, _places(groups), strict=True)
-    ]
-    return outputs, np.stack(columns, axis=1)
+    reading = _read(network, graphs, hidden=False)
+    variances = reading.deviations**2
+    if widths is not None:
+        columns = [w.variances(reading.vectors(t)) for t, w in enumerate(widths)]
+        variances *= np.stack(columns, axis=1)
+    return reading.means, variances
 
 
-def _read(
-    network: FittedNetwork, graphs: GraphArray, *, hidden: bool
-) -> tuple[np.ndarray, list[_Group]]:
-    """Compute the outputs (n, t) of all graphs, and what the last maps read.
+def _read(network: FittedNetwork, graphs: GraphArray, *, hidden: bool) -> _Reading:
+    """Read the network for all graphs.
 
     The columns around the hidden layer are read only if they are wanted.
     """
@@ -200,19 +270,21 @@ def _read(
     outputs, *parts = np.split(table, np.cumsum(widths)[:-1], axis=1)
     ones = np.ones((len(table), 1))
     triples = zip(weights, parts[::3], parts[1::3], parts[2::3], strict=True)
-    return outputs, [
+    groups = [
         _Group(w, np.hstack([vectors, ones]), below, slopes)
         for w, vectors, below, slopes in triples
     ]
+    return _Reading.of(outputs, groups)
 
 
-def _places(groups: Sequence[_Group]) -> list[tuple[int, int]]:
-    """List the group of each output, and its row there."""
-    return [
-        (g, head)
-        for g, group in enumerate(groups)
-        for head in range(len(group.weights))
-    ]
+def _owners(
+    reading: _Reading, columns: Sequence[int], first: int
+) -> dict[tuple[int, ...], list[int]]:
+    """List the tasks that share each Gram matrix."""
+    owners: dict[tuple[int, ...], list[int]] = {}
+    for task, column in enumerate(columns):
+        owners.setdefault(reading.key(first + task, column), []).append(task)
+    return owners
 
 
 def _samples(weights: np.ndarray) -> list[np.ndarray]:
@@ -223,28 +295,18 @@ def _samples(weights: np.ndarray) -> list[np.ndarray]:
     return [np.sort(rows[:_MOST_LABELS]) for rows in labelled]
 
 
-def _relative(weights: np.ndarray) -> np.ndarray:
-    """Divide the weights of a task's labels by their mean."""
-    # The loss is a mean over them, so that their scale must not matter here either.
-    relative: np.ndarray = weights / weights[weights > 0].mean()
-    return relative
-
-
-def _posterior(
-    matrix: GramMatrix,
-    group: _Group,
-    head: int,
-    outputs: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    sample: np.ndarray,
-) -> LastLayerPosterior:
-    """Choose prior and noise of one task from a sample of its rows."""
-    labels, w = targets[sample], _relative(weights)[sample]
-    residual = np.sqrt(w @ (outputs - labels) ** 2 / w.sum())
-    errors = left_out_errors(group.kernel(head), labels, w, float(residual))
-    floor = _floor(targets, weights)
-    return fit_posterior(matrix, group.vectors, errors, w, floor)
+def _left_out(
+    reading: _Reading, task: int, labels: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Estimate errors at left-out labels, in units of the learned deviations."""
+    group, head = reading.place(task)
+    deviations = reading.deviations[:, task]
+    w = weights / deviations**2
+    residuals = reading.means[:, task] - labels
+    training_error = float(np.sqrt(w @ residuals**2 / w.sum()))
+    errors = left_out_errors(group.kernel(head), labels, w, training_error)
+    scaled: np.ndarray = errors / deviations
+    return scaled
 
 
 def _floor(targets: np.ndarray, weights: np.ndarray) -> float:

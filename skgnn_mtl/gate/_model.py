@@ -301,7 +301,8 @@ class GATEModel(nn.Module):
     def _pretrained_inputs(self, e: Tensor) -> list[HeadInputs]:
         if not self.pretrained:
             return []
-        trunk, heads = self.heads
+        parts: Any = self.heads
+        trunk, heads = parts
         return [read_trunk(trunk, heads, e)]
 
     def read_heads(

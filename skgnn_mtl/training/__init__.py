@@ -4,7 +4,7 @@ from ._averaging import AVERAGES, WeightAverage
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
-from ._likelihood import LIKELIHOODS, GaussianNLL, standard_deviations
+from ._likelihood import LIKELIHOODS, GaussianNLL, log_variances
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
 from ._net import OPTIMIZERS, check_callbacks, train
@@ -34,12 +34,12 @@ __all__ = [
     "TrainingStep",
     "WeightAverage",
     "check_callbacks",
+    "log_variances",
     "logistic",
     "network_problem",
     "read_trunk",
     "recalibrate",
     "shared_by_name",
-    "standard_deviations",
     "task_losses",
     "train",
 ]

@@ -79,9 +79,3 @@ LIKELIHOODS: dict[str, GaussianNLL] = {
     "beta_nll": GaussianNLL(0.5),
     "gaussian_nll": GaussianNLL(0.0),
 }
-
-
-def standard_deviations(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Split outputs (n, 2 t) into means and standard deviations (n, t)."""
-    means, raw = outputs.chunk(2, dim=1)
-    return means, (log_variances(raw) / 2).exp()

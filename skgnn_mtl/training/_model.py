@@ -110,9 +110,9 @@ class MultiTaskModel(nn.Module):
         return z
 
     def read_heads(self, batch: GraphBatch) -> tuple[Tensor, list[HeadInputs]]:
-        """Predict as the network does, and give what the heads of all tasks read."""
+        """Compute what the loss reads, and give what the heads of all tasks read."""
         inputs = read_trunk(self.trunk, self.heads, self.embed(batch))
-        return self.heads(inputs.vectors), [inputs]
+        return self.read(inputs.vectors), [inputs]
 
     def tasks(self) -> list[AuxiliaryTask]:
         """List the auxiliary tasks in order."""
@@ -167,7 +167,7 @@ def _linear(width: int, n_tasks: int) -> nn.Linear:
 def _zeros(width: int, n_tasks: int) -> nn.Linear:
     """Create linear heads whose outputs are 0 until they are trained."""
     # Without a draw, so that the other weights are as without these heads.
-    heads = nn.utils.skip_init(nn.Linear, width, n_tasks)
+    heads: nn.Linear = nn.utils.skip_init(nn.Linear, width, n_tasks)
     for parameter in heads.parameters():
         nn.init.zeros_(parameter)
     return heads

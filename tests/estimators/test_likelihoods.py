@@ -11,9 +11,10 @@ from scipy.stats import norm
 from sklearn.base import clone
 
 from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor, weighting
-from skgnn_mtl.curvature import hessian_spectrum
+from skgnn_mtl.curvature import hessian_spectrum, left_out_errors
+from skgnn_mtl.estimators import _widths
 from skgnn_mtl.inspection import gradient_similarity
-from skgnn_mtl.training import LIKELIHOODS, standard_deviations
+from skgnn_mtl.training import LIKELIHOODS, MultiTaskModel, log_variances
 from skgnn_mtl.weighting import BLO, PCGrad
 
 LOSSES = sorted(LIKELIHOODS)
@@ -23,6 +24,15 @@ each_loss = pytest.mark.parametrize("loss", LOSSES)
 @pytest.fixture(params=LOSSES)
 def model(request, small, graphs, gaps):
     return small(loss=request.param, max_epochs=5).fit(graphs, gaps)
+
+
+def learned(model, X):
+    """Means and standard deviations of the network itself, in the units of y."""
+    means, raw = (
+        model._apply(X, MultiTaskModel.evaluate).reshape(len(X), 2, -1).swapaxes(0, 1)
+    )
+    deviations = np.exp(log_variances(torch.from_numpy(raw)).numpy() / 2)
+    return model.targets_.decode(means), deviations * model.target_scale_
 
 
 @each_loss
@@ -35,7 +45,8 @@ def test_on_equal_rows_they_learn_mean_and_variance_of_the_labels(loss):
         "gin", loss=loss, head_hidden_dims=(), max_epochs=300, lr=0.03, random_state=0
     )
     X = np.ones((60, 1))
-    mean, std = model.fit(X, y, weights).predict(X[:1], return_std=True)
+    mean = model.fit(X, y, weights).predict(X[:1])
+    _, std = learned(model, X[:1])
     for task in range(2):
         known = ~np.isnan(y[:, task])
         w, labels = weights[known], y[known, task]
@@ -63,15 +74,60 @@ def test_widths_follow_the_noise():
     assert 0.8 < inside.mean() < 0.97
 
 
-def test_predictions_are_means_and_deviations_of_the_network(model, graphs):
+def test_widths_are_weighted_regression_with_the_learned_variances(model, graphs, gaps):
     mean, std = model.predict(graphs, return_std=True)
-    np.testing.assert_allclose(mean, model.predict(graphs), rtol=1e-6)
-    with torch.no_grad():
-        outputs = model.module_.evaluate(graphs.batch(np.arange(30)))
-        assert model.module_(graphs.batch(np.arange(30))).shape == (30, 3)
-    expected = model.target_scale_ * standard_deviations(outputs)[1].numpy()
-    np.testing.assert_allclose(std, expected, rtol=1e-4)
-    assert model._state.widths == {}
+    np.testing.assert_array_equal(mean, model.predict(graphs))
+    vectors = model._apply(graphs, MultiTaskModel.represent)
+    vectors = np.hstack([vectors, np.ones((30, 1))])
+    own, deviations = learned(model, graphs)
+    np.testing.assert_allclose(own, mean, rtol=1e-5)
+    deviations /= model.target_scale_
+    for task, name in enumerate(model.task_names_):
+        known = ~np.isnan(gaps[:, task])
+        posterior, s = model._state.widths[name], deviations[:, task]
+        phi = vectors[known] / s[known, None]
+        precision = phi.T @ phi / posterior.noise
+        precision += posterior.prior_precision * np.eye(len(precision))
+        inverse = np.linalg.inv(precision)
+        spread = np.einsum("ni,ij,nj->n", vectors, inverse, vectors)
+        expected = np.sqrt(posterior.noise * s**2 + spread)
+        expected *= model.target_scale_[task]
+        np.testing.assert_allclose(std[:, task], expected, rtol=1e-3)
+
+
+def test_widths_are_never_below_the_learned_deviations():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + rng.normal(scale=0.3, size=300)
+    model = MultiTaskGNNRegressor(
+        "gin",
+        loss="beta_nll",
+        head_hidden_dims=(64,),
+        max_epochs=60,
+        lr=3e-3,
+        random_state=0,
+    ).fit(X[:100], y[:100])
+    mean, std = model.predict(X[100:], return_std=True)
+    _, own = learned(model, X[100:])
+    errors = mean - y[100:]
+    assert (std >= own[:, 0] * (1 - 1e-6)).all()
+    constant = norm.logpdf(errors, scale=own[:, 0]).mean()
+    assert norm.logpdf(errors, scale=std).mean() > constant - 1e-3
+
+
+def test_left_out_errors_are_in_units_of_the_learned_deviations(model, graphs, gaps):
+    reading = _widths._read(model._at_work(), graphs, hidden=True)
+    labels = model.targets_.encode(gaps)
+    known = np.flatnonzero(~np.isnan(gaps[:, 1]))
+    weights = np.linspace(0.5, 2, len(known))
+    found = _widths._left_out(reading[known], 1, labels[known, 1], weights)
+    s = reading.deviations[known, 1]
+    assert reading.learned
+    residuals = (reading.means[known, 1] - labels[known, 1]) / s
+    error = np.sqrt(weights @ residuals**2 / (weights / s**2).sum())
+    phi = reading.groups[0].vectors[known]
+    expected = left_out_errors(phi @ phi.T, labels[known, 1], weights / s**2, error)
+    np.testing.assert_allclose(found * s, expected, rtol=1e-6)
 
 
 def test_copies_and_files_keep_the_variances(model, graphs, gaps, tmp_path):
@@ -85,7 +141,9 @@ def test_copies_and_files_keep_the_variances(model, graphs, gaps, tmp_path):
         np.testing.assert_array_equal(other.predict(graphs, return_std=True), expected)
     # The heads belong to each state of the network.
     model.partial_fit(graphs, gaps)
-    assert (model.predict(graphs, return_std=True)[1] != expected[1]).all()
+    assert model._state.widths == {}
+    found = model.predict(graphs, return_std=True)
+    np.testing.assert_allclose(found, learned(model, graphs), rtol=1e-5)
 
 
 METHODS = [

@@ -353,7 +353,7 @@ def test_added_tasks_have_widths_and_do_not_change_others(gate, graphs, tmp_path
 
 
 def test_widths_of_gate_are_bayesian_linear_regression(gate, graphs, gaps):
-    _, groups = _widths._read(gate._at_work(), graphs, hidden=True)
+    groups = _widths._read(gate._at_work(), graphs, hidden=True).groups
     std = gate.predict(graphs, return_std=True)[1]
     for task, name in enumerate(NAMES):
         known = ~np.isnan(gaps[:, task])

@@ -13,7 +13,7 @@ from skgnn_mtl.training import (
     GaussianNLL,
     MultiTaskModel,
     TrainingStep,
-    standard_deviations,
+    log_variances,
     task_losses,
 )
 from skgnn_mtl.training._jacobian import (
@@ -33,6 +33,12 @@ def outputs():
 @pytest.fixture
 def targets():
     return torch.randn(6, 2, dtype=torch.float64, generator=torch.manual_seed(1))
+
+
+def standard_deviations(outputs):
+    """Split outputs into means and standard deviations."""
+    means, raw = outputs.chunk(2, dim=1)
+    return means, (log_variances(raw) / 2).exp()
 
 
 def nll(outputs, targets):
