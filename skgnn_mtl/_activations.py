@@ -43,3 +43,25 @@ def get_activation(name: str) -> Activation:
             f"activation must be one of {sorted(ACTIVATIONS)}, got {name!r}."
         )
     return ACTIVATIONS[name]
+
+
+def derivative(activation: Activation, x: Tensor) -> Tensor:
+    """Differentiate an elementwise function.
+
+    Parameters
+    ----------
+    activation : callable
+        Maps a tensor to a tensor of the same shape, entry by entry.
+    x : Tensor
+        Points of the derivatives; inference tensors, too.
+
+    Returns
+    -------
+    slopes : Tensor
+        In the shape of ``x``, without a graph.
+    """
+    # Outside of inference mode, where nothing can be differentiated.
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()
+        (slopes,) = torch.autograd.grad(activation(leaf).sum(), leaf)
+    return slopes

@@ -148,6 +148,46 @@ class TargetTransforms:
             result[rows, t] = _bounded(found, self.names[t])
         return result
 
+    def inverse_std(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        r"""Bring standard deviations of normal predictions back into the labels' units.
+
+        Without a transform they are unchanged. A label whose logarithm is normal has,
+        exactly, :math:`e^{\mu + s^2 / 2} \sqrt{e^{s^2} - 1}` with natural logarithms.
+        For other transforms it is half of the distance between what mean minus and plus
+        one standard deviation become.
+
+        Parameters
+        ----------
+        mean, std : ndarray of shape (n, t)
+            Of the transformed labels, NaN where there is none.
+
+        Returns
+        -------
+        deviations : ndarray of float64 of shape (n, t)
+            A new array in the units of the labels; at most the largest float.
+        """
+        result = np.array(std, dtype=np.float64)
+        for t, step in enumerate(self.steps):
+            rows = np.flatnonzero(~np.isnan(result[:, t]))
+            if step is None or not len(rows):
+                continue
+            found = _inverse_std(step, mean[rows, t], result[rows, t])
+            result[rows, t] = np.minimum(found, np.finfo(np.float64).max)
+        return result
+
+
+def _inverse_std(step: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(step, str):
+            # In natural logarithms, whatever the base.
+            unit = np.log(10.0) if step == "log10" else 1.0
+            variance = (unit * std) ** 2
+            found: np.ndarray = np.exp(unit * mean + variance / 2)
+            return found * np.sqrt(np.expm1(variance))
+        low, high = (_apply(step, mean + s * std, inverse=True) for s in (-1, 1))
+        distance: np.ndarray = abs(high - low) / 2
+        return distance
+
 
 def check_domain(spec: Any, table: np.ndarray, names: Sequence[str]) -> None:
     """Refuse labels out of the domain of a named transform, before a fit.

@@ -497,6 +497,13 @@ class TaskGaussNewton(TaskOperator):
 
     def _loss_curvature(self, outputs: Tensor, batch: Any) -> Tensor:
         """Compute second derivatives (B, T) of each task's loss in its outputs."""
+        if outputs.shape[1] != len(self.problem.task_names):
+            raise ValueError(
+                f"A Gauss-Newton matrix needs one output per task, but there are "
+                f"{outputs.shape[1]} outputs of {len(self.problem.task_names)} tasks "
+                "(a likelihood with variances?). Use matrix='hessian', or train with "
+                "another loss."
+            )
         second = second_derivatives(
             lambda values: self.problem.losses(values, batch), outputs
         )

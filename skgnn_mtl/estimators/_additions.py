@@ -35,6 +35,7 @@ from ._network import FittedNetwork
 from ._numeric import NumericTargets
 from ._splits import split_validation
 from ._state import Additions, FittedState
+from ._widths import learn_widths
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,8 @@ def add_task(
     # Only now, because an interrupted addition has not changed anything.
     if train_encoder:
         warn(f"train_encoder=True changed the predictions of {list(names)}.")
-    return _with_task(state, whole, learned, result.history, not train_encoder)
+    state = _with_task(state, whole, learned, result.history, not train_encoder)
+    return _with_width(state, fit, task, vectors, not train_encoder)
 
 
 def _additions(state: FittedState) -> Additions:
@@ -238,16 +240,16 @@ def embed(
     state: FittedState, settings: FitSettings, graphs: GraphArray
 ) -> torch.Tensor:
     """Compute the embeddings (n, width) of graphs, on the device; NaN if invalid."""
-    network = FittedNetwork(
-        state.module,
-        settings.device,
-        settings.options.batch_size,
-        settings.n_threads,
-    )
-    vectors = network.apply(graphs, GATEModel.embed)
+    vectors = _network(state, settings).apply(graphs, GATEModel.embed)
     # The maps compute in this precision, but apply returns float64.
     dtype = getattr(torch, state.inputs.schema.dtype)
     return torch.from_numpy(vectors).to(settings.device, dtype)
+
+
+def _network(state: FittedState, settings: FitSettings) -> FittedNetwork:
+    """Put the network of a state to work."""
+    size, n_threads = settings.options.batch_size, settings.n_threads
+    return FittedNetwork(state.module, settings.device, size, n_threads)
 
 
 def _choose_sources(
@@ -309,6 +311,28 @@ def _with_task(
     )
 
 
+def _with_width(
+    state: FittedState,
+    settings: FitSettings,
+    task: NewTask,
+    vectors: torch.Tensor,
+    frozen: bool,
+) -> FittedState:
+    """Learn how wrong the predictions of an added task may be."""
+    rows = task.labelled()
+    found = learn_widths(
+        _network(state, settings),
+        task.graphs[rows],
+        task.targets[rows],
+        task.weights[rows],
+        [task.name],
+        # The last output, because additions stand in order.
+        state.targets.n_tasks - 1,
+    )
+    # Those of the sources belong to their encoder, which has moved otherwise.
+    return replace(state, widths={**(state.widths if frozen else {}), **found})
+
+
 def remove_task(state: FittedState, name: str) -> FittedState:
     """Forget an added task.
 
@@ -349,6 +373,7 @@ def remove_task(state: FittedState, name: str) -> FittedState:
             added=added,
             history={task: additions.history[task] for task in added},
         ),
+        widths={task: w for task, w in state.widths.items() if task != name},
     )
     return in_order(state, kept)
 
@@ -417,6 +442,8 @@ def take_over(regressor: FittedState, settings: FitSettings, seed: int) -> Fitte
             aligned=False,
             one_dimensional=regressor.targets.one_dimensional,
         ),
+        # The same heads read the same vectors, but there are none of variances.
+        widths=regressor.widths if old.log_variances is None else {},
     )
 
 

@@ -326,12 +326,15 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         self, X: Any, function: Callable[[Any, GraphBatch], Tensor]
     ) -> np.ndarray:
         """Apply a function of network and batch to all valid graphs; else NaN rows."""
-        warn_of_absent_device(self.device)
         fitted = self._at_rest()
-        network = FittedNetwork(
-            fitted.module_, present_device(self.device), self.batch_size, self.n_threads
+        return fitted._at_work().apply(read_graphs(fitted, X), function)
+
+    def _at_work(self) -> FittedNetwork:
+        """Put the network to work; call it on a view of :meth:`_at_rest`."""
+        warn_of_absent_device(self.device)
+        return FittedNetwork(
+            self.module_, present_device(self.device), self.batch_size, self.n_threads
         )
-        return network.apply(read_graphs(fitted, X), function)
 
     def save(self, path: Target, *, description: str = "") -> None:
         """Write the fitted estimator into one file that is safe to load.

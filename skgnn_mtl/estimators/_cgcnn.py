@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.encoders import CGCNN, read_cgcnn
 from skgnn_mtl.featurizers import CifToGraph
 from skgnn_mtl.graphs import GraphSchema
 from skgnn_mtl.readouts import Mean
+
+from ._compute import present_device, seeded
+from ._inputs import Inputs
+from ._numeric import NumericTargets
+from ._recipe import build_weighting, resolve_weighting
+from ._state import FittedState
 
 
 @dataclass(frozen=True)
@@ -94,3 +102,59 @@ def read_checkpoint(
         tensors |= {f"{name}.weight": weight, f"{name}.bias": bias}
     mean, scale = published.mean, published.scale
     return Checkpoint(architecture, schema, tensors, mean, scale)
+
+
+def checkpoint_state(
+    estimator: Any, checkpoint: Checkpoint, task_name: str
+) -> FittedState:
+    """Make the state of a regressor that predicts what a checkpoint does.
+
+    Parameters
+    ----------
+    estimator : MultiTaskGNNRegressor
+        With the architecture of the checkpoint. It is not changed.
+    checkpoint : Checkpoint
+        From :func:`read_checkpoint`.
+    task_name : str
+        Name of the task.
+
+    Returns
+    -------
+    state : FittedState
+        Of one task, whose predictions are one-dimensional.
+
+    Raises
+    ------
+    ValueError
+        If the loss reads variances, which a checkpoint does not have.
+    """
+    recipe, device = estimator._recipe(), present_device(estimator.device)
+    if recipe.variances:
+        raise ValueError(
+            "A checkpoint of CGCNN has no variances, but "
+            f"loss={estimator.loss!r} reads them. Leave loss out."
+        )
+    targets = NumericTargets(
+        names=(task_name,),
+        one_dimensional=True,
+        transforms=TargetTransforms((task_name,), (None,)),
+        mean=np.array([checkpoint.mean]),
+        spread=np.array([checkpoint.scale]),
+    )
+    # A forked generator, because the first weights are drawn and then replaced.
+    with seeded(0, device, None):
+        # Built although unused so far, because partial_fit goes on with it.
+        part = resolve_weighting(estimator.task_weighting)
+        weighting = build_weighting(part, [task_name], 1, device)
+        module = recipe.network(checkpoint.schema, 1)
+    module.load_state_dict(checkpoint.tensors)
+    return FittedState(
+        Inputs(checkpoint.schema),
+        targets,
+        module.to(device).eval(),
+        weighting,
+        seed=0,
+        # No rows have been divided yet.
+        split_seed=None,
+        task_weights=np.ones(1),
+    )

@@ -146,6 +146,11 @@ class ClassTargets(Targets):
         return "logistic"
 
     @property
+    def has_widths(self) -> bool:
+        """No, because the labels may be classes."""
+        return False
+
+    @property
     def scale(self) -> np.ndarray:
         """Ones, because logits have no unit."""
         return np.ones(self.n_tasks)

@@ -23,7 +23,12 @@ from skgnn_mtl.curvature import (
     hessian_spectrum,
 )
 from skgnn_mtl.graphs import GraphArray, GraphBatch, Labels, fill_gaps
-from skgnn_mtl.training import MultiTaskModel, network_problem, shared_by_name
+from skgnn_mtl.training import (
+    LIKELIHOODS,
+    MultiTaskModel,
+    network_problem,
+    shared_by_name,
+)
 
 from ._state import FittedState, Spectra
 
@@ -86,12 +91,13 @@ def read_spectrum_options(
             f"The 'hessian_spectrum' parameter of {name} has unknown keys {unknown}; "
             f"known are 'at' and {sorted(_DEFAULTS)}."
         )
-    # Such a matrix is zero, because this loss is linear on both sides of its kink.
-    no_curvature = isinstance(loss, str) and loss == "absolute_error"
+    # The matrix of the first is zero, because it is linear on both sides of its kink;
+    # the others have two outputs per task.
+    no_curvature = isinstance(loss, str) and loss in ("absolute_error", *LIKELIHOODS)
     if value.get("matrix") == "ggn" and no_curvature:
         raise InvalidParameterError(
             f"{name}: hessian_spectrum={{'matrix': 'ggn'}} needs a loss with a second "
-            "derivative, which loss='absolute_error' does not have. Use "
+            f"derivative in one output, which loss={loss!r} does not have. Use "
             "matrix='hessian'."
         )
     at = value.get("at", ())
@@ -287,11 +293,18 @@ def _split_heads(
             names, model.heads.weight, model.heads.bias, strict=True
         )
     ]
+    if model.log_variances is not None:
+        rows = zip(heads, names, *model.log_variances.parameters(), strict=True)
+        for head, name, weight, bias in rows:
+            own = (weight.detach().clone(), bias.detach().clone())
+            head[f"log_variances.{name}.weight"] = own[0].requires_grad_()
+            head[f"log_variances.{name}.bias"] = own[1].requires_grad_()
 
     def outputs(graphs: GraphBatch) -> Tensor:
-        weights, biases = zip(*(head.values() for head in heads), strict=True)
+        # Weights and biases of the means, then those of the log-variances if any.
+        parts = list(map(torch.stack, zip(*(h.values() for h in heads), strict=True)))
         z = model.represent(graphs)
-        return F.linear(z, torch.stack(weights), torch.stack(biases))
+        return F.linear(z, torch.cat(parts[::2]), torch.cat(parts[1::2]))
 
     return heads, outputs
 

@@ -21,6 +21,7 @@ from skgnn_mtl.metrics._tables import name_of
 from ._additions import AdditionData, AdditionSettings, add_task, free_name, remove_task
 from ._base import BaseGNN
 from ._inputs import read_graphs
+from ._number_predictions import predict_intervals, predict_numbers
 from ._state import Additions
 
 ADDITION_CONSTRAINTS: dict[str, list[Any]] = {
@@ -190,33 +191,64 @@ class ExtensibleGNN(BaseGNN, ABC):
 
     # -- predictions -------------------------------------------------------------
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict all tasks, added ones too.
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict all tasks, with standard deviations if wanted.
 
         Parameters
         ----------
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs with the columns of fit.
+        return_std : bool, default=False
+            Return the standard deviation of a new label around each prediction, too.
 
         Returns
         -------
         predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
             In units of ``y``, columns as ``task_names_``; one-dimensional if ``y`` was
             and nothing was added. NaN for an invalid graph.
+        std : ndarray of float64, of the same shape
+            With ``return_std``: in the units of ``y``, as in
+            :meth:`MultiTaskGNNRegressor.predict`, from the last layer of each task's
+            map to its prediction.
 
         Raises
         ------
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the graphs have other columns than in fit.
+            If the graphs have other columns than in fit, or if there is no width; the
+            message says what to set.
         """
-        fitted = self._at_rest()
-        outputs = fitted._apply(X, GATEModel.__call__)
-        # The network's outputs are in the order of additions, which y need not follow.
-        order = list(map(fitted._additions.module_order.index, fitted.targets_.names))
-        predictions: np.ndarray = fitted.targets_.decode(outputs[:, order])
-        return predictions
+        return predict_numbers(self, X, return_std=return_std)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Predict intervals that a share of new labels is expected to lie in.
+
+        They are central intervals of the normal distributions of
+        ``predict(X, return_std=True)``; with ``target_transform`` those of the
+        transformed labels, whose ends are transformed back.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+        coverage : float, default=0.9
+            Expected share, between 0 and 1.
+
+        Returns
+        -------
+        intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
+            Lower and upper end behind the dimensions of the predictions, in the units
+            of ``y``; NaN for an invalid graph.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``coverage`` is not between 0 and 1, and as :meth:`predict` raises.
+        """
+        return predict_intervals(self, X, coverage)
 
     def embed(
         self, X: Any, *, space: str = "shared", task: str | None = None

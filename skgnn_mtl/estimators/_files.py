@@ -13,6 +13,7 @@ from torch import nn
 
 from skgnn_mtl._archive import Target
 from skgnn_mtl.auxiliary import auxiliary_names
+from skgnn_mtl.curvature import GramMatrix, LastLayerPosterior
 from skgnn_mtl.gate import GATEModel
 from skgnn_mtl.training import MultiTaskModel
 
@@ -83,6 +84,7 @@ def save_state(
             "task_weighting": None if weighting is None else weighting.state_dict(),
             # Left by partial_fit alone, because only its next call goes on with it.
             "optimizer": state.optimizer_state,
+            "widths": _packed_widths(state.widths),
         },
         "random_state": None if source is None else source.get_state(legacy=False),
     }
@@ -161,6 +163,7 @@ def _state_of(
         weighting,
         **values["state"],
         optimizer_state=tensors["optimizer"],
+        widths=_unpacked_widths(tensors["widths"]),
         random_state=None if source is None else _unpack(source),
         additions=None if additions is None else Additions(**additions),
     )
@@ -197,6 +200,37 @@ def _moved(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(_moved, value))
     return value
+
+
+def _packed_widths(widths: dict[str, LastLayerPosterior]) -> dict[str, Any]:
+    """Express posteriors in what a safe file may hold; each matrix once."""
+    # By identity, because tasks with the same rows share one object.
+    matrices = {id(width.matrix): width.matrix for width in widths.values()}
+    places = {key: place for place, key in enumerate(matrices)}
+    return {
+        "matrices": [
+            {
+                "basis": torch.from_numpy(m.basis),
+                "values": torch.from_numpy(m.eigenvalues),
+            }
+            for m in matrices.values()
+        ],
+        "tasks": {
+            name: [places[id(width.matrix)], width.ridge, width.noise]
+            for name, width in widths.items()
+        },
+    }
+
+
+def _unpacked_widths(packed: dict[str, Any]) -> dict[str, LastLayerPosterior]:
+    matrices = [
+        GramMatrix(entry["basis"].numpy(), entry["values"].numpy())
+        for entry in packed["matrices"]
+    ]
+    return {
+        name: LastLayerPosterior(matrices[place], ridge, noise)
+        for name, (place, ridge, noise) in packed["tasks"].items()
+    }
 
 
 def _unpack(packed: dict[str, Any]) -> np.random.RandomState:

@@ -29,10 +29,12 @@ from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
 from ._compute import seeded
 from ._curvature import SpectrumOptions, SpectrumRecorder
 from ._inputs import Inputs, check_labels, read_row_weights
+from ._network import FittedNetwork
 from ._recipe import Recipe, StepNeeds, build_weighting
 from ._splits import hold_out, split_validation
 from ._state import FittedState
 from ._targets import Targets
+from ._widths import learn_widths
 
 # Makes an estimator that is fitted with a state, because scorers take estimators.
 View = Callable[[FittedState], Any]
@@ -362,9 +364,10 @@ def _continued(before: FittedState, targets: Targets, seed: int) -> FittedState:
         module=copy.deepcopy(before.module),
         weighting=copy.deepcopy(before.weighting),
         optimizer_state=copy.deepcopy(before.optimizer_state),
-        # Spectra of the network before do not describe the one to come.
+        # Spectra and widths of the network before do not describe the one to come.
         spectrum=None,
         spectrum_path=None,
+        widths={},
         interrupted=False,
         seed=seed,
     )
@@ -379,8 +382,19 @@ def _trained(
     train_set, valid_set, held_out = _data_sets(call, start, table, rows)
     # A training that goes on, or a single epoch, has no beginning to rise from.
     goes_on = call.before is not None or call.partial
+<<<<<<< HEAD
     n_steps = 0 if goes_on else options.n_steps(len(train_set))
     needs = StepNeeds(start.targets, table.watched, n_steps, held_out, seed)
+=======
+    needs = StepNeeds(
+        start.targets,
+        table.watched,
+        0 if goes_on else len(train_set),
+        held_out,
+        seed,
+        0 if goes_on else int(options.max_epochs),
+    )
+>>>>>>> wt-a
     step = recipe.step(start.weighting, needs)
     recorder = None
     if settings.spectrum is not None:
@@ -421,8 +435,11 @@ def _trained(
             result.interrupted = True
     earlier = [] if call.before is None else call.before.history
     state = _with_result(start, result, entries, earlier, call.partial)
+    # Not after a single epoch, because its rows are not all that the network knows.
+    if state.targets.has_widths and not call.partial:
+        state = _with_widths(call, state, table, rows.steps)
     # No spectrum then, because the user asked for an end.
-    if recorder is None or result.interrupted:
+    if recorder is None or state.interrupted:
         return state
     try:
         spectrum = recorder.compute()
@@ -431,6 +448,27 @@ def _trained(
         return replace(state, interrupted=True)
     path = recorder.path if recorder.epochs else None
     return replace(state, spectrum=spectrum, spectrum_path=path)
+
+
+def _with_widths(
+    call: _Call, state: FittedState, table: _Table, rows: np.ndarray
+) -> FittedState:
+    """Learn how wrong the predictions of a trained network may be."""
+    targets, settings = state.targets, call.settings
+    network = FittedNetwork(
+        state.module,
+        settings.device,
+        int(settings.options.batch_size),
+        settings.n_threads,
+    )
+    labels, weights = table.labels[rows], table.weights[rows]
+    encoded, graphs = targets.encode(labels), _chosen(call.data.graphs, rows)
+    try:
+        widths = learn_widths(network, graphs, encoded, weights, targets.names)
+    except KeyboardInterrupt:
+        # The training is complete, so that its network is kept.
+        return replace(state, interrupted=True)
+    return replace(state, widths=widths)
 
 
 def _recalibrate(module: Any, graphs: GraphArray, settings: FitSettings) -> None:

@@ -40,7 +40,7 @@ PREDICTOR_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-def predictor_recipe(estimator: Any) -> MultiTaskRecipe:
+def predictor_recipe(estimator: Any, *, variances: bool = False) -> MultiTaskRecipe:
     """Read the parameters of a regressor or classifier that describe its network."""
     return MultiTaskRecipe(
         estimator.encoder,
@@ -50,6 +50,7 @@ def predictor_recipe(estimator: Any) -> MultiTaskRecipe:
         hidden_dims=estimator.head_hidden_dims,
         activation=estimator.head_activation,
         target_tasks=estimator.target_tasks,
+        variances=variances,
     )
 
 

@@ -132,6 +132,11 @@ class MixedTargets(Targets):
         return ", ".join(sorted(set(self.losses)))
 
     @property
+    def has_widths(self) -> bool:
+        """No, because the labels may be classes."""
+        return False
+
+    @property
     def scale(self) -> np.ndarray:
         """Standard deviations, or the distance of two values."""
         return self.spread

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods
 from skgnn_mtl._target_transforms import TargetTransforms, check_domain
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.training import LOSSES, Loss
+from skgnn_mtl.training import LIKELIHOODS, LOSSES, Loss
 
 from ._inputs import mean_and_scale, read_targets
 from ._targets import Targets
@@ -108,6 +108,23 @@ class NumericTargets(Targets):
         transformed = outputs * self.spread + self.mean
         return self.shaped(self.transforms.inverse_transform(transformed))
 
+    def decode_std(self, outputs: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Turn standard deviations (n, t) of outputs into the units of y."""
+        transformed = outputs * self.spread + self.mean
+        return self.shaped(self.transforms.inverse_std(transformed, std * self.spread))
+
+    def decode_ends(
+        self, outputs: np.ndarray, std: np.ndarray, factor: float
+    ) -> np.ndarray:
+        """Turn outputs -/+ ``factor`` standard deviations into intervals (n, t, 2).
+
+        One-dimensional y has intervals (n, 2).
+        """
+        ends = [self.decode(outputs + sign * factor * std) for sign in (-1, 1)]
+        # Sorted, because a transform may fall.
+        intervals: np.ndarray = np.sort(np.stack(ends, axis=-1), axis=-1)
+        return intervals
+
     def for_tasks(self, names: Sequence[str]) -> Self:
         """Give the parameters for some of the tasks that they describe."""
         transform = self.transform
@@ -151,12 +168,18 @@ class NumericTargets(Targets):
     def elementwise_loss(self) -> Loss:
         """The loss by name, or the user's own."""
         # The type first, because a callable need not be hashable.
-        return LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        named: dict[str, Loss] = {**LOSSES, **LIKELIHOODS}
+        return named[self.loss] if isinstance(self.loss, str) else self.loss
 
     @property
     def loss_name(self) -> str:
         """Name of the loss; a function of the user has none."""
         return self.loss if isinstance(self.loss, str) else "callable"
+
+    @property
+    def has_widths(self) -> bool:
+        """Whether the loss is one of the package, whose errors are taken as normal."""
+        return isinstance(self.loss, str)
 
     @property
     def scale(self) -> np.ndarray:

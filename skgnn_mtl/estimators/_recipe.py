@@ -20,6 +20,7 @@ from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphSchema
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
+    GaussianNLL,
     HeldOutRows,
     MultiTaskModel,
     Step,
@@ -51,6 +52,8 @@ class StepNeeds:
         Rows that the task weighting learns from.
     seed : int
         Seed of everything that the step draws.
+    n_epochs : int, default=0
+        Length of the training; 0 in one that goes on.
     """
 
     targets: Targets
@@ -58,6 +61,7 @@ class StepNeeds:
     n_steps: int
     held_out: HeldOutRows | None
     seed: int
+    n_epochs: int = 0
 
 
 class Recipe(ABC):
@@ -145,6 +149,8 @@ class MultiTaskRecipe(Recipe):
         Nonlinearity behind each of them.
     target_tasks : None, str, int or list of these, default=None
         Tasks that count in early stopping; None stands for all.
+    variances : bool, default=False
+        Whether the loss is a likelihood, which reads a log-variance of each task.
     """
 
     def __init__(
@@ -157,6 +163,7 @@ class MultiTaskRecipe(Recipe):
         hidden_dims: Sequence[int] = (),
         activation: str = "relu",
         target_tasks: Any = None,
+        variances: bool = False,
     ) -> None:
         self.encoder, self.readout = encoder, readout
         self.weighting = resolve_weighting(task_weighting)
@@ -165,7 +172,7 @@ class MultiTaskRecipe(Recipe):
             for task in auxiliary_tasks
         ]
         self.hidden_dims, self.activation = tuple(hidden_dims), activation
-        self.target_tasks = target_tasks
+        self.target_tasks, self.variances = target_tasks, variances
         self.uses_unlabelled = len(self.auxiliary) > 0
 
     def entries(self, names: Sequence[str]) -> list[str]:
@@ -195,6 +202,7 @@ class MultiTaskRecipe(Recipe):
             self.hidden_dims,
             self.activation,
             self.auxiliary,
+            self.variances,
         )
         if self.auxiliary and not model.shared_parameters():
             warn(
@@ -213,6 +221,13 @@ class MultiTaskRecipe(Recipe):
         row_weights: np.ndarray,
     ) -> GraphDataset:
         """Add the columns that the auxiliary tasks prepare once."""
+        # Here, because a fit that goes on may have another loss than the one before.
+        if self.variances != (module.log_variances is not None):
+            has, lacks = ("has no", "reads") if self.variances else ("has", "ignores")
+            raise ValueError(
+                f"loss {lacks} log-variances, but the fitted network {has} heads for "
+                "them. Set the loss of the first fit, or fit with warm_start=False."
+            )
         return GraphDataset(graphs, targets, weights, _prepared(module, graphs))
 
     def validation_set(
@@ -232,9 +247,12 @@ class MultiTaskRecipe(Recipe):
         assert task_weighting is not None
         names = self.entries(needs.targets.names)
         all_targets = self.target_tasks is None and not self.auxiliary
+        loss = needs.targets.elementwise_loss
+        if isinstance(loss, GaussianNLL):
+            loss = loss.for_training(needs.n_epochs)
         step = TrainingStep(
             task_weighting,
-            needs.targets.elementwise_loss,
+            loss,
             len(names),
             # Streams of their own, so that all weightings receive the same batches.
             generator=torch_stream(needs.seed, "weighting"),

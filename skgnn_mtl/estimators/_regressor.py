@@ -12,22 +12,20 @@ from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.metrics import nan_r2_score
 from skgnn_mtl.readouts import Readout
-from skgnn_mtl.training import LOSSES, Loss, MultiTaskModel
+from skgnn_mtl.training import LIKELIHOODS, LOSSES, Loss
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._base import BaseGNN
-from ._cgcnn import read_checkpoint
-from ._compute import present_device, seeded
-from ._inputs import Inputs, in_task_order, require_labels
+from ._cgcnn import checkpoint_state, read_checkpoint
+from ._inputs import in_task_order, require_labels
 from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
+from ._number_predictions import predict_intervals, predict_numbers
 from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
-from ._recipe import MultiTaskRecipe, build_weighting, resolve_weighting
-from ._state import FittedState
+from ._recipe import MultiTaskRecipe
 
 
 class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
@@ -68,10 +66,15 @@ default="relu"
         ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or
         instances. They are entries of the losses behind the columns of ``y``; graphs
         without any label take part in them.
-    loss : {"squared_error", "absolute_error", "huber"} or callable, default=\
-"squared_error"
+    loss : {"squared_error", "absolute_error", "huber", "gaussian_nll", "beta_nll"} \
+or callable, default="squared_error"
         Loss of one label, of standardised targets; a callable maps outputs and
-        targets (n, t) to losses (n, t).
+        targets (n, t) to losses (n, t). The last two are negative log-likelihoods of
+        normal labels [3]_, whose variances a second linear head of each task
+        predicts; the loss has a constant that keeps it positive. "beta_nll" weights
+        gradients by standard deviations, so that rows of large variance are learned,
+        too. For the first fifth of ``max_epochs`` the means learn as by the squared
+        error. Log-variances of standardised labels are between -10 and 10.
     normalize_targets : bool, default=True
         Standardise each task over its labelled, weighted training rows.
     target_transform : None, "log10", "log", transformer or dict, default=None
@@ -207,6 +210,8 @@ callable, default="cosine"
     ----------
     .. [1] R. Caruana, "Multitask Learning", Machine Learning 28, 41 (1997).
     .. [2] J. Gilmer et al., "Neural Message Passing for Quantum Chemistry", ICML 2017.
+    .. [3] M. Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation
+       with Probabilistic Neural Networks", ICLR 2022, arXiv:2203.09168.
 
     Examples
     --------
@@ -227,7 +232,7 @@ callable, default="cosine"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseGNN._parameter_constraints,
         **PREDICTOR_CONSTRAINTS,
-        "loss": [StrOptions(set(LOSSES)), callable],
+        "loss": [StrOptions({*LOSSES, *LIKELIHOODS}), callable],
         "normalize_targets": ["boolean"],
         "target_transform": TRANSFORM_CONSTRAINT,
     }
@@ -303,7 +308,9 @@ callable, default="cosine"
         )
 
     def _recipe(self) -> MultiTaskRecipe:
-        return predictor_recipe(self)
+        # The type first, because a callable need not be hashable.
+        is_likelihood = isinstance(self.loss, str) and self.loss in LIKELIHOODS
+        return predictor_recipe(self, variances=is_likelihood)
 
     @property
     def target_mean_(self) -> np.ndarray:
@@ -408,31 +415,98 @@ callable, default="cosine"
         )
         return self._adopt(state)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict all tasks.
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict all tasks, with standard deviations if wanted.
 
         Parameters
         ----------
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs with the columns of fit.
+        return_std : bool, default=False
+            Return the standard deviation of a new label around each prediction, too.
 
         Returns
         -------
         predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
             In the units and the dimensions of the ``y`` of fit; NaN for an invalid
             graph.
+        std : ndarray of float64, of the same shape
+            With ``return_std``: in the units of ``y``; see Notes.
 
         Raises
         ------
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the graphs have other columns than in fit.
+            If the graphs have other columns than in fit, or if there is no width; the
+            message says what to set.
+
+        Notes
+        -----
+        The width is that of Laplace's approximation at the last linear map of each task
+        [1]_: Bayesian linear regression on the vectors that the map reads, around the
+        weights of the network, over the task's labelled training rows. It includes the
+        noise of a label, and grows for graphs whose vectors are unlike those of these
+        rows.
+
+        Residuals of the training rows are too small to tell the noise, because the
+        network has seen these labels. Noise and prior come from estimates of the errors
+        at left-out labels, in closed form: those of kernel ridge regression with the
+        derivatives by the weights of the last hidden layer, which fits the training
+        labels as closely as the network does. The noise of n labels is at least the
+        n-th part of their standard deviation.
+
+        The estimate is still optimistic. On held-out random rows of ESOL, FreeSolv and
+        Lipophilicity (five splits) the widths were 0.56 to 0.94 of the root mean square
+        error, where the residuals suggest 0.30 to 0.65, and intervals for 0.9 covered
+        0.83 to 0.88. They are narrower still on graphs of another kind, such as other
+        scaffolds, and without a hidden layer (``head_hidden_dims=()``). Where a
+        coverage must hold, calibrate on rows that were not trained on.
+
+        With another loss of the package than the squared error the errors are still
+        taken as normal. With "gaussian_nll" and "beta_nll" the regression is that of
+        labels with the predicted variances; the noise is then a factor of them, at
+        least 1. After ``partial_fit`` predicted variances are returned as they are.
+
+        With ``target_transform`` the deviation is exact for logarithms (of a lognormal
+        variable); otherwise it is half of the distance between what the transform makes
+        of mean minus and plus one deviation. The prediction is then the median.
+
+        References
+        ----------
+        .. [1] E. Daxberger et al., "Laplace Redux - Effortless Bayesian Deep Learning",
+           NeurIPS 2021.
         """
-        fitted = self._at_rest()
-        outputs = fitted._apply(X, MultiTaskModel.__call__)
-        predictions: np.ndarray = fitted.targets_.decode(outputs)
-        return predictions
+        return predict_numbers(self, X, return_std=return_std)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Predict intervals that a share of new labels is expected to lie in.
+
+        They are central intervals of the normal distributions of
+        ``predict(X, return_std=True)``; with ``target_transform`` those of the
+        transformed labels, whose ends are transformed back.
+
+        Parameters
+        ----------
+        X : GraphArray or array-like of shape (n_samples, n_features)
+            Graphs with the columns of fit.
+        coverage : float, default=0.9
+            Expected share, between 0 and 1.
+
+        Returns
+        -------
+        intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
+            Lower and upper end behind the dimensions of the predictions, in the units
+            of ``y``; NaN for an invalid graph.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``coverage`` is not between 0 and 1, and as :meth:`predict` raises.
+        """
+        return predict_intervals(self, X, coverage)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Mean over tasks of the coefficient of determination on labelled entries.
@@ -521,29 +595,4 @@ callable, default="cosine"
         estimator = cls(**checkpoint.architecture, **parameters)
         # Here, because no fit checks them before they are used.
         estimator._check_parameters()
-        recipe, device = estimator._recipe(), present_device(estimator.device)
-        targets = NumericTargets(
-            names=(task_name,),
-            one_dimensional=True,
-            transforms=TargetTransforms((task_name,), (None,)),
-            mean=np.array([checkpoint.mean]),
-            spread=np.array([checkpoint.scale]),
-        )
-        # A forked generator, because the first weights are drawn and then replaced.
-        with seeded(0, device, None):
-            # Built although unused so far, because partial_fit goes on with it.
-            part = resolve_weighting(estimator.task_weighting)
-            weighting = build_weighting(part, [task_name], 1, device)
-            module = recipe.network(checkpoint.schema, 1)
-        module.load_state_dict(checkpoint.tensors)
-        state = FittedState(
-            Inputs(checkpoint.schema),
-            targets,
-            module.to(device).eval(),
-            weighting,
-            seed=0,
-            # No rows have been divided yet.
-            split_seed=None,
-            task_weights=np.ones(1),
-        )
-        return estimator._adopt(state)
+        return estimator._adopt(checkpoint_state(estimator, checkpoint, task_name))

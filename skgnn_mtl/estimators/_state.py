@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from skgnn_mtl.curvature import HessianSpectrum
+from skgnn_mtl.curvature import HessianSpectrum, LastLayerPosterior
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._inputs import Inputs
@@ -83,6 +83,9 @@ class FittedState:
         Training rows that the task weighting learns from.
     spectrum, spectrum_path : optional
         Curvature at the end, and along the training.
+    widths : dict of str to LastLayerPosterior
+        Uncertainty of the predictions of each task at the present network; tasks
+        without one are not in it.
     additions : Additions, optional
         Sources and added tasks of GATE.
     interrupted : bool
@@ -104,5 +107,7 @@ class FittedState:
     held_out_rows: np.ndarray | None = None
     spectrum: Spectra | None = None
     spectrum_path: list[Spectra] | None = None
+    # Replaced and never changed, as the history.
+    widths: dict[str, LastLayerPosterior] = field(default_factory=dict)
     additions: Additions | None = None
     interrupted: bool = False

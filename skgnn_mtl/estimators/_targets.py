@@ -144,6 +144,11 @@ class Targets(ABC):
     def scale(self) -> np.ndarray:
         """Units of ``y`` per unit of the outputs, shape (t,)."""
 
+    @property
+    @abstractmethod
+    def has_widths(self) -> bool:
+        """Whether errors of predictions are normal, so that a fit learns widths."""
+
     def shaped(self, table: np.ndarray) -> np.ndarray:
         """Give a table (n, t) the dimensions of ``y``."""
         return table[:, 0] if self.one_dimensional else table

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
-from skgnn_mtl.training import GraphFeatures, MultiTaskModel
+from skgnn_mtl.training import GraphFeatures, HeadInputs, MultiTaskModel, read_trunk
 
 
 class TaskMLP(nn.Module):
@@ -59,6 +59,19 @@ class TaskMLP(nn.Module):
             if shifts is not None and not layer:
                 x = (x[:, None] + (shifts @ weight)[:, :, None]).flatten(1, 2)
         return x
+
+    def head_inputs(self, x: Tensor) -> list[HeadInputs]:
+        """Read what the last layer of each task reads of (n_tasks, n, d)."""
+        last, below = self.weights[-1].transpose(1, 2), x
+        if len(self.weights) == 1:
+            return list(map(HeadInputs, last, x))
+        for layer, weight in enumerate(self.weights[:-1]):
+            below = F.silu(x) if layer else x
+            x = torch.baddbmm(self.biases[layer], below, weight)
+        return [
+            HeadInputs(w, F.silu(hidden), before, hidden, F.silu)
+            for w, before, hidden in zip(last, below, x, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -284,6 +297,28 @@ class GATEModel(nn.Module):
         """Predict the standardised targets (n, n_sources) of the sources."""
         outputs: Tensor = (self.heads if self.pretrained else self.sources)(embedding)
         return outputs
+
+    def _pretrained_inputs(self, e: Tensor) -> list[HeadInputs]:
+        if not self.pretrained:
+            return []
+        parts: Any = self.heads
+        trunk, heads = parts
+        return [read_trunk(trunk, heads, e)]
+
+    def read_heads(
+        self, batch: GraphBatch | Embedded
+    ) -> tuple[Tensor, list[HeadInputs]]:
+        """Predict as the network does, and give what the last map of each task reads.
+
+        Pretrained sources share one entry.
+        """
+        e = self.embed(batch)
+        inputs = self._pretrained_inputs(e)
+        groups: list[Any] = [*([] if self.pretrained else [self.sources]), *self.added]
+        for group in groups:
+            inputs += group.head.head_inputs(group.encode(e))
+        # From the embedding, because the encoder takes most of the time.
+        return self(Embedded.bare(e)), inputs
 
     def forward(self, batch: GraphBatch | Embedded) -> Tensor:
         """Predict standardised targets (n_graphs, n_tasks): sources come first."""

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from ._averaging import AVERAGES, WeightAverage
 from ._features import GraphFeatures
+from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
+from ._likelihood import LIKELIHOODS, GaussianNLL, log_variances
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
 from ._optimizers import OPTIMIZERS
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGES",
+    "LIKELIHOODS",
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "GaussianNLL",
     "GraphFeatures",
+    "HeadInputs",
     "HeldOutRows",
     "Loss",
     "MultiTaskModel",
@@ -34,8 +39,10 @@ __all__ = [
     "TrainingStep",
     "WeightAverage",
     "check_callbacks",
+    "log_variances",
     "logistic",
     "network_problem",
+    "read_trunk",
     "recalibrate",
     "shared_by_name",
     "task_losses",

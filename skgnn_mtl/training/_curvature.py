@@ -24,6 +24,7 @@ from skgnn_mtl.weighting import CurvatureWeighting, TaskWeighting
 
 from ._descent import Descent, descend
 from ._jacobian import TaskPass, fill_jacobian, task_pass
+from ._likelihood import GaussianNLL
 from ._loss import Loss
 from ._model import MultiTaskModel
 from ._problem import network_problem, shared_by_name
@@ -281,6 +282,11 @@ def check_convex(
     ValueError
         If the second derivative is zero everywhere, or negative somewhere.
     """
+    if isinstance(loss, GaussianNLL):
+        raise ValueError(
+            f"{weighting!r} needs a loss with one output per task, but a likelihood "
+            f"has two. {cure}"
+        )
     # Both sides of zero and of the corner of the Huber loss at 1.
     grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0], device=device)
     outputs = grid[:, None]

@@ -248,7 +248,7 @@ def held_out_gradient(
             # Without the columns of auxiliary tasks, which are never targets.
             bare = Labels(labels.targets, labels.weights)
             result = task_pass(model, graphs.to(device), bare, loss)
-            share = (scales * result.mass.cpu().double()).to(result.slopes)
-            parts = pull_back([result.outputs], shared, [result.slopes * share])
+            share = scales * result.mass.cpu().double()
+            parts = pull_back([result.outputs], shared, [result.weighted(share)])
             gradient += flatten(parts, shared)
     return gradient

@@ -34,12 +34,15 @@ class TaskPass:
     ----------
     representation : Tensor of shape (n_graphs, width)
         Input of the heads.
-    outputs : Tensor of shape (n_graphs, n_tasks)
-        Standardised predictions, with their graph.
+    outputs : Tensor of shape (n_graphs, k n_tasks)
+        Standardised predictions, with their graph; behind them, for a likelihood,
+        log-variances (k = 2).
     losses, mass : Tensor of shape (n_tasks + n_auxiliary,)
         Detached losses, and the summed label weights that they are means over.
-    slopes : Tensor of shape (n_graphs, n_tasks)
-        Derivative of loss t with respect to output column t.
+    slopes : Tensor of shape (n_graphs, k n_tasks)
+        Derivative of loss t with respect to the output columns of task t.
+    n_tasks : int
+        Number of tasks of y.
     auxiliary : list of (Tensor or None)
         Losses of auxiliary tasks, with their graph; None for an absent one. Their
         positions follow those of the columns of the outputs.
@@ -50,17 +53,24 @@ class TaskPass:
     losses: Tensor
     mass: Tensor
     slopes: Tensor
+    n_tasks: int
     auxiliary: Sequence[Tensor | None] = ()
 
     def column(self, task: int) -> Tensor:
         """Select the slopes of one task; the other columns are zero."""
         cotangent = torch.zeros_like(self.slopes)
-        cotangent[:, task] = self.slopes[:, task]
+        own = slice(task, None, self.n_tasks)
+        cotangent[:, own] = self.slopes[:, own]
         return cotangent
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """Multiply the slopes of each task by its weight (n_tasks,)."""
+        n_columns = self.slopes.shape[1] // max(self.n_tasks, 1)
+        return self.slopes * weights.to(self.slopes).repeat(n_columns)
 
     def seed(self, task: int) -> Seed:
         """Return the tensor and the cotangent that give a task's gradient."""
-        n_tasks = self.slopes.shape[1]
+        n_tasks = self.n_tasks
         if task < n_tasks:
             return self.outputs, self.column(task)
         loss = self.auxiliary[task - n_tasks]
@@ -80,10 +90,10 @@ class TaskPass:
         seeds : list of pairs of Tensors
             Tensors, and their cotangents.
         """
-        n_tasks = self.slopes.shape[1]
+        n_tasks = self.n_tasks
         weights = weights.to(self.slopes)
         # Without a task of y the outputs have no columns to differentiate.
-        plain = [(self.outputs, self.slopes * weights[:n_tasks])] if n_tasks else []
+        plain = [(self.outputs, self.weighted(weights[:n_tasks]))] if n_tasks else []
         return plain + [
             (loss, weight)
             for loss, weight in zip(self.auxiliary, weights[n_tasks:], strict=True)
@@ -128,7 +138,8 @@ def task_pass(
     # The loss of an auxiliary task counts by the graphs of its batch.
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
     mass = torch.cat([mass, *(count[None] for count in counts)])
-    return TaskPass(z, outputs, with_auxiliary(losses, extra), mass, slopes, extra)
+    losses = with_auxiliary(losses, extra)
+    return TaskPass(z, outputs, losses, mass, slopes, labels.n_tasks, extra)
 
 
 def forward_pass(
@@ -146,12 +157,12 @@ def forward_pass(
     vectors = model.readout(nodes, graphs)
     z = model.trunk(model.features(vectors, graphs))
     if draws is None or not len(model.auxiliary):
-        return z, model.heads(z), []
+        return z, model.read(z), []
     context = BatchContext(model.encoder, graphs, nodes, vectors, draws)
     # Auxiliary tasks may mask the graphs, which must not change the statistics.
     with frozen_statistics(model):
         extra = auxiliary_losses(model.tasks(), context, labels.columns)
-    return z, model.heads(z), extra
+    return z, model.read(z), extra
 
 
 def auxiliary_pass(
@@ -231,7 +242,7 @@ def fill_jacobian(
         return
     seeds = [result.seed(task) for task in tasks.tolist()]
     if pool is not None:
-        seeds[0] = (result.outputs, result.slopes * pool.to(result.slopes))
+        seeds[0] = (result.outputs, result.weighted(pool))
     # Losses of auxiliary tasks are not columns of the outputs; vmap covers the others.
     columns = [cotangent for tensor, cotangent in seeds if tensor is result.outputs]
     n_done = len(columns) if chunk > 1 else 0
@@ -285,11 +296,16 @@ def representation_gramian(
     gramian : Tensor of float64 of shape (t, t)
         Inner products.
     """
-    D = result.slopes[rows][:, tasks]
+    D = result.slopes[rows]
     # In closed form where that is possible, because it needs no backward pass.
     if isinstance(model.heads, nn.Linear):
-        A = model.heads.weight.detach()[tasks]
-        return gram(D.t()) * gram(A)
+        A = model.head_weights().detach()
+        # The columns of a task add up, because its loss reads all of them.
+        n_columns, n_tasks = len(A) // result.n_tasks, result.n_tasks
+        own = tasks + n_tasks * torch.arange(n_columns)[:, None]
+        own = own.flatten().to(A.device)
+        found = gram(D[:, own].t()) * gram(A[own])
+        return found.view(n_columns, len(tasks), n_columns, len(tasks)).sum(dim=(0, 2))
     columns = [
         torch.autograd.grad(
             result.outputs,

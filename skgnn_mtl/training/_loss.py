@@ -45,8 +45,11 @@ def task_losses(
 
     Parameters
     ----------
-    outputs, targets : Tensor of shape (n_graphs, n_tasks)
-        Predictions and labels, in standardised units.
+    outputs : Tensor of shape (n_graphs, n_tasks)
+        Predictions in standardised units; a likelihood reads log-variances behind
+        them, (n_graphs, 2 n_tasks).
+    targets : Tensor of shape (n_graphs, n_tasks)
+        Labels in standardised units.
     weights : Tensor of shape (n_graphs, n_tasks)
         Weights of the labels, 0 where one is missing.
     loss : callable
@@ -65,11 +68,11 @@ def task_losses(
         If the loss does not return one value per entry.
     """
     values = loss(outputs, targets)
-    if values.shape != outputs.shape:
+    if values.shape != targets.shape:
         # An average would pool the tasks, and include the entries of gaps.
         raise ValueError(
             "The loss must map outputs and targets to one value per entry, of shape "
-            f"{tuple(outputs.shape)}, but its result has shape {tuple(values.shape)}; "
+            f"{tuple(targets.shape)}, but its result has shape {tuple(values.shape)}; "
             'a loss of torch needs reduction="none".'
         )
     mass = weights.sum(dim=0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skgnn_mtl._activations import get_activation
@@ -15,6 +16,7 @@ from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
 
 from ._features import GraphFeatures
+from ._head_inputs import HeadInputs, read_trunk
 
 
 class MultiTaskModel(nn.Module):
@@ -41,6 +43,8 @@ class MultiTaskModel(nn.Module):
         Nonlinearity after each hidden layer.
     auxiliary : sequence of AuxiliaryTask
         Unbuilt; they are built here.
+    variances : bool
+        Whether each task has a second head, for the logarithm of its variance.
 
     References
     ----------
@@ -56,6 +60,7 @@ class MultiTaskModel(nn.Module):
         hidden_dims: Sequence[int] = (),
         activation: str = "relu",
         auxiliary: Sequence[AuxiliaryTask] = (),
+        variances: bool = False,
     ) -> None:
         super().__init__()
         structure = schema.structure
@@ -71,6 +76,7 @@ class MultiTaskModel(nn.Module):
             layers += [nn.Linear(wide, narrow), _Activation(activation)]
         self.trunk = nn.Sequential(*layers)
         self.heads = _linear(widths[-1], n_tasks)
+        self.log_variances = _zeros(widths[-1], n_tasks) if variances else None
         # Built last, so that the first weights of the rest do not depend on them.
         for task in auxiliary:
             task.build(structure, encoder)
@@ -84,6 +90,7 @@ class MultiTaskModel(nn.Module):
             "hidden_dims": self.hidden_dims,
             "activation": self.activation,
             "auxiliary": self.tasks(),
+            "variances": self.log_variances is not None,
         }
 
     @property
@@ -102,6 +109,11 @@ class MultiTaskModel(nn.Module):
         z: Tensor = self.trunk(self.embed(batch))
         return z
 
+    def read_heads(self, batch: GraphBatch) -> tuple[Tensor, list[HeadInputs]]:
+        """Compute what the loss reads, and give what the heads of all tasks read."""
+        inputs = read_trunk(self.trunk, self.heads, self.embed(batch))
+        return self.read(inputs.vectors), [inputs]
+
     def tasks(self) -> list[AuxiliaryTask]:
         """List the auxiliary tasks in order."""
         return [part for part in self.auxiliary if isinstance(part, AuxiliaryTask)]
@@ -109,6 +121,8 @@ class MultiTaskModel(nn.Module):
     def head_parameters(self) -> list[nn.Parameter]:
         """List the trainable parameters of heads and auxiliary tasks."""
         own = [*self.heads.parameters(), *self.auxiliary.parameters()]
+        if self.log_variances is not None:
+            own += self.log_variances.parameters()
         return [parameter for parameter in own if parameter.requires_grad]
 
     def shared_parameters(self) -> list[nn.Parameter]:
@@ -116,6 +130,23 @@ class MultiTaskModel(nn.Module):
         # By identity, because tensors compare elementwise.
         own = set(map(id, self.head_parameters()))
         return [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+
+    def head_weights(self) -> Tensor:
+        """Stack the weights of all heads in the order of :meth:`read`."""
+        if self.log_variances is None:
+            return self.heads.weight
+        return torch.cat([self.heads.weight, self.log_variances.weight])
+
+    def read(self, z: Tensor) -> Tensor:
+        """Apply all heads: means (n_graphs, n_tasks), then log-variances if any."""
+        if self.log_variances is None:
+            means: Tensor = self.heads(z)
+            return means
+        return torch.cat([self.heads(z), self.log_variances(z)], dim=1)
+
+    def evaluate(self, batch: GraphBatch) -> Tensor:
+        """Compute what the loss reads; without log-variances the predictions."""
+        return self.read(self.represent(batch))
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Predict standardised targets, shape (n_graphs, n_tasks)."""
@@ -130,6 +161,15 @@ def _linear(width: int, n_tasks: int) -> nn.Linear:
         heads.out_features = 0
         heads.weight = nn.Parameter(heads.weight.detach()[:0])
         heads.bias = nn.Parameter(heads.bias.detach()[:0])
+    return heads
+
+
+def _zeros(width: int, n_tasks: int) -> nn.Linear:
+    """Create linear heads whose outputs are 0 until they are trained."""
+    # Without a draw, so that the other weights are as without these heads.
+    heads: nn.Linear = nn.utils.skip_init(nn.Linear, width, n_tasks)
+    for parameter in heads.parameters():
+        nn.init.zeros_(parameter)
     return heads
 
 

@@ -52,7 +52,7 @@ def network_problem(
     problem : TaskProblem
         Losses, parameters and batches.
     """
-    outputs = outputs or model
+    outputs = outputs or model.evaluate
     masses = [labels.weights.double().sum(dim=0).cpu() for _, labels in batches]
     return TaskProblem(
         outputs=lambda batch: outputs(batch[0]),

@@ -29,6 +29,7 @@ from ._curvature import CurvatureDescent, check_convex, gauss_newton_diagonals
 from ._descent import Descent, LossDescent
 from ._held_out import HeldOutLoop, HeldOutRows
 from ._jacobian import auxiliary_pass, pooling, task_pass
+from ._likelihood import GaussianNLL
 from ._look_back import SecondPass
 from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
@@ -144,7 +145,9 @@ class TrainingStep(Step):
             # A new generator has the same seed in every call.
             return auxiliary_pass(model, graphs, labels, torch.Generator())
         labels = labels.to(graphs.device)
-        return task_losses(model(graphs), labels.targets, labels.weights, self.loss)
+        return task_losses(
+            model.evaluate(graphs), labels.targets, labels.weights, self.loss
+        )
 
     def backward(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
@@ -271,6 +274,8 @@ class TrainingStep(Step):
     def end_epoch(self, mean_losses: np.ndarray) -> dict[str, Any]:
         """Pass the mean losses (n_entries,) to the weighting; summarise the epoch."""
         summary = self.monitor.end_epoch()
+        if isinstance(self.loss, GaussianNLL):
+            self.loss.end_epoch()
         if self._held_out is not None:
             summary |= self._held_out.end_epoch()
         # A single entry has nothing to be weighed against.

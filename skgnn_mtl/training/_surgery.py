@@ -115,7 +115,7 @@ class GradientSurgery(Descent):
         rows = torch.cat([tasks[is_target][:1], tasks[~is_target]])
         pool = None
         if bool(is_target.any()):
-            pool = torch.zeros(result.slopes.shape[1], dtype=torch.float64)
+            pool = torch.zeros(result.n_tasks, dtype=torch.float64)
             pool[tasks[is_target]] = anchor[is_target]
         if self._compares:  # keep the rows of the last evaluation in the other buffer
             self._jacobian, self._spare = self._spare, self._jacobian

@@ -1,0 +1,140 @@
+"""Predictions of numbers, with their standard deviations and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from skgnn_mtl.curvature import LastLayerPosterior
+from skgnn_mtl.training import MultiTaskModel
+
+from ._inputs import read_graphs
+from ._state import FittedState
+from ._widths import predict_with_variances
+
+
+def predict_numbers(estimator: Any, X: Any, *, return_std: bool = False) -> Any:
+    """Predict all tasks of a regressor in the units of y.
+
+    Parameters
+    ----------
+    estimator : MultiTaskGNNRegressor or GATERegressor
+        Fitted.
+    X : GraphArray or array-like of shape (n_samples, n_features)
+        The graphs.
+    return_std : bool, default=False
+        Whether to return standard deviations, too.
+
+    Returns
+    -------
+    predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
+        Columns as in y; with ``return_std`` followed by the deviations.
+
+    Raises
+    ------
+    ValueError
+        If there is no width; the message says what to set.
+    """
+    fitted = estimator._at_rest()
+    state, targets = fitted._state, fitted.targets_
+    if not return_std:
+        outputs = fitted._apply(X, MultiTaskModel.__call__)
+        return targets.decode(outputs[:, _output_order(state)])
+    outputs, std = _outputs_with_std(fitted, X)
+    return targets.decode(outputs), targets.decode_std(outputs, std)
+
+
+def predict_intervals(estimator: Any, X: Any, coverage: Any) -> np.ndarray:
+    """Predict central intervals in the units of y.
+
+    Parameters
+    ----------
+    estimator : MultiTaskGNNRegressor or GATERegressor
+        Fitted.
+    X : GraphArray or array-like of shape (n_samples, n_features)
+        The graphs.
+    coverage : float
+        Expected share of labels in them.
+
+    Returns
+    -------
+    intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
+        Lower and upper end.
+
+    Raises
+    ------
+    ValueError
+        If the coverage is not between 0 and 1, or there is no width.
+    """
+    factor = float(norm.ppf(0.5 + check_coverage(coverage) / 2))
+    fitted = estimator._at_rest()
+    outputs, std = _outputs_with_std(fitted, X)
+    intervals: np.ndarray = fitted.targets_.decode_ends(outputs, std, factor)
+    return intervals
+
+
+def check_coverage(coverage: Any) -> float:
+    """Refuse a coverage that is not between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        Naming what was passed.
+    """
+    # A bool is a number in Python, and NaN compares as False.
+    is_number = isinstance(coverage, Real) and not isinstance(coverage, bool)
+    if not is_number or not 0 < float(coverage) < 1:
+        raise ValueError(
+            "coverage must be a number above 0 and below 1, such as 0.9 for nine "
+            f"labels in ten; got {coverage!r}."
+        )
+    return float(coverage)
+
+
+def _outputs_with_std(fitted: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Predict standardised targets and their deviations, columns as in y."""
+    state, order = fitted._state, _output_order(fitted._state)
+    widths = _widths_of(state, type(fitted).__name__)
+    graphs = read_graphs(fitted, X)
+    outputs, variances = predict_with_variances(fitted._at_work(), graphs, widths)
+    return outputs[:, order], np.sqrt(variances[:, order])
+
+
+def _output_order(state: FittedState) -> list[int]:
+    """List the outputs of the network in the order of the columns of y."""
+    return [_module_order(state).index(name) for name in state.targets.names]
+
+
+def _module_order(state: FittedState) -> Sequence[str]:
+    # The outputs of GATE are in the order of additions, which y need not follow.
+    additions = state.additions
+    return state.targets.names if additions is None else additions.module_order
+
+
+def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior] | None:
+    """List the posteriors of all outputs, or say why there are none.
+
+    None if the network itself predicts variances, and has been trained on without them.
+    """
+    missing = [name for name in state.targets.names if name not in state.widths]
+    if not missing:
+        return [state.widths[name] for name in _module_order(state)]
+    module = state.module
+    if isinstance(module, MultiTaskModel) and module.log_variances is not None:
+        return None
+    if not state.targets.has_widths:
+        raise ValueError(
+            "return_std and predict_interval need a loss whose errors can be taken as "
+            "normal, but loss is a function. Set loss='squared_error', "
+            "'absolute_error', 'huber' or 'gaussian_nll', and fit again."
+        )
+    raise ValueError(
+        "return_std and predict_interval need widths, which fit leaves at its end, but "
+        f"this {estimator} has none for {missing}: partial_fit, a pretrained network "
+        "without widths or add_task(train_encoder=True) made the present one. Call "
+        "fit; with warm_start=True it goes on from this network."
+    )
