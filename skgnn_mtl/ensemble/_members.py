@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -151,15 +150,6 @@ def mean_of(
     # A member of weight 0 must not count, but 0 * NaN is NaN.
     total: np.ndarray = np.where(counted > 0, counted * tables, 0.0).sum(axis=0)
     return total
-
-
-def takes_return_std(estimator: Any) -> bool:
-    """Tell whether ``predict`` of an estimator or of its last step gives deviations."""
-    if hasattr(estimator, "steps"):
-        return takes_return_std(estimator.steps[-1][1])
-    # By the signature, because a trial would need data.
-    predict: Callable[..., Any] | None = getattr(estimator, "predict", None)
-    return predict is not None and "return_std" in signature(predict).parameters
 
 
 def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
