@@ -22,7 +22,7 @@ from ._members import mean_of, require_kind
 from ._out_of_fold import fit_and_predict, gathered
 from ._tables import ClassTable, Table
 from ._weights import read_weights, shrunk, simplex_weights
-from ._widths import Mixture, MixtureTable, mean_squares, moments_of
+from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
 
 _CURE = "Use weights='oof', members that accept return_std, or ConformalRegressor."
 
@@ -328,7 +328,9 @@ class BlendRegressor(MixtureTable, Blend):
         return self
 
     def _takes_return_std(self) -> bool:
-        return True  # the spread of the members, at least
+        # All or none, because a width beside an unknown one is refused.
+        known = {takes_return_std(part) for part in self._parts()}
+        return isinstance(self.weights, str) or len(known) == 1
 
     def _mixture(self, X: Any) -> Mixture:
         X, names = as_rows(X), list(map(label_of, self.names_))

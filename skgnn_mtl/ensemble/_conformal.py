@@ -21,7 +21,7 @@ from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_membe
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
 from ._crepes import least_labels
-from ._members import require_kind
+from ._members import last_step, require_kind
 from ._out_of_fold import fit_and_hold_out
 from ._repeats import require_apart, warn_of_repeats
 from ._tables import Table
@@ -97,7 +97,7 @@ class Conformal(Table):
                 f"{type(self.estimator).__name__} is not fitted. Put it into "
                 "sklearn.frozen.FrozenEstimator, which a clone leaves fitted."
             ) from error
-        names = getattr(self.estimator, "task_names_", None)
+        names = getattr(last_step(self.estimator), "task_names_", None)
         labels = self._read_y(
             X, y if names is None else in_task_order(y, names), sample_weight
         )

@@ -243,7 +243,8 @@ class ConformalRegressor(NumericTable, Conformal):
         )
 
     def _moments(self, member: Any, X: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-        mean, variance = moments_of(member, X, self.n_tasks_, name)
+        # Also a mere spread, because the quantile brings it to the right size.
+        mean, variance = moments_of(member, X, self.n_tasks_, name, spread=True)
         if variance is None:
             raise self._no_width()
         return mean, np.broadcast_to(np.sqrt(variance), mean.shape)

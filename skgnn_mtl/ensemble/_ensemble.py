@@ -20,7 +20,7 @@ from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
-from ._members import mean_of, require_kind
+from ._members import last_step, mean_of, require_kind
 from ._tables import ClassTable, Table
 from ._widths import Mixture, MixtureTable, mean_squares, moments_of
 
@@ -114,13 +114,10 @@ class Ensemble(Table):
 
     def _inner_groups(self, groups: Any, n_rows: int) -> Any:
         """Let copies of a row stay on one side of a split that a member makes."""
-        last = self.estimator
-        while hasattr(last, "steps"):
-            last = last.steps[-1][1]
         if (
             self.resample == "bootstrap"
             and groups is None
-            and has_fit_parameter(last, "groups")
+            and has_fit_parameter(last_step(self.estimator), "groups")
         ):
             return np.arange(n_rows)
         return groups

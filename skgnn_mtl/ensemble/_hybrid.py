@@ -28,7 +28,7 @@ from ._recommended import (
     require_labels_of_folds,
 )
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, mean_squares, moments_of
+from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
 
 _CURE = (
     "Use a network and a learner that accept return_std, or embeddings=True for the "
@@ -366,7 +366,10 @@ class HybridRegressor(MixtureTable, Hybrid):
         return self
 
     def _takes_return_std(self) -> bool:
-        return True  # the spread of both sides, at least
+        learner = self.learner is None or takes_return_std(self.learner)
+        network = self.embeddings or takes_return_std(self.network)
+        # Both or none, because a width beside an unknown one is refused.
+        return learner == network if self.blend else learner
 
     def _mixture(self, X: Any) -> Mixture:
         X = as_rows(X)

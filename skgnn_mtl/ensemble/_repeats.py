@@ -13,6 +13,8 @@ from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.model_selection._folds import Folds
 
+from ._members import last_step
+
 
 def require_apart(folds: Folds) -> None:
     """Refuse folds of which a row is on both sides.
@@ -120,9 +122,7 @@ def warn_of_training_labels(
     names : sequence of str of length t
         Names of the tasks.
     """
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    known = getattr(estimator, "target_mean_", None)
+    known = getattr(last_step(estimator), "target_mean_", None)
     if known is None or np.shape(known) != (labels.shape[1],):
         return
     equal = np.isclose(np.nanmean(labels, axis=0), known, rtol=1e-9, atol=0)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.model_selection._fitting import is_search
 
-from ._members import in_columns, mean_of, numbers_of
+from ._members import in_columns, last_step, mean_of, numbers_of
 from ._tables import NumericTable
 
 _SQUARED_ERROR = "neg_mean_squared_error"
@@ -35,8 +36,7 @@ def takes_return_std(estimator: Any) -> bool:
     answer : bool
         True for a search by the squared error, too, because its score is a variance.
     """
-    if hasattr(estimator, "steps"):
-        return takes_return_std(estimator.steps[-1][1])
+    estimator = last_step(estimator)
     if is_search(estimator):
         known = getattr(estimator, "scoring", None) == _SQUARED_ERROR
         return known or takes_return_std(estimator.estimator)
@@ -50,7 +50,7 @@ def takes_return_std(estimator: Any) -> bool:
 
 
 def moments_of(
-    member: Any, X: Any, n_tasks: int, name: str
+    member: Any, X: Any, n_tasks: int, name: str, *, spread: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Predict means and variances by one member.
 
@@ -64,6 +64,9 @@ def moments_of(
         Wanted number of columns.
     name : str
         Name of the member, for errors.
+    spread : bool, default=False
+        Whether the mere spread of an ensemble is taken, which does not hold the noise
+        of the labels.
 
     Returns
     -------
@@ -74,18 +77,17 @@ def moments_of(
         best estimator has none gives its error on the test rows of its folds.
     """
     if is_search(member) and hasattr(member, "best_estimator_"):
-        mean, variance = moments_of(member.best_estimator_, X, n_tasks, name)
+        best = member.best_estimator_
+        mean, variance = moments_of(best, X, n_tasks, name, spread=spread)
         # Of one task only, because the score is a mean over tasks.
         scored = n_tasks == 1 and member.scoring == _SQUARED_ERROR
         if variance is None and scored:
             variance = np.full((1, 1), -member.best_score_)
         return mean, variance
-    if isinstance(member, MixtureTable):
-        mixture = member._mixture(X)
-        # Not by predict, which gives a mere spread where the noise is not known.
-        return mixture.mean(), mixture.variance() if mixture.knows_noise else None
-    if hasattr(member, "steps") and isinstance(member.steps[-1][1], MixtureTable):
-        return moments_of(member.steps[-1][1], member[:-1].transform(X), n_tasks, name)
+    if isinstance(member, FrozenEstimator):
+        return moments_of(member.estimator, X, n_tasks, name, spread=spread)
+    if not spread and isinstance(last_step(member), MixtureTable):
+        return _known_moments(member, X)
     if takes_return_std(member):
         try:
             mean, std = member.predict(X, return_std=True)
@@ -97,6 +99,15 @@ def moments_of(
             mean, std = in_columns(mean, n_tasks, name), in_columns(std, n_tasks, name)
             return mean, std**2
     return numbers_of(member, X, n_tasks, name), None
+
+
+def _known_moments(member: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict by an ensemble, in a pipeline or not; no variance without the noise."""
+    while hasattr(member, "steps"):
+        X, member = member[:-1].transform(X), member.steps[-1][1]
+    # Not by predict, which gives a mere spread where the noise is not known.
+    mixture: Mixture = member._mixture(X)
+    return mixture.mean(), mixture.variance() if mixture.knows_noise else None
 
 
 @dataclass(frozen=True)

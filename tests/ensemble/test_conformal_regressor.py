@@ -198,6 +198,30 @@ def test_categories_have_quantiles_of_their_own():
     assert (width[2] > 5 * width[0]).all()
 
 
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_errors_may_be_divided_by_a_mere_spread(in_pipeline, numbers):
+    X, y = numbers
+    trees = PerTaskRegressor(ExtraTreesRegressor(2, min_samples_leaf=5))
+    members = EnsembleRegressor(trees, 3, random_state=0)
+    estimator = make_pipeline(StandardScaler(), members) if in_pipeline else members
+    model = ConformalRegressor(estimator, normalise="std", cv=2, random_state=0)
+    ends = model.fit(X, y).predict_interval(X)
+    mean, std = model.estimator_.predict(X, return_std=True)
+    scores = np.abs(model.residuals_ / model.widths_)
+    for t in range(2):
+        known = np.sort(scores[~np.isnan(scores[:, t]), t])
+        rank = int(np.ceil(0.9 * (len(known) + 1) - 1e-9))
+        np.testing.assert_allclose(
+            ends[:, t, 1], mean[:, t] + known[rank - 1] * std[:, t]
+        )
+    search = GridSearchCV(
+        members, {"n_members": [3]}, cv=2, scoring="neg_mean_absolute_error"
+    )
+    model = ConformalRegressor(search, normalise="std", cv=2, random_state=0)
+    ends = model.fit(X, y.fillna(0)).predict_interval(X)
+    assert (np.ptp(np.diff(ends), axis=0) > 0).all()
+
+
 # -- which rows calibrate ---------------------------------------------------------
 
 

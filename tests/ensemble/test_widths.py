@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.linear_model import BayesianRidge, LinearRegression, Ridge
@@ -126,7 +127,25 @@ def test_a_width_is_found_through_pipelines_searches_and_ensembles():
     assert takes_return_std(GridSearchCV(BayesianRidge(), {}))
     assert takes_return_std(PerTaskRegressor(scored))
     assert takes_return_std(EnsembleRegressor(PLAIN))
-    for without in (Ridge(), PLAIN, search, make_pipeline(search), object()):
+    mixed = [("plain", PLAIN), ("bayes", BAYES), ("none", None)]
+    assert takes_return_std(BlendRegressor(mixed, weights="oof"))
+    assert takes_return_std(BlendRegressor(mixed[:1]))
+    assert takes_return_std(BlendRegressor(mixed[1:]))
+    assert takes_return_std(HybridRegressor(BAYES))
+    assert takes_return_std(HybridRegressor(PLAIN, Ridge()))
+    assert takes_return_std(HybridRegressor(PLAIN, embeddings=True))
+    assert takes_return_std(HybridRegressor(blend=False))
+    for without in (
+        BlendRegressor(mixed),
+        HybridRegressor(),
+        HybridRegressor(BAYES, Ridge()),
+        HybridRegressor(BAYES, Ridge(), blend=False),
+        Ridge(),
+        PLAIN,
+        search,
+        make_pipeline(search),
+        object(),
+    ):
         assert not takes_return_std(without)
 
 
@@ -332,7 +351,8 @@ def test_a_mere_spread_is_no_width_of_a_member(numbers):
     X, y = numbers
     spread = EnsembleRegressor(PLAIN, 2)
     total = EnsembleRegressor(PLAIN, 2, resample="folds", random_state=0)
-    for inner in (spread, make_pipeline(StandardScaler(), spread)):
+    frozen = FrozenEstimator(clone(spread).fit(X, y))
+    for inner in (spread, make_pipeline(StandardScaler(), spread), frozen):
         blend = BlendRegressor([("inner", inner), ("bayes", BAYES)]).fit(X, y)
         with pytest.raises(ValueError, match="'inner'"):
             blend.predict(X, return_std=True)
