@@ -5,6 +5,9 @@ They take any estimator or pipeline as a member, ``X`` of any kind, and ``y`` of
 """
 
 from ._blend import BlendClassifier, BlendRegressor
+from ._calibrated import CalibratedClassifier
+from ._conformal_classifier import ConformalClassifier
+from ._conformal_regressor import ConformalRegressor
 from ._ensemble import EnsembleClassifier, EnsembleRegressor
 from ._hybrid import HybridClassifier, HybridRegressor
 from ._per_task import PerTaskClassifier, PerTaskRegressor
@@ -12,6 +15,9 @@ from ._per_task import PerTaskClassifier, PerTaskRegressor
 __all__ = [
     "BlendClassifier",
     "BlendRegressor",
+    "CalibratedClassifier",
+    "ConformalClassifier",
+    "ConformalRegressor",
     "EnsembleClassifier",
     "EnsembleRegressor",
     "HybridClassifier",

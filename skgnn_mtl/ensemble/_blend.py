@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -13,15 +13,18 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl.metrics._tables import _row_weights
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
 from ._members import mean_of, require_kind
-from ._tables import ClassTable, NumericTable, Table
+from ._out_of_fold import fit_and_predict, gathered
+from ._tables import ClassTable, Table
 from ._weights import read_weights, shrunk, simplex_weights
+from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
+
+_CURE = "Use weights='oof', members that accept return_std, or ConformalRegressor."
 
 
 # A private base, because scikit-learn has no public one for parameters of named parts.
@@ -35,6 +38,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     estimators_: list[Any]
     names_: list[str]
     weights_: np.ndarray
+    oof_mse_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weights": [None, StrOptions({"oof"}), "array-like"],
@@ -125,7 +129,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         ]
         # One list of jobs, because there may be fewer members than processes.
         jobs += [
-            delayed(_fit_and_predict)(
+            delayed(fit_and_predict)(
                 clone(part), X, y, fold, arguments[name], label_of(name), self._outputs
             )
             for name, part in chosen.items()
@@ -134,14 +138,12 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         done = Parallel(n_jobs=self.n_jobs)(jobs)
         self.names_, self.estimators_ = list(chosen), done[: len(chosen)]
         self._note_features(self.estimators_[0])
+        self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
         if given is None:
-            tables = _gathered(done[len(chosen) :], folds, table.shape)
-            weight = (
-                np.ones((len(table), 1))
-                if sample_weight is None
-                else _row_weights(sample_weight, len(table))
-            )
+            tables = gathered(done[len(chosen) :], folds, table.shape)
+            weight = _row_weights(sample_weight, len(table))
             given = self._learned_weights(tables, table, weight[:, 0])
+            self.oof_mse_ = mean_squares(table, tables, weight)
         self.weights_ = given
 
     def _folds(self, X: Any, y: Any, table: np.ndarray, groups: Any) -> Folds:
@@ -184,7 +186,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         return mean_of(np.stack(tables), labels, self.weights_)
 
 
-class BlendRegressor(NumericTable, Blend):
+class BlendRegressor(MixtureTable, Blend):
     r"""Weighted mean of regressors of different kinds, for tables with gaps.
 
     Members whose errors have little to do with each other, such as a network on graphs
@@ -216,6 +218,8 @@ class BlendRegressor(NumericTable, Blend):
         Fitted members by their names.
     weights_ : ndarray of shape (m, t)
         Weight of each member for each task; the sum over members is 1.
+    oof_mse_ : ndarray of shape (m, t)
+        With ``weights="oof"``: mean squared error of each member out of fold.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -246,6 +250,18 @@ class BlendRegressor(NumericTable, Blend):
 
     The prediction of a row is NaN where a member of positive weight predicts NaN, with
     a warning if another member does not.
+
+    The variance is that of the mixture of members with means :math:`\mu_m` and
+    deviations :math:`\sigma_m`,
+
+    .. math::
+        \sigma^2 = \sum_m w_m \sigma_m^2 + \sum_m w_m (\mu_m - \bar\mu)^2 .
+
+    :math:`\sigma_m` comes from a member that accepts ``return_std``, also inside of
+    pipelines. For other members :math:`\sigma_m^2` is ``oof_mse_``, with
+    ``weights="oof"``. If the width of some members is known and that of others is not,
+    ``return_std`` is refused. If none is known, the deviation is the spread of the
+    members only, and ``predict_interval`` is refused.
 
     Examples
     --------
@@ -311,22 +327,23 @@ class BlendRegressor(NumericTable, Blend):
         self._fit_blend(X, y, sample_weight, groups, classifier=False)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict all tasks.
+    def _takes_return_std(self) -> bool:
+        # All or none, because a width beside an unknown one is refused.
+        known = {takes_return_std(part) for part in self._parts()}
+        return isinstance(self.weights, str) or len(known) == 1
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,)
-            Inputs, as in ``fit``.
-
-        Returns
-        -------
-        predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the units and the dimensions of the ``y`` of fit; NaN for an invalid
-            row.
-        """
-        check_is_fitted(self)
-        return self._shaped(self._predict_table(X))
+    def _mixture(self, X: Any) -> Mixture:
+        X, names = as_rows(X), list(map(label_of, self.names_))
+        pairs = [
+            moments_of(member, X, self.n_tasks_, name)
+            for member, name in zip(self.estimators_, names, strict=True)
+        ]
+        means, found = zip(*pairs, strict=True)
+        known = getattr(self, "oof_mse_", [None] * len(names))
+        variances = [
+            v if v is not None else k for v, k in zip(found, known, strict=True)
+        ]
+        return Mixture(np.stack(means), variances, names, _CURE, self.weights_)
 
 
 class BlendClassifier(ClassTable, Blend):
@@ -359,6 +376,9 @@ class BlendClassifier(ClassTable, Blend):
         Fitted members by their names.
     weights_ : ndarray of shape (m, t)
         Weight of each member for each task; the sum over members is 1.
+    oof_mse_ : ndarray of shape (m, t)
+        With ``weights="oof"``: mean squared error (Brier score) of each member out of
+        fold.
     classes_ : ndarray of shape (n_classes,), or a list of them
         Classes in sorted order; a list with one array per task for a two-dimensional
         ``y``.
@@ -448,30 +468,3 @@ def label_of(name: str) -> str:
 
 def _is_left_out(part: Any) -> bool:
     return part is None or (isinstance(part, str) and part == "drop")
-
-
-def _fit_and_predict(
-    member: Any,
-    X: Any,
-    y: Any,
-    fold: tuple[np.ndarray, np.ndarray],
-    arguments: dict[str, Any],
-    name: str,
-    outputs: Callable[[Any, Any, str], np.ndarray],
-) -> np.ndarray:
-    """Predict the test rows of a fold by a member that is fitted on the others."""
-    train, test = fold
-    fit_member(member, X, take(y, train), train, arguments, name)
-    return outputs(member, take(X, test), name)
-
-
-def _gathered(
-    parts: Sequence[np.ndarray], folds: Folds, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Order the predictions of all members and folds as rows, (m, n, t)."""
-    # No entry stays empty, because the folds are a partition of the rows.
-    tables = np.empty((len(parts) // len(folds), *shape))
-    for k, part in enumerate(parts):
-        member, fold = divmod(k, len(folds))
-        tables[member, folds[fold][1]] = part
-    return tables

@@ -13,18 +13,21 @@ from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import has_fit_parameter
 
 from skgnn_mtl._seeds import MAX_SEED
+from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
-from ._members import in_columns, mean_of, require_kind, takes_return_std
-from ._tables import ClassTable, NumericTable, Table
+from ._members import last_step, mean_of, require_kind
+from ._tables import ClassTable, Table
+from ._widths import Mixture, MixtureTable, mean_squares, moments_of
 
 # A sample has a given row with probability 0.63, so that failures mean many scarce
 # columns.
 _DRAWS = 100
+_CURE = "Use resample='folds', members that accept return_std, or ConformalRegressor."
 
 
 class Ensemble(Table):
@@ -37,6 +40,7 @@ class Ensemble(Table):
     random_state: Any
     estimators_: list[Any]
     oof_predictions_: np.ndarray
+    oof_mse_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_members": [Interval(Integral, 1, None, closed="left")],
@@ -73,10 +77,13 @@ class Ensemble(Table):
             for k, (seed, rows) in enumerate(zip(seeds, draws, strict=True))
         )
         self._note_features(self.estimators_[0])
-        # An earlier fit may have left it.
-        self.__dict__.pop("oof_predictions_", None)
+        for name in ("oof_predictions_", "oof_mse_"):
+            self.__dict__.pop(name, None)  # an earlier fit may have left it
         if folds:
-            self.oof_predictions_ = self._shaped(self._held_out(X, table.shape, folds))
+            held_out = self._held_out(X, table.shape, folds)
+            self.oof_predictions_ = self._shaped(held_out)
+            weight = _row_weights(sample_weight, len(table))
+            self.oof_mse_ = mean_squares(table, held_out, weight)
 
     def _folds(
         self, X: Any, y: Any, presence: pd.DataFrame, groups: Any, seed: int
@@ -107,13 +114,10 @@ class Ensemble(Table):
 
     def _inner_groups(self, groups: Any, n_rows: int) -> Any:
         """Let copies of a row stay on one side of a split that a member makes."""
-        last = self.estimator
-        while hasattr(last, "steps"):
-            last = last.steps[-1][1]
         if (
             self.resample == "bootstrap"
             and groups is None
-            and has_fit_parameter(last, "groups")
+            and has_fit_parameter(last_step(self.estimator), "groups")
         ):
             return np.arange(n_rows)
         return groups
@@ -144,7 +148,7 @@ class Ensemble(Table):
         return mean_of(np.stack(tables), names)
 
 
-class EnsembleRegressor(NumericTable, Ensemble):
+class EnsembleRegressor(MixtureTable, Ensemble):
     r"""Mean of members of one kind that differ in seeds, folds or samples.
 
     Parameters
@@ -172,6 +176,9 @@ class EnsembleRegressor(NumericTable, Ensemble):
     oof_predictions_ : ndarray of the shape of y
         With ``resample="folds"``: predictions of each row by the member that was
         fitted without it, in the units of ``y``; also of rows without a label.
+    oof_mse_ : ndarray of shape (t,)
+        With ``resample="folds"``: mean squared error of these predictions on the
+        labelled rows.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -191,13 +198,19 @@ class EnsembleRegressor(NumericTable, Ensemble):
     takes groups and there are none, each row is a group of its own, because copies of a
     row would otherwise stand on both sides of the member's validation split.
 
-    The variance of :math:`M` members with means :math:`\mu_m` and, if they accept
-    ``return_std``, deviations :math:`\sigma_m` (else 0) is that of their mixture
-    [1]_,
+    The variance of :math:`M` members with means :math:`\mu_m` and deviations
+    :math:`\sigma_m` is that of their mixture [1]_,
 
     .. math::
         \sigma^2 = \frac{1}{M} \sum_m \sigma_m^2
             + \frac{1}{M} \sum_m (\mu_m - \bar\mu)^2 .
+
+    :math:`\sigma_m` comes from a member that accepts ``return_std``, also inside of
+    pipelines. For other members :math:`\sigma_m^2` is ``oof_mse_`` of the task, the
+    same for all rows. It holds the member's own deviation from the mean as well, so
+    that the sum is rather too large than too small. Without folds it is not known: the
+    deviation is then the spread of the members only (epistemic), and
+    ``predict_interval`` is refused, because the noise of the labels is not in it.
 
     References
     ----------
@@ -267,47 +280,19 @@ class EnsembleRegressor(NumericTable, Ensemble):
         self._fit_members(X, y, sample_weight, groups)
         return self
 
-    def predict(
-        self, X: Any, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict all tasks.
+    def _takes_return_std(self) -> bool:
+        return True  # the spread of the members, at least
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,)
-            Inputs, as in ``fit``.
-        return_std : bool, default=False
-            Whether to return the standard deviation of the mixture of members, too.
-
-        Returns
-        -------
-        mean : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the units and the dimensions of the ``y`` of fit; NaN for an invalid
-            row.
-        std : ndarray of the same shape
-            Only with ``return_std``, in the same units.
-        """
-        check_is_fitted(self)
-        if not return_std:
-            return self._shaped(self._predict_table(X))
+    def _mixture(self, X: Any) -> Mixture:
         X, names = as_rows(X), self._names()
         pairs = [
-            self._moments(m, X, n) for m, n in zip(self.estimators_, names, strict=True)
+            moments_of(member, X, self.n_tasks_, name)
+            for member, name in zip(self.estimators_, names, strict=True)
         ]
-        means, variances = (np.stack(part) for part in zip(*pairs, strict=True))
-        mean = mean_of(means, names)
-        std = np.sqrt(variances.mean(axis=0) + means.var(axis=0))
-        return self._shaped(mean), self._shaped(std)
-
-    def _moments(self, member: Any, X: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of one member; a member without variance is certain."""
-        # Asked, because most regressors do not have this argument.
-        if not takes_return_std(member):
-            mean = self._outputs(member, X, name)
-            return mean, np.zeros_like(mean)
-        mean, std = member.predict(X, return_std=True)
-        n_tasks = self.n_tasks_
-        return in_columns(mean, n_tasks, name), in_columns(std, n_tasks, name) ** 2
+        means, variances = zip(*pairs, strict=True)
+        known = getattr(self, "oof_mse_", None)
+        variances = [known if v is None else v for v in variances]
+        return Mixture(np.stack(means), variances, names, _CURE)
 
 
 class EnsembleClassifier(ClassTable, Ensemble):
@@ -342,6 +327,9 @@ class EnsembleClassifier(ClassTable, Ensemble):
     oof_predictions_ : ndarray of the shape of y
         With ``resample="folds"``: probability of the last class of each task by the
         member that was fitted without the row; also of rows without a label.
+    oof_mse_ : ndarray of shape (t,)
+        With ``resample="folds"``: mean squared error (Brier score) of these
+        probabilities on the labelled rows.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int

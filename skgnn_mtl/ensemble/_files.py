@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skgnn_mtl import estimators, featurizers, model_selection
@@ -27,6 +28,11 @@ from ._trees import check_trees
 
 FORMAT = "skgnn_mtl.ensemble"
 _SHOWN_LETTERS = 160
+# Parts of scikit-learn that only hold others.
+_PLAIN: dict[str, type[Any]] = {
+    "FrozenEstimator": FrozenEstimator,
+    "Pipeline": Pipeline,
+}
 _SPLIT = "sklearn.model_selection._split"
 # What skops does not know, but what only computes. Trees are checked.
 _TRUSTED = [
@@ -120,8 +126,9 @@ def _families() -> dict[str, ModuleType]:
 def _name(value: Any) -> str | None:
     """Name a class that a file may hold by its name; None for other classes."""
     kind = type(value)
-    if kind is Pipeline:
-        return "Pipeline"
+    for name, known in _PLAIN.items():
+        if kind is known:
+            return name
     for room, module in _families().items():
         if kind.__name__ in module.__all__ and getattr(module, kind.__name__) is kind:
             return f"{room}.{kind.__name__}"
@@ -130,14 +137,27 @@ def _name(value: Any) -> str | None:
 
 def _class(name: str) -> type[Any]:
     room, _, kind = name.rpartition(".")
-    if name == "Pipeline":
-        return cast("type[Any]", Pipeline)
+    if name in _PLAIN:
+        return _PLAIN[name]
     families = _families()
     if room in families and kind in families[room].__all__:
         found = getattr(families[room], kind)
         if hasattr(found, "get_params") or hasattr(found, "get_n_splits"):
             return cast("type[Any]", found)
     raise ValueError(f"it names a part that is unknown: {name}.")
+
+
+def _group_functions() -> dict[str, Any]:
+    """Functions that a file may hold by their names."""
+    names = [name for name in model_selection.__all__ if name.endswith("_groups")]
+    return {name: getattr(model_selection, name) for name in names}
+
+
+def _group_function(name: str) -> Any:
+    functions = _group_functions()
+    if name not in functions:
+        raise ValueError(f"it names a function that is unknown: {name}.")
+    return functions[name]
 
 
 def _network_names() -> list[str]:
@@ -162,6 +182,9 @@ class _Writer(_io.Writer):
             return self._array(value, where)
         if isinstance(value, TargetTransforms):
             return super().encode_object(value, where)
+        function = getattr(value, "__name__", "")
+        if _group_functions().get(function) is value:
+            return {"function": function}
         if type(value).__name__ in _network_names():
             return self._network(value)
         name = _name(value)
@@ -256,6 +279,8 @@ class _Reader(_io.Reader):
             return np.array(self.decode(value["objects"]), dtype=object)
         if "skops" in value:
             return _read_skops(self.members[value["skops"]])
+        if "function" in value:
+            return _group_function(value["function"])
         if "member" in value:
             return self._network(value)
         if "learned" in value:

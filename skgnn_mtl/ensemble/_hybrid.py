@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -11,14 +11,15 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._seeds import MAX_SEED
+from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
 from ._embeddings import aligned, embed, require_embedding
 from ._members import mean_of, require_kind
+from ._out_of_fold import gathered
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
 from ._recommended import (
     default_learner,
@@ -26,7 +27,13 @@ from ._recommended import (
     make_descriptors,
     require_labels_of_folds,
 )
-from ._tables import ClassTable, NumericTable, Table
+from ._tables import ClassTable, Table
+from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
+
+_CURE = (
+    "Use a network and a learner that accept return_std, or embeddings=True for the "
+    "network and no learner for the default one, or ConformalRegressor."
+)
 
 
 class Hybrid(Table):
@@ -44,6 +51,7 @@ class Hybrid(Table):
     network_: Any
     learner_: Any
     descriptors_: Any
+    oof_mse_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "embeddings": ["boolean"],
@@ -81,12 +89,15 @@ class Hybrid(Table):
             self.learner_ = self._fit_learner(
                 learner, columns, y, sample_weight, groups
             )
+        self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
         self.network_ = fit_member(clone(network), X, y, None, given, "network")
         if self.embeddings:
             folds = self._folds(X, y, table, groups, seeds[2])
             # Out of fold, because vectors of its own training rows tell a network's
             # labels.
-            vectors = self._held_out_vectors(network, X, y, folds, given)
+            vectors, outputs = self._held_out(network, X, y, folds, given)
+            weight = _row_weights(sample_weight, len(table))
+            self.oof_mse_ = mean_squares(table, outputs, weight)
             columns = np.hstack([columns, vectors])
             self.learner_ = self._fit_learner(
                 learner, columns, y, sample_weight, groups
@@ -164,27 +175,32 @@ class Hybrid(Table):
         )
         return fitted
 
-    def _held_out_vectors(
+    def _held_out(
         self, network: Any, X: Any, y: Any, folds: Folds, arguments: dict[str, Any]
-    ) -> np.ndarray:
-        """Embed each training row by a network that was fitted without it."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Embed and predict each training row by a network fitted without it."""
         reference = embed(self.network_, X)
         parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_and_embed)(clone(network), X, y, fold, arguments, reference)
+            delayed(_fit_and_embed)(
+                clone(network), X, y, fold, arguments, reference, self._outputs
+            )
             for fold in folds
         )
-        vectors = np.empty_like(reference)
-        for (_, test), part in zip(folds, parts, strict=True):
-            vectors[test] = part
-        return vectors
+        table = gathered(parts, folds, (len(reference), parts[0].shape[1]))[0]
+        width = reference.shape[1]
+        return table[:, :width].astype(reference.dtype), table[:, width:]
+
+    def _columns(self, X: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make the inputs of the learner, and mark the rows that have some."""
+        columns = _as_table(self.descriptors_.transform(X), n_rows)
+        if self.embeddings:
+            columns = np.hstack([columns, embed(self.network_, X)])
+        return columns, np.isfinite(columns).any(axis=1)
 
     def _predict_table(self, X: Any) -> np.ndarray:
         X = as_rows(X)
         network = self._outputs(self.network_, X, "network")
-        columns = _as_table(self.descriptors_.transform(X), len(network))
-        if self.embeddings:
-            columns = np.hstack([columns, embed(self.network_, X)])
-        readable = np.isfinite(columns).any(axis=1)
+        columns, readable = self._columns(X, len(network))
         learner = np.full_like(network, np.nan)
         if readable.any():
             rows = columns[readable]
@@ -196,7 +212,7 @@ class Hybrid(Table):
         return mean_of(np.stack([network, learner]), ["network", "learner"])
 
 
-class HybridRegressor(NumericTable, Hybrid):
+class HybridRegressor(MixtureTable, Hybrid):
     """Mean of a network on graphs and a learner on descriptors.
 
     Without arguments it is the recommended model for a table of properties. The errors
@@ -246,6 +262,8 @@ class HybridRegressor(NumericTable, Hybrid):
         The fitted learners.
     descriptors_ : transformer
         The fitted transformer.
+    oof_mse_ : ndarray of shape (t,)
+        With ``embeddings=True``: mean squared error of the network out of fold.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -270,6 +288,12 @@ class HybridRegressor(NumericTable, Hybrid):
     The embedding spaces of two networks differ. Therefore the vectors of a fold's
     network are mapped to those of the final network, by a ridge regression on the rows
     that both were fitted on.
+
+    The variance is that of the mixture of both sides, as in :class:`BlendRegressor`.
+    The variance of the network is its own, if it accepts ``return_std``, else
+    ``oof_mse_``. That of the learner is its own, or that of the default learner's
+    squared error out of fold. If one side has none, as the default network without
+    embeddings, ``return_std`` is refused.
 
     Examples
     --------
@@ -341,22 +365,44 @@ class HybridRegressor(NumericTable, Hybrid):
         self._fit_hybrid(X, y, sample_weight, groups, classifier=False)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict all tasks.
+    def _takes_return_std(self) -> bool:
+        learner = self.learner is None or takes_return_std(self.learner)
+        network = self.embeddings or takes_return_std(self.network)
+        # Both or none, because a width beside an unknown one is refused.
+        return learner == network if self.blend else learner
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,)
-            Inputs, as in ``fit``.
+    def _mixture(self, X: Any) -> Mixture:
+        X = as_rows(X)
+        network, noise = moments_of(self.network_, X, self.n_tasks_, "network")
+        if noise is None:
+            noise = getattr(self, "oof_mse_", None)
+        learner, variance = self._learner_moments(X, network)
+        if not self.blend:
+            return Mixture(learner[None], [variance], ["learner"], _CURE)
+        return Mixture(
+            np.stack([network, learner]),
+            [noise, variance],
+            ["network", "learner"],
+            _CURE,
+        )
 
-        Returns
-        -------
-        predictions : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the units and the dimensions of the ``y`` of fit; NaN for a row that
-            cannot be read.
-        """
-        check_is_fitted(self)
-        return self._shaped(self._predict_table(X))
+    def _learner_moments(
+        self, X: Any, network: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Predict by the learner; its variance is None if it is not known."""
+        columns, readable = self._columns(X, len(network))
+        mean, variance = np.full((2, *network.shape), np.nan)
+        if not readable.any():
+            return mean, variance
+        mean[readable], found = moments_of(
+            self.learner_, columns[readable], self.n_tasks_, "learner"
+        )
+        # A row that the network cannot read is not predicted by anything.
+        mean[np.isnan(network)] = np.nan
+        if found is None:
+            return mean, None
+        variance[readable] = found
+        return mean, variance
 
 
 class HybridClassifier(ClassTable, Hybrid):
@@ -398,6 +444,9 @@ class HybridClassifier(ClassTable, Hybrid):
         The fitted learners.
     descriptors_ : transformer
         The fitted transformer.
+    oof_mse_ : ndarray of shape (t,)
+        With ``embeddings=True``: mean squared error (Brier score) of the network out of
+        fold.
     classes_ : ndarray of shape (n_classes,), or a list of them
         Classes in sorted order; a list with one array per task for a two-dimensional
         ``y``.
@@ -513,8 +562,11 @@ def _fit_and_embed(
     fold: tuple[np.ndarray, np.ndarray],
     arguments: dict[str, Any],
     reference: np.ndarray,
+    outputs: Callable[[Any, Any, str], np.ndarray],
 ) -> np.ndarray:
-    """Embed the test rows of a fold, in the space of the reference."""
+    """Embed the test rows of a fold, in the space of the reference, and predict."""
     train, test = fold
-    fit_member(network, X, take(y, train), train, arguments, "network of a fold")
-    return aligned(embed(network, X), reference, train, test)
+    name = "network of a fold"
+    fit_member(network, X, take(y, train), train, arguments, name)
+    vectors = aligned(embed(network, X), reference, train, test)
+    return np.hstack([vectors, outputs(network, take(X, test), name)])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -153,13 +152,11 @@ def mean_of(
     return total
 
 
-def takes_return_std(estimator: Any) -> bool:
-    """Tell whether ``predict`` of an estimator or of its last step gives deviations."""
-    if hasattr(estimator, "steps"):
-        return takes_return_std(estimator.steps[-1][1])
-    # By the signature, because a trial would need data.
-    predict: Callable[..., Any] | None = getattr(estimator, "predict", None)
-    return predict is not None and "return_std" in signature(predict).parameters
+def last_step(estimator: Any) -> Any:
+    """Find the last step of a pipeline, or of pipelines inside of it."""
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return estimator
 
 
 def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:

@@ -382,19 +382,9 @@ def _trained(
     train_set, valid_set, held_out = _data_sets(call, start, table, rows)
     # A training that goes on, or a single epoch, has no beginning to rise from.
     goes_on = call.before is not None or call.partial
-<<<<<<< HEAD
+    n_epochs = 0 if goes_on else int(options.max_epochs)
     n_steps = 0 if goes_on else options.n_steps(len(train_set))
-    needs = StepNeeds(start.targets, table.watched, n_steps, held_out, seed)
-=======
-    needs = StepNeeds(
-        start.targets,
-        table.watched,
-        0 if goes_on else len(train_set),
-        held_out,
-        seed,
-        0 if goes_on else int(options.max_epochs),
-    )
->>>>>>> wt-a
+    needs = StepNeeds(start.targets, table.watched, n_steps, held_out, seed, n_epochs)
     step = recipe.step(start.weighting, needs)
     recorder = None
     if settings.spectrum is not None:
@@ -437,7 +427,7 @@ def _trained(
     state = _with_result(start, result, entries, earlier, call.partial)
     # Not after a single epoch, because its rows are not all that the network knows.
     if state.targets.has_widths and not call.partial:
-        state = _with_widths(call, state, table, rows.steps)
+        state = _with_widths(call, state, table, _rows_at_end(call, rows))
     # No spectrum then, because the user asked for an end.
     if recorder is None or state.interrupted:
         return state
@@ -510,15 +500,22 @@ def _training_set(
     )
 
 
+def _rows_at_end(call: _Call, rows: _Rows) -> np.ndarray:
+    """Rows of the last steps: those that validated are among them."""
+    if rows.valid is None or not call.settings.options.ends_with_all_rows:
+        return rows.steps
+    return np.sort(np.concatenate([rows.steps, rows.valid]))
+
+
 def _all_rows(
     call: _Call, state: FittedState, table: _Table, rows: _Rows
 ) -> Callable[[], GraphDataset] | None:
     """Make the rows for the end of a training with early stopping, if it has one."""
-    if rows.valid is None or not call.settings.options.ends_with_all_rows:
+    last = _rows_at_end(call, rows)
+    if last is rows.steps:
         return None
-    both = np.sort(np.concatenate([rows.steps, rows.valid]))
     # Made where it is used, because it holds a copy of the graphs.
-    return lambda: _training_set(call, state, table, both)
+    return lambda: _training_set(call, state, table, last)
 
 
 def _scorer(

@@ -1,7 +1,7 @@
 """scikit-learn's own checks on the meta-estimators."""
 
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -9,6 +9,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skgnn_mtl.ensemble import (
     BlendClassifier,
     BlendRegressor,
+    CalibratedClassifier,
+    ConformalClassifier,
+    ConformalRegressor,
     EnsembleClassifier,
     EnsembleRegressor,
     HybridClassifier,
@@ -106,4 +109,49 @@ def test_blend(estimator, check):
     ],
 )
 def test_hybrid(estimator, check):
+    check(estimator)
+
+
+# A member's own fault: it cannot square an array of objects.
+WIDTHS = {"check_dtype_object": "BayesianRidge refuses return_std of objects"}
+
+
+# Its rows are repeated, and then in other folds.
+@pytest.mark.filterwarnings("ignore:.*equal a training row:UserWarning")
+# A check leaves one class to train on.
+@pytest.mark.filterwarnings("ignore:.*have fewer labels than the:UserWarning")
+@parametrize_with_checks(
+    [
+        # A low coverage, because some checks have ten rows.
+        ConformalRegressor(Ridge(), cv=2, coverage=0.5, random_state=0),
+        ConformalRegressor(
+            PerTaskRegressor(BayesianRidge()),
+            method="cross",
+            normalise="std",
+            cv=2,
+            coverage=0.5,
+            random_state=0,
+        ),
+        ConformalClassifier(
+            PerTaskClassifier(LogisticRegression()),
+            method="cross",
+            cv=2,
+            coverage=0.5,
+            random_state=0,
+        ),
+        CalibratedClassifier(
+            PerTaskClassifier(LogisticRegression()), cv=2, random_state=0
+        ),
+        CalibratedClassifier(
+            DecisionTreeClassifier(max_depth=4, random_state=0),
+            method="isotonic",
+            cv=2,
+            random_state=0,
+        ),
+    ],
+    expected_failed_checks=lambda estimator: (
+        WIDTHS if getattr(estimator, "normalise", None) else {}
+    ),
+)
+def test_calibration(estimator, check):
     check(estimator)

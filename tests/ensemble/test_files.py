@@ -13,6 +13,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -28,6 +29,9 @@ from skgnn_mtl.encoders import DMPNN, GIN, Pretrained
 from skgnn_mtl.ensemble import (
     BlendClassifier,
     BlendRegressor,
+    CalibratedClassifier,
+    ConformalClassifier,
+    ConformalRegressor,
     EnsembleClassifier,
     EnsembleRegressor,
     HybridClassifier,
@@ -38,7 +42,7 @@ from skgnn_mtl.ensemble import (
 )
 from skgnn_mtl.ensemble._trees import check_trees
 from skgnn_mtl.featurizers import SmilesToDescriptors
-from skgnn_mtl.model_selection import LabelPresenceKFold
+from skgnn_mtl.model_selection import LabelPresenceKFold, scaffold_groups
 
 pytest.importorskip("skops")
 FEW = SmilesToDescriptors(("MolWt", "TPSA"), 4)
@@ -153,6 +157,58 @@ def test_a_class_of_strings(smiles, tmp_path):
     assert (again.predict(FEW.transform(X)) == model.predict(FEW.transform(X))).all()
 
 
+@pytest.mark.parametrize("method", ["split", "cross"])
+def test_a_file_keeps_intervals(method, table, tmp_path):
+    X, y = table
+    model = ConformalRegressor(
+        EnsembleRegressor(trees(), 2, resample="folds", random_state=0),
+        method=method,
+        normalise="std",
+        groups=scaffold_groups,
+        cv=2,
+        coverage=0.5,
+        random_state=0,
+    ).fit(X, y)
+    model.save(tmp_path / "model")
+    again = ConformalRegressor.load(tmp_path / "model")
+    np.testing.assert_array_equal(
+        again.predict_interval(X, 0.6), model.predict_interval(X, 0.6)
+    )
+    assert set(vars(again)) == set(vars(model))
+    assert again.groups is scaffold_groups
+    np.testing.assert_array_equal(again.fit(X, y).residuals_, model.residuals_)
+    model.categories = len
+    with pytest.raises(ValueError, match=r"ConformalRegressor\.categories is <built"):
+        model.save(tmp_path / "model")
+
+
+def test_a_file_keeps_a_frozen_estimator(table, tmp_path):
+    X, y = table
+    frozen = FrozenEstimator(network().fit(X[:10], y[:10]))
+    model = ConformalRegressor(frozen, method="prefit", coverage=0.5).fit(X, y)
+    model.save(tmp_path / "model")
+    again = ConformalRegressor.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict_interval(X), model.predict_interval(X))
+    np.testing.assert_array_equal(again.fit(X, y).residuals_, model.residuals_)
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_a_file_keeps_sets_and_calibrated_probabilities(method, table, tmp_path):
+    X, y = table
+    classes = (y > y.median()).astype(float).where(y.notna())
+    line = make_pipeline(FEW, PerTaskClassifier(LogisticRegression()))
+    inner = CalibratedClassifier(line, method=method, cv=2, random_state=0)
+    model = ConformalClassifier(
+        inner, method="cross", class_conditional=True, cv=2, coverage=0.5
+    ).fit(X, classes)
+    model.save(tmp_path / "model")
+    again = ConformalClassifier.load(tmp_path / "model")
+    for ask in ("predict_set", "predict_proba"):
+        pairs = zip(getattr(again, ask)(X), getattr(model, ask)(X), strict=True)
+        for found, expected in pairs:
+            np.testing.assert_array_equal(found, expected)
+
+
 # -- what is refused --------------------------------------------------------------
 
 
@@ -233,6 +289,10 @@ def test_foreign_files_are_refused(numbers, tmp_path):
         ({"part": "model_selection.compare_models"}, "unknown"),
         ({"part": "ensemble._files"}, "unknown"),
         ({"part": "featurizers.Nothing"}, "unknown"),
+        (
+            {"parameters": {"dict": [["n_jobs", {"function": "compare_models"}]]}},
+            "function that is unknown: compare_models",
+        ),
         ({"learned": {"dict": [["predict", 3]]}}, "would replace PerTaskRegressor.pre"),
         ({"learned": {"dict": [["__class__", 3]]}}, "would replace"),
     ],

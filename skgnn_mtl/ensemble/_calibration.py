@@ -1,0 +1,125 @@
+"""Maps from the probabilities of one task to calibrated ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+
+# The logit of 0 and 1 is infinite; trees give both.
+_LEAST = float(np.finfo(np.float64).eps)
+# Temperatures between 1 / 1000 and 1000, because the loss of separated classes falls
+# without an end.
+_RANGE = float(np.log(1000.0))
+
+
+def log_loss(
+    probabilities: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
+) -> float:
+    """Average the negative logarithm of the probability of the true class.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n,)
+        Of the second class.
+    codes : ndarray of shape (n,)
+        1 for the second class, 0 for the first.
+    sample_weight : ndarray of shape (n,)
+        Weights of the rows.
+
+    Returns
+    -------
+    loss : float
+        In nats.
+    """
+    clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    losses = -np.where(codes == 1, np.log(clipped), np.log1p(-clipped))
+    return float(np.average(losses, weights=sample_weight))
+
+
+def fit_temperature(
+    probabilities: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
+) -> float:
+    r"""Find the temperature with the smallest log loss.
+
+    The loss is convex in :math:`1 / T`, so that its minimum is found by a search in one
+    dimension.
+
+    Parameters
+    ----------
+    probabilities, codes, sample_weight : ndarray of shape (n,)
+        As in :func:`log_loss`.
+
+    Returns
+    -------
+    temperature : float
+        Above 1 for a classifier that is too sure. 1, if no other is better.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = at_temperature(probabilities, np.exp(log_temperature))
+        return log_loss(scaled, codes, sample_weight)
+
+    found = minimize_scalar(loss, bounds=(-_RANGE, _RANGE), method="bounded")
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+
+
+def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logits of probabilities by a temperature.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n,)
+        Of the second class, NaN for an invalid row.
+    temperature : float
+        Positive.
+
+    Returns
+    -------
+    scaled : ndarray of shape (n,)
+        In the same order.
+    """
+    clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    scaled: np.ndarray = expit(logit(clipped) / temperature)
+    return scaled
+
+
+def fit_isotonic(
+    probabilities: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
+) -> np.ndarray:
+    """Find the growing function of the probabilities with the smallest log loss.
+
+    It has the smallest squared error, too, by which it is found.
+
+    Parameters
+    ----------
+    probabilities, codes, sample_weight : ndarray of shape (n,)
+        As in :func:`log_loss`.
+
+    Returns
+    -------
+    points : ndarray of shape (2, k)
+        Arguments and values, between which the function is linear.
+    """
+    model = IsotonicRegression().fit(probabilities, codes, sample_weight)
+    return np.stack([model.X_thresholds_, model.y_thresholds_])
+
+
+def at_points(probabilities: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Evaluate a function that is linear between points, and constant outside.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n,)
+        Arguments, NaN for an invalid row.
+    points : ndarray of shape (2, k)
+        Arguments and values.
+
+    Returns
+    -------
+    values : ndarray of shape (n,)
+        NaN for an invalid row.
+    """
+    values: np.ndarray = np.interp(probabilities, *points)
+    return values

@@ -1,0 +1,345 @@
+"""Widths of predictions: variances of members, their mixture, and intervals."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skgnn_mtl.metrics._tables import listed
+from skgnn_mtl.model_selection._fitting import is_search
+
+from ._members import in_columns, last_step, mean_of, numbers_of
+from ._tables import NumericTable
+
+_SQUARED_ERROR = "neg_mean_squared_error"
+
+
+def takes_return_std(estimator: Any) -> bool:
+    """Tell whether ``predict`` of an estimator or of its last step gives deviations.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted or not.
+
+    Returns
+    -------
+    answer : bool
+        True for a search by the squared error, too, because its score is a variance.
+    """
+    estimator = last_step(estimator)
+    if is_search(estimator):
+        known = getattr(estimator, "scoring", None) == _SQUARED_ERROR
+        return known or takes_return_std(estimator.estimator)
+    # An ensemble has the argument in any case, but not always an answer.
+    own: Callable[[], bool] | None = getattr(estimator, "_takes_return_std", None)
+    if own is not None:
+        return own()
+    # By the signature, because a trial would need data.
+    predict: Callable[..., Any] | None = getattr(estimator, "predict", None)
+    return predict is not None and "return_std" in signature(predict).parameters
+
+
+def moments_of(
+    member: Any, X: Any, n_tasks: int, name: str, *, spread: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict means and variances by one member.
+
+    Parameters
+    ----------
+    member : estimator
+        A fitted regressor.
+    X : array-like of shape (n,)
+        Inputs.
+    n_tasks : int
+        Wanted number of columns.
+    name : str
+        Name of the member, for errors.
+    spread : bool, default=False
+        Whether the mere spread of an ensemble is taken, which does not hold the noise
+        of the labels.
+
+    Returns
+    -------
+    mean : ndarray of shape (n, t)
+        Predictions, NaN for an invalid row.
+    variance : ndarray of shape (n, t) or (1, 1), or None
+        Their variances; None for a member without. A search by the squared error whose
+        best estimator has none gives its error on the test rows of its folds.
+    """
+    if is_search(member) and hasattr(member, "best_estimator_"):
+        best = member.best_estimator_
+        mean, variance = moments_of(best, X, n_tasks, name, spread=spread)
+        # Of one task only, because the score is a mean over tasks.
+        scored = n_tasks == 1 and member.scoring == _SQUARED_ERROR
+        if variance is None and scored:
+            variance = np.full((1, 1), -member.best_score_)
+        return mean, variance
+    if isinstance(member, FrozenEstimator):
+        return moments_of(member.estimator, X, n_tasks, name, spread=spread)
+    if not spread and isinstance(last_step(member), MixtureTable):
+        return _known_moments(member, X)
+    if takes_return_std(member):
+        try:
+            mean, std = member.predict(X, return_std=True)
+        except (AttributeError, ValueError) as error:
+            # Some estimators have the argument, but need a setting to answer it.
+            if "return_std" not in str(error):
+                raise
+        else:
+            mean, std = in_columns(mean, n_tasks, name), in_columns(std, n_tasks, name)
+            return mean, std**2
+    return numbers_of(member, X, n_tasks, name), None
+
+
+def _known_moments(member: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict by an ensemble, in a pipeline or not; no variance without the noise."""
+    while hasattr(member, "steps"):
+        X, member = member[:-1].transform(X), member.steps[-1][1]
+    # Not by predict, which gives a mere spread where the noise is not known.
+    mixture: Mixture = member._mixture(X)
+    return mixture.mean(), mixture.variance() if mixture.knows_noise else None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    r"""Predictive distributions of members, of which each has a weight.
+
+    The variance follows from the law of total variance. With weights :math:`w_m` of
+    sum 1,
+
+    .. math::
+        \sigma^2 = \sum_m w_m \sigma_m^2 + \sum_m w_m (\mu_m - \bar\mu)^2,
+        \qquad \bar\mu = \sum_m w_m \mu_m .
+
+    Parameters
+    ----------
+    means : ndarray of shape (m, n, t)
+        Means of the members.
+    variances : sequence of length m of (ndarray of shape (n, t) or similar, or None)
+        Their variances, which are broadcast; None for a member without.
+    names : sequence of str of length m
+        Names of the members, for messages.
+    cure : str
+        What to do about members without a variance, for errors.
+    weights : ndarray of shape (m, t), optional
+        Weights of the members, None for equal ones.
+    """
+
+    means: np.ndarray
+    variances: Sequence[np.ndarray | None]
+    names: Sequence[str]
+    cure: str
+    weights: np.ndarray | None = None
+
+    def _bare(self) -> list[str]:
+        pairs = zip(self.names, self.variances, strict=True)
+        return [name for name, variance in pairs if variance is None]
+
+    @property
+    def knows_noise(self) -> bool:
+        """Whether a member has a variance."""
+        return len(self._bare()) < len(self.names)
+
+    def mean(self) -> np.ndarray:
+        """Average the means, (n, t)."""
+        return mean_of(self.means, self.names, self.weights)
+
+    def variance(self) -> np.ndarray:
+        """Add the variances of the members and the variance of their means.
+
+        Returns
+        -------
+        variance : ndarray of shape (n, t)
+            NaN where a mean is. The second term alone, if no member has a variance.
+
+        Raises
+        ------
+        ValueError
+            If some members have a variance and others do not.
+        """
+        bare = self._bare()
+        if bare and self.knows_noise:
+            raise self._refusal()
+        m, _, n_tasks = self.means.shape
+        weights = (
+            np.full((m, n_tasks), 1 / m) if self.weights is None else self.weights
+        )[:, None, :]
+        # A member of weight 0 must not count, but 0 * NaN is NaN.
+        means = np.where(weights > 0, self.means, 0.0)
+        centre = (weights * means).sum(axis=0)
+        total: np.ndarray = (weights * (means - centre) ** 2).sum(axis=0)
+        if not bare:
+            known = [v for v in self.variances if v is not None]
+            parts = [np.broadcast_to(v, centre.shape) for v in known]
+            within = np.where(weights > 0, np.stack(parts), 0.0)
+            total += (weights * within).sum(axis=0)
+        return total
+
+    def require_noise(self) -> None:
+        """Refuse members that all have no variance.
+
+        Raises
+        ------
+        ValueError
+            Because the variance of their means does not count the noise of the labels.
+        """
+        if not self.knows_noise:
+            raise self._refusal()
+
+    def _refusal(self) -> ValueError:
+        return ValueError(
+            f"{listed(self._bare())}: return_std is not possible, because the width of "
+            f"the predictions is not known. {self.cure}"
+        )
+
+
+class MixtureTable(NumericTable):
+    """Numbers with gaps, predicted by a mixture of members."""
+
+    _shaped: Callable[[np.ndarray], np.ndarray]
+
+    @abstractmethod
+    def _mixture(self, X: Any) -> Mixture:
+        """Predict by all members."""
+
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict all tasks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs, as in ``fit``.
+        return_std : bool, default=False
+            Whether to return the standard deviation of the mixture of members, too.
+
+        Returns
+        -------
+        mean : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
+            In the units and the dimensions of the ``y`` of fit; NaN for a row that
+            cannot be read.
+        std : ndarray of the same shape
+            Only with ``return_std``, in the same units. If no member has a width, it is
+            the spread of their means, which does not count the noise of the labels.
+
+        Raises
+        ------
+        ValueError
+            If a width is asked for, and some members have one and others do not.
+        """
+        check_is_fitted(self)
+        if not return_std:
+            return self._shaped(self._predict_table(X))
+        mixture = self._mixture(X)
+        std = np.sqrt(mixture.variance())
+        return self._shaped(mixture.mean()), self._shaped(std)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Predict central intervals of a normal distribution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,)
+            Inputs, as in ``fit``.
+        coverage : float, default=0.9
+            Share of labels that the intervals should hold, between 0 and 1. It is
+            reached as far as mean and width are right; :class:`ConformalRegressor`
+            measures it.
+
+        Returns
+        -------
+        intervals : ndarray of shape (n_samples, n_tasks, 2)
+            Lower and upper ends in the units of ``y``; NaN for a row that cannot be
+            read.
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not between 0 and 1, or a member does not have a width.
+        """
+        check_is_fitted(self)
+        half = half_width(coverage)
+        mixture = self._mixture(X)
+        mixture.require_noise()
+        mean, std = mixture.mean(), np.sqrt(mixture.variance())
+        return np.stack([mean - half * std, mean + half * std], axis=2)
+
+
+def check_coverage(coverage: Any) -> float:
+    """Read a coverage.
+
+    Parameters
+    ----------
+    coverage : float
+        What the user gives.
+
+    Returns
+    -------
+    coverage : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
+        raise ValueError(
+            f"coverage must be between 0 and 1, such as 0.9, but is {coverage!r}."
+        )
+    return float(coverage)
+
+
+def half_width(coverage: float) -> float:
+    """Half the width of the central interval of a standard normal distribution.
+
+    Parameters
+    ----------
+    coverage : float
+        Probability of the interval, between 0 and 1.
+
+    Returns
+    -------
+    half : float
+        1.645 for 0.9.
+    """
+    return float(ndtri((1 + check_coverage(coverage)) / 2))
+
+
+def mean_squares(
+    truth: np.ndarray, predictions: np.ndarray, sample_weight: np.ndarray
+) -> np.ndarray:
+    """Average the squared errors of each task over its labelled rows.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (n, t)
+        Labels, NaN where missing.
+    predictions : ndarray of shape (..., n, t)
+        Predictions, NaN for an invalid row.
+    sample_weight : ndarray of shape (n, 1)
+        Weights of the rows.
+
+    Returns
+    -------
+    errors : ndarray of shape (..., t)
+        Mean squared errors; NaN without a labelled row that is predicted.
+    """
+    squares = (predictions - truth) ** 2
+    weights = np.where(np.isnan(squares), 0.0, sample_weight)
+    total = weights.sum(axis=-2)
+    # 0 / 0 is NaN, as documented.
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = np.nansum(weights * squares, axis=-2) / total
+    return mean
