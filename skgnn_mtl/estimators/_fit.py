@@ -279,7 +279,8 @@ def _choose_rows(call: _Call, table: _Table, seed: int) -> _Rows:
             settings.validation,
             call.data.graphs,
             # In the dimensions of the user's y, because a splitter may stratify by it.
-            table.targets.shaped(table.labels),
+            # The numbers of bounds, because it does not know complex labels.
+            table.targets.shaped(table.labels.real),
             table.weights,
             table.groups,
             table.usable,

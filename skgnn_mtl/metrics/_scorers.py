@@ -62,10 +62,16 @@ class RocAucScorer(_BaseScorer):  # type: ignore[misc]
         return value
 
 
-def second_class(estimator: Any, X: Any, y_true: Any) -> np.ndarray:
-    """Predict scores of the second class of each task, (n,) or (n, t)."""
+def second_class(
+    estimator: Any, X: Any, y_true: Any, *, logits: bool = True
+) -> np.ndarray:
+    """Predict scores of the second class of each task, (n,) or (n, t).
+
+    They are logits where `logits` allows it and the estimator has them, else
+    probabilities.
+    """
     scores: np.ndarray
-    if hasattr(estimator, "decision_function"):
+    if logits and hasattr(estimator, "decision_function"):
         scores = estimator.decision_function(X)
         return scores
     found = estimator.predict_proba(X)

@@ -1,6 +1,7 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
 from ._averaging import AVERAGES, WeightAverage
+from ._bounded import BoundedLoss, tobit_nll
 from ._features import GraphFeatures
 from ._held_out import HeldOutRows
 from ._loss import LOSSES, Loss, logistic, task_losses
@@ -18,6 +19,7 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "BoundedLoss",
     "GraphFeatures",
     "HeldOutRows",
     "Loss",
@@ -34,5 +36,6 @@ __all__ = [
     "recalibrate",
     "shared_by_name",
     "task_losses",
+    "tobit_nll",
     "train",
 ]
