@@ -19,7 +19,7 @@ from ._probabilities import (
     nan_expected_calibration_error,
     nan_log_loss,
 )
-from ._scorers import second_class
+from ._scorers import second_class, with_method
 from ._widths import (
     nan_calibration_error,
     nan_error_rank_correlation,
@@ -80,25 +80,9 @@ class ProbabilityScorer(_BaseScorer):  # type: ignore[misc]
 
 
 def predict_interval(estimator: Any, X: Any, coverage: float) -> np.ndarray:
-    """Predict intervals (n, t, 2), also by a pipeline or a search.
-
-    Raises
-    ------
-    TypeError
-        If the last estimator does not predict intervals.
-    """
-    # A pipeline passes on no method that scikit-learn does not know.
-    while not hasattr(estimator, "predict_interval"):
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            X, estimator = estimator[:-1].transform(X), estimator[-1]
-        else:
-            raise TypeError(
-                f"{type(estimator).__name__} does not have predict_interval(X, "
-                "coverage=...), which this scorer needs."
-            )
-    interval: np.ndarray = estimator.predict_interval(X, coverage=coverage)
+    """Predict intervals (n, t, 2), also by a pipeline or a search."""
+    last, X = with_method(estimator, X, "predict_interval")
+    interval: np.ndarray = last.predict_interval(X, coverage=coverage)
     return interval
 
 

@@ -197,7 +197,7 @@ def nan_gaussian_nll(
     >>> round(nan_gaussian_nll([1.0, 3.0], [1.0, 2.0], [1.0, 1.0]), 4)
     1.1689
     """
-    scored, std = _read_std(y_true, y_pred, y_std, sample_weight)
+    scored, std = read_std(y_true, y_pred, y_std, sample_weight)
     # The square of the ratio, because a tiny variance underflows.
     z = (scored.true - scored.pred) / std
     losses = 0.5 * np.log(2 * np.pi) + np.log(std) + 0.5 * z**2
@@ -278,7 +278,7 @@ def nan_calibration_error(
     1.0
     """
     check_bins(n_bins)
-    scored, std = _read_std(y_true, y_pred, y_std, sample_weight)
+    scored, std = read_std(y_true, y_pred, y_std, sample_weight)
     values = np.full(len(scored.names), np.nan)
     for k in range(len(values)):
         bins = error_by_width(scored, std, k, int(n_bins))
@@ -347,7 +347,7 @@ def nan_error_rank_correlation(
     >>> nan_error_rank_correlation([0.0, 0.0, 0.0], [0.1, -0.5, 2.0], [1.0, 3.0, 2.0])
     0.5
     """
-    scored, std = _read_std(y_true, y_pred, y_std, sample_weight)
+    scored, std = read_std(y_true, y_pred, y_std, sample_weight)
     errors = np.abs(scored.true - scored.pred)
     values = np.array(
         [
@@ -436,7 +436,7 @@ def _read_interval(y_true: Any, interval: Any, sample_weight: Any) -> _Ends:
     return _Ends(scored, low[scored.rows], high[scored.rows])
 
 
-def _read_std(
+def read_std(
     y_true: Any, y_pred: Any, y_std: Any, sample_weight: Any
 ) -> tuple[Scored, np.ndarray]:
     """Check standard deviations against means and labels; as :func:`read_scored`."""

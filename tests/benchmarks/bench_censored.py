@@ -85,22 +85,25 @@ def run(X, y, floors, treatment: str, seed: int, arguments):
 
 def report(table: pd.DataFrame) -> None:
     """Print mean errors, and ratios to exact labels with their range over seeds."""
+    squares = table["n_above"] * table["above"] ** 2 + (
+        table["n_below"] * table["below"].fillna(0.0) ** 2
+    )
+    # All labels that are known.
+    table["both"] = np.sqrt(squares / (table["n_above"] + table["n_below"]))
     for floor, part in table.groupby("floor"):
-        wide = part.pivot_table(
-            index=["task", "treatment"],
-            columns="seed",
-            values=["above", "below", "excess"],
-        )
         print(f"\nfloor: {floor}")
-        for score in wide.columns.levels[0]:
-            values = wide[score]
-            baseline = values.xs("exact", level="treatment")
-            ratios = values.div(baseline, level="task")
+        for score in ("above", "below", "both", "excess"):
+            wide = part.pivot_table(
+                index=["task", "treatment"], columns="seed", values=score
+            )
+            if wide.empty:
+                continue
+            ratios = wide.div(wide.xs("exact", level="treatment"), level="task")
             both = pd.DataFrame(
-                {"mean": values.mean(axis=1), "ratio": ratios.mean(axis=1),
+                {"mean": wide.mean(axis=1), "ratio": ratios.mean(axis=1),
                  "lowest": ratios.min(axis=1), "highest": ratios.max(axis=1)}
             )  # fmt: skip
-            print(score, both.dropna().round(3).to_string(), sep="\n")
+            print(score, both.round(3).to_string(), sep="\n")
 
 
 def main() -> None:
