@@ -22,7 +22,7 @@ from skgnn_mtl.curvature import (
     check_spectrum_options,
     hessian_spectrum,
 )
-from skgnn_mtl.graphs import GraphArray, GraphBatch, Labels, fill_gaps
+from skgnn_mtl.graphs import GraphArray, GraphBatch, Labels, fill_gaps, in_precision
 from skgnn_mtl.training import (
     LIKELIHOODS,
     MultiTaskModel,
@@ -213,7 +213,8 @@ class StateProblem:
         weights = targets.weigh(labels[rows], labelled[rows].astype(dtype))
         weights = weights.astype(dtype)
         # Gaps become numbers, because NaN times a weight of 0 is NaN.
-        values = fill_gaps(targets.encode(labels[rows]), weights).astype(dtype)
+        values = fill_gaps(targets.encode(labels[rows]), weights)
+        values = in_precision(values, dtype)
         batches = []
         for start in range(0, len(rows), batch_size):
             part = slice(start, start + batch_size)

@@ -286,7 +286,8 @@ def _choose_rows(call: _Call, table: _Table, seed: int) -> _Rows:
             settings.validation,
             call.data.graphs,
             # In the dimensions of the user's y, because a splitter may stratify by it.
-            table.targets.shaped(table.labels),
+            # The numbers of bounds, because it does not know complex labels.
+            table.targets.shaped(table.labels.real),
             table.weights,
             table.groups,
             table.usable,
@@ -451,8 +452,11 @@ def _with_widths(
         int(settings.options.batch_size),
         settings.n_threads,
     )
-    labels, weights = table.labels[rows], table.weights[rows]
-    encoded, graphs = targets.encode(labels), _chosen(call.data.graphs, rows)
+    encoded, weights = targets.encode(table.labels[rows]), table.weights[rows]
+    # Of exact labels only, because a bound does not have a residual.
+    if np.iscomplexobj(encoded):
+        encoded, weights = encoded.real, np.where(encoded.imag == 0, weights, 0.0)
+    graphs = _chosen(call.data.graphs, rows)
     try:
         widths = learn_widths(network, graphs, encoded, weights, targets.names)
     except KeyboardInterrupt:

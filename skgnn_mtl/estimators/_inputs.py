@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray, GraphSchema
+from skgnn_mtl.metrics._bounds import take_bounds
 from skgnn_mtl.metrics._tables import (
     as_cells,
     as_numbers,
@@ -167,7 +168,9 @@ def _is_missing(value: Any) -> bool:
     )
 
 
-def read_targets(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
+def read_targets(
+    X: Any, y: Any, censored: str | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Read y as a table of labels with gaps.
 
     Parameters
@@ -176,11 +179,15 @@ def read_targets(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
         Must be as long as y.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
         Labels, NaN, None, ``pandas.NA`` or masked where missing.
+    censored : {"raise", "drop", "bound"}, optional
+        The regressors' parameter, which says what a bound such as ">100" becomes. By
+        default it is no number, and the message does not name the parameter.
 
     Returns
     -------
-    values : ndarray of float64, of the shape of y
-        Labels, NaN where missing.
+    values : ndarray of float64 or complex128, of the shape of y
+        Labels, NaN where missing. Complex if some are bounds that count: their number
+        plus i for a lower bound, minus i for an upper one.
     task_names : list of str
         Column names, or ``task_0``, ``task_1``, ...
 
@@ -192,7 +199,10 @@ def read_targets(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     """
     cells = read_cells(X, y)
     names = task_names(y, 1 if cells.ndim == 1 else cells.shape[1])
-    values = as_numbers(cells.reshape(len(cells), -1), names, "y")
+    table, signs = cells.reshape(len(cells), -1), None
+    if censored is not None:
+        table, signs = _read_bounds(table, names, censored)
+    values = as_numbers(table, names, "y")
     infinite = np.argwhere(np.isinf(values))
     # At most one turn, because the first entry is enough for a message.
     for row, task in infinite[:1].tolist():
@@ -200,7 +210,31 @@ def read_targets(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
             f"Input y contains infinity: task {names[task]!r}, row {row}. Use NaN for "
             "a missing label."
         )
+    if signs is not None:
+        values = values + 1j * signs
     return values.reshape(cells.shape), names
+
+
+def _read_bounds(
+    table: np.ndarray, names: Sequence[str], censored: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Replace bounds (n, t) by gaps, or by their numbers beside their signs."""
+    numbers, signs = take_bounds(table)
+    bounds = np.argwhere(signs)
+    if not len(bounds):
+        return table, None
+    if censored == "raise":
+        row, task = bounds[0].tolist()
+        raise ValueError(
+            f"y must hold numbers, but has {len(bounds)} censored label(s); the first "
+            f"is {table[row, task]!r} of task {names[task]!r} in row {row}. Set "
+            "censored='bound' to learn that the label is beyond this number, or "
+            "censored='drop' to leave such labels out."
+        )
+    if censored == "drop":
+        numbers[signs != 0] = None
+        return numbers, None
+    return numbers, signs
 
 
 def read_cells(X: Any, y: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods
 from skgnn_mtl._target_transforms import TargetTransforms, check_domain
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.training import LIKELIHOODS, LOSSES, Loss
+from skgnn_mtl.training import LIKELIHOODS, LOSSES, BoundedLoss, GaussianNLL, Loss
 
 from ._inputs import mean_and_scale, read_targets
 from ._targets import Targets
@@ -36,6 +36,9 @@ class NumericTargets(Targets):
         Whether to standardise.
     transform : None, str, dict or transformer
         The regressors' parameter ``target_transform``.
+    censored : {"raise", "drop", "bound"} or None
+        The regressor's parameter. With bounds, tables of labels are complex: their
+        imaginary part is the sign.
     transforms : TargetTransforms
         What was learned about it.
     mean, spread : ndarray of shape (n_tasks,)
@@ -50,6 +53,7 @@ class NumericTargets(Targets):
     loss: str | Callable[..., Any] = "squared_error"
     normalize: bool = True
     transform: Any = None
+    censored: str | None = None
     transforms: TargetTransforms = field(
         default_factory=lambda: TargetTransforms((), ())
     )
@@ -60,27 +64,29 @@ class NumericTargets(Targets):
         self, graphs: GraphArray, y: Any, usable: np.ndarray
     ) -> tuple[Self, np.ndarray]:
         """Read numbers and the names of their columns."""
-        values, names = read_targets(graphs, y)
+        values, names = read_targets(graphs, y, self.censored)
         table = values.reshape(len(values), -1)
         # Here, because the message names the row of X, not that of a training row.
-        check_domain(self.transform, table, names)
+        check_domain(self.transform, table.real, names)
         targets = replace(self, names=tuple(names), one_dimensional=values.ndim == 1)
         return targets, table
 
     def read(self, graphs: GraphArray, y: Any) -> np.ndarray:
         """Read numbers of the same columns."""
-        values, names = read_targets(graphs, y)
+        values, names = read_targets(graphs, y, self.censored)
         self.check_same(names, values.ndim)
         table = values.reshape(len(values), -1)
-        self.transforms.transform(table)  # refuses labels out of its domain
+        self.transforms.transform(table.real)  # refuses labels out of its domain
         return table
 
     def learn(
         self, table: np.ndarray, weights: np.ndarray, compared: Sequence[int] = ()
     ) -> Self:
         """Learn the transforms, then mean and standard deviation of each task."""
-        # A row of weight 0 becomes a gap, because it must not fit a transformer.
-        known = np.where(weights > 0, table, np.nan)
+        self._refuse_bounds_alone(table, weights)
+        # A row of weight 0 becomes a gap, because it must not fit a transformer. Bounds
+        # count as their numbers, because the scale must cover what they pull to.
+        known = np.where(weights > 0, table.real, np.nan)
         transforms = TargetTransforms.fit(self.transform, known, self.names)
         mean, spread = mean_and_scale(transforms.transform(known), weights)
         learned = replace(self, transforms=transforms, mean=mean, spread=spread)
@@ -97,11 +103,34 @@ class NumericTargets(Targets):
             )
         return replace(learned, mean=np.zeros_like(mean), spread=np.ones_like(mean))
 
+    def _refuse_bounds_alone(self, table: np.ndarray, weights: np.ndarray) -> None:
+        if not np.iscomplexobj(table):
+            return
+        exact = ((weights > 0) & (table.imag == 0)).any(axis=0)
+        if not exact.all():
+            bare = [
+                name for name, has in zip(self.names, exact, strict=True) if not has
+            ]
+            # Any output far enough would satisfy all bounds of one side.
+            raise ValueError(
+                f"Task {bare[0]!r} has bounds, but no exact label in the training "
+                "rows: nothing says how far beyond the bounds its labels are. Drop the "
+                "task, or read its bounds as numbers."
+            )
+
     def encode(self, table: np.ndarray) -> np.ndarray:
-        """Transform and standardise labels (n, t)."""
-        transformed = self.transforms.transform(table)
+        """Transform and standardise labels (n, t); complex if some are bounds."""
+        transformed = self.transforms.transform(table.real)
         encoded: np.ndarray = (transformed - self.mean) / self.spread
+        if np.iscomplexobj(table):
+            encoded = encoded + 1j * (table.imag * self._directions())
         return encoded
+
+    def _directions(self) -> np.ndarray:
+        """Find the transforms that fall, -1, and so exchange lower and upper bounds."""
+        ends = np.stack([self.mean - self.spread, self.mean + self.spread])
+        low, high = self.transforms.inverse_transform(ends)
+        return np.where(high < low, -1.0, 1.0)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Turn outputs (n, t) into predictions in the units and dimensions of y."""
@@ -166,10 +195,13 @@ class NumericTargets(Targets):
 
     @property
     def elementwise_loss(self) -> Loss:
-        """The loss by name, or the user's own."""
+        """The loss by name, or the user's own; one-sided for bounds."""
         # The type first, because a callable need not be hashable.
         named: dict[str, Loss] = {**LOSSES, **LIKELIHOODS}
-        return named[self.loss] if isinstance(self.loss, str) else self.loss
+        loss = named[self.loss] if isinstance(self.loss, str) else self.loss
+        # A likelihood knows the probability of a bound.
+        one_sided = self.censored == "bound" and not isinstance(loss, GaussianNLL)
+        return BoundedLoss(loss) if one_sided else loss
 
     @property
     def loss_name(self) -> str:

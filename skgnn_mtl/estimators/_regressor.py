@@ -81,6 +81,11 @@ or callable, default="squared_error"
         Transform of the labels, undone on predictions: the logarithm, or a transformer
         of scikit-learn, which is fitted on the training labels of each task. A dict
         maps names of tasks to transforms, and leaves other tasks as they are.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What a label that is only a bound, such as ">100" or "<= 0.77", does: it is an
+        error, it is left out, or its loss is one-sided. "bound" makes the loss 0 where
+        the prediction is beyond the bound. Scales count it as its number, scores leave
+        it out. A falling ``target_transform`` turns it round.
     optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
         "muon" updates the matrices of hidden layers by orthogonal matrices and all
         else by AdamW; it needs torch 2.9. A callable makes a torch optimizer from
@@ -235,6 +240,7 @@ callable, default="cosine"
         "loss": [StrOptions({*LOSSES, *LIKELIHOODS}), callable],
         "normalize_targets": ["boolean"],
         "target_transform": TRANSFORM_CONSTRAINT,
+        "censored": [StrOptions({"raise", "drop", "bound"})],
     }
 
     def __init__(
@@ -250,6 +256,7 @@ callable, default="cosine"
         loss: str | Loss = "squared_error",
         normalize_targets: bool = True,
         target_transform: Any = None,
+        censored: str = "raise",
         optimizer: str | Callable[..., Any] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -280,6 +287,7 @@ callable, default="cosine"
         self.loss = loss
         self.normalize_targets = normalize_targets
         self.target_transform = target_transform
+        self.censored = censored
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
@@ -305,6 +313,7 @@ callable, default="cosine"
             loss=self.loss,
             normalize=self.normalize_targets,
             transform=self.target_transform,
+            censored=self.censored,
         )
 
     def _recipe(self) -> MultiTaskRecipe:

@@ -5,6 +5,7 @@ from ._batch import GraphBatch
 from ._dataset import BatchDataset as BatchDataset
 from ._dataset import GraphDataset, GraphLoader, Labels
 from ._dataset import fill_gaps as fill_gaps
+from ._dataset import in_precision as in_precision
 from ._incidence import Incidence
 from ._schema import HU2020 as HU2020
 from ._schema import HU2020_MASKED_ATOM as HU2020_MASKED_ATOM

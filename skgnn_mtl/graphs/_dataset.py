@@ -24,7 +24,8 @@ class Labels:
     Parameters
     ----------
     targets : Tensor of shape (n_graphs, n_tasks)
-        Labels, with a label of the same task in place of each missing one.
+        Labels, with a label of the same task in place of each missing one. Complex if
+        some are bounds: the imaginary part is 1 for a lower bound, -1 for an upper one.
     weights : Tensor of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
     columns : tuple of Tensor of shape (n_graphs, n_columns)
@@ -90,6 +91,13 @@ def fill_gaps(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(labelled, targets, np.where(labelled.any(axis=0), first, 1.0))
 
 
+def in_precision(targets: np.ndarray, dtype: str) -> np.ndarray:
+    """Convert labels to "float32" or "float64", or to complex numbers of such parts."""
+    # Complex tables have bounds, whose signs a real table would lose.
+    kind = np.result_type(dtype, np.complex64) if np.iscomplexobj(targets) else dtype
+    return targets.astype(kind)
+
+
 class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
     """Hold graphs, their labels and the weights of the labels.
 
@@ -98,7 +106,7 @@ class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
     graphs : GraphArray of shape (n_graphs,)
         The inputs.
     targets : ndarray of shape (n_graphs, n_tasks)
-        Labels; the values of missing labels have no effect.
+        Labels, complex if some are bounds; the values of missing labels have no effect.
     weights : ndarray of shape (n_graphs, n_tasks)
         Weight of each label, 0 where it is missing.
     columns : sequence of ndarray of shape (n_graphs, n_columns), default=()
@@ -131,7 +139,7 @@ class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
     ) -> None:
         dtype = graphs.schema.dtype
         self.graphs = graphs
-        self.targets = fill_gaps(targets, weights).astype(dtype)
+        self.targets = in_precision(fill_gaps(targets, weights), dtype)
         self.weights = np.asarray(weights, dtype=dtype)
         self.columns = [np.asarray(values, dtype=dtype) for values in columns]
         self.sampling = None if sampling is None else torch.from_numpy(sampling)

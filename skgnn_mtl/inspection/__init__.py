@@ -1,14 +1,17 @@
 """Diagnostics of fitted estimators: similarity of tasks, training history, errors."""
 
+from ._calibration_display import CalibrationDisplay
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
 from ._model_comparison_display import ModelComparisonDisplay
+from ._novelty import novelty
 from ._parity_display import ParityDisplay
 from ._spectrum_display import HessianSpectrumDisplay
 from ._task_history import TaskHistoryDisplay
 from ._transfer_display import TransferComparisonDisplay
 
 __all__ = [
+    "CalibrationDisplay",
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
     "ModelComparisonDisplay",
@@ -17,4 +20,5 @@ __all__ = [
     "TaskHistoryDisplay",
     "TransferComparisonDisplay",
     "gradient_similarity",
+    "novelty",
 ]

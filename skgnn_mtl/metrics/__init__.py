@@ -5,7 +5,13 @@ rows and averaged afterwards. Scores are not pooled, because the task with the l
 unit would dominate.
 """
 
+from ._censored import read_censored
 from ._comparison import delta_m, mean_rank
+from ._probabilities import (
+    nan_brier_score,
+    nan_expected_calibration_error,
+    nan_log_loss,
+)
 from ._scorers import (
     nan_r2_scorer,
     nan_roc_auc_scorer,
@@ -20,18 +26,50 @@ from ._scores import (
     nan_roc_auc_score,
     nan_root_mean_squared_error,
 )
+from ._width_scorers import (
+    interval_scorer,
+    nan_error_rank_correlation_scorer,
+    neg_nan_brier_score_scorer,
+    neg_nan_calibration_error_scorer,
+    neg_nan_expected_calibration_error_scorer,
+    neg_nan_gaussian_nll_scorer,
+    neg_nan_log_loss_scorer,
+)
+from ._widths import (
+    nan_calibration_error,
+    nan_error_rank_correlation,
+    nan_gaussian_nll,
+    nan_interval_coverage,
+    nan_interval_width,
+)
 
 __all__ = [
     "delta_m",
+    "interval_scorer",
     "mean_rank",
+    "nan_brier_score",
+    "nan_calibration_error",
+    "nan_error_rank_correlation",
+    "nan_error_rank_correlation_scorer",
+    "nan_expected_calibration_error",
+    "nan_gaussian_nll",
+    "nan_interval_coverage",
+    "nan_interval_width",
+    "nan_log_loss",
     "nan_mean_absolute_error",
     "nan_r2_score",
     "nan_r2_scorer",
     "nan_roc_auc_score",
     "nan_roc_auc_scorer",
     "nan_root_mean_squared_error",
+    "neg_nan_brier_score_scorer",
+    "neg_nan_calibration_error_scorer",
+    "neg_nan_expected_calibration_error_scorer",
+    "neg_nan_gaussian_nll_scorer",
+    "neg_nan_log_loss_scorer",
     "neg_nan_mean_absolute_error_scorer",
     "neg_nan_root_mean_squared_error_scorer",
     "per_task_scorers",
+    "read_censored",
     "task_scorer",
 ]

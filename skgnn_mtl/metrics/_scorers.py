@@ -62,10 +62,16 @@ class RocAucScorer(_BaseScorer):  # type: ignore[misc]
         return value
 
 
-def second_class(estimator: Any, X: Any, y_true: Any) -> np.ndarray:
-    """Predict scores of the second class of each task, (n,) or (n, t)."""
+def second_class(
+    estimator: Any, X: Any, y_true: Any, *, logits: bool = True
+) -> np.ndarray:
+    """Predict scores of the second class of each task, (n,) or (n, t).
+
+    They are logits where `logits` allows it and the estimator has them, else
+    probabilities.
+    """
     scores: np.ndarray
-    if hasattr(estimator, "decision_function"):
+    if logits and hasattr(estimator, "decision_function"):
         scores = estimator.decision_function(X)
         return scores
     found = estimator.predict_proba(X)
@@ -287,3 +293,39 @@ def fitted_task_names(estimator: Any) -> list[str]:
         else:
             return []
     return list(estimator.task_names_)
+
+
+def with_method(estimator: Any, X: Any, method: str) -> tuple[Any, Any]:
+    """Find the estimator that has a method, and X as it receives it.
+
+    A pipeline and a search pass on no method that scikit-learn does not know.
+
+    Parameters
+    ----------
+    estimator : estimator
+        It, the last step of a pipeline or the best of a search has the method.
+    X : array-like
+        Inputs of `estimator`.
+    method : str
+        Name of the method.
+
+    Returns
+    -------
+    estimator : estimator
+        It has the method.
+    X : array-like
+        After the other steps of the pipeline.
+
+    Raises
+    ------
+    TypeError
+        If none of them has the method.
+    """
+    while not hasattr(estimator, method):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            X, estimator = estimator[:-1].transform(X), estimator[-1]
+        else:
+            raise TypeError(f"{type(estimator).__name__} does not have {method}(X).")
+    return estimator, X

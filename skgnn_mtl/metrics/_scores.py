@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from skgnn_mtl._warn import warn
 
-from ._tables import Scored, as_cells, column_names, is_frame, listed, read_scored
+from ._tables import as_cells, column_names, is_frame, listed, read_scored
 
 
 def nan_r2_score(
@@ -38,7 +38,8 @@ def nan_r2_score(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels; NaN = unlabelled. The columns of a DataFrame name the tasks.
+        Labels; NaN, or a bound such as ">100", = unlabelled. The columns of a DataFrame
+        name the tasks.
     y_pred : array-like of the shape of `y_true`
         Predictions. A row that is NaN in every task (an invalid graph) is left out,
         with a warning.
@@ -102,7 +103,8 @@ def nan_mean_absolute_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels; NaN = unlabelled. The columns of a DataFrame name the tasks.
+        Labels; NaN, or a bound such as ">100", = unlabelled. The columns of a DataFrame
+        name the tasks.
     y_pred : array-like of the shape of `y_true`
         Predictions. A row that is NaN in every task (an invalid graph) is left out,
         with a warning.
@@ -167,7 +169,8 @@ def nan_root_mean_squared_error(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels; NaN = unlabelled. The columns of a DataFrame name the tasks.
+        Labels; NaN, or a bound such as ">100", = unlabelled. The columns of a DataFrame
+        name the tasks.
     y_pred : array-like of the shape of `y_true`
         Predictions. A row that is NaN in every task (an invalid graph) is left out,
         with a warning.
@@ -299,18 +302,18 @@ def _r2(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
     # differ from zero by rounding.
     unit = np.where(spread > 0, spread, np.nan)
     # In units of the spread, because squares may underflow or overflow otherwise.
-    residual = _weighted_mean(((true - pred) / unit) ** 2, weight)
-    centred = (true - _weighted_mean(true, weight)) / unit
-    r2: np.ndarray = 1.0 - residual / _weighted_mean(centred**2, weight)
+    residual = weighted_mean(((true - pred) / unit) ** 2, weight)
+    centred = (true - weighted_mean(true, weight)) / unit
+    r2: np.ndarray = 1.0 - residual / weighted_mean(centred**2, weight)
     return r2
 
 
 def _mae(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return _weighted_mean(np.abs(true - pred), weight)
+    return weighted_mean(np.abs(true - pred), weight)
 
 
 def _rmse(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    rmse: np.ndarray = np.sqrt(_weighted_mean((true - pred) ** 2, weight))
+    rmse: np.ndarray = np.sqrt(weighted_mean((true - pred) ** 2, weight))
     return rmse
 
 
@@ -351,7 +354,7 @@ def _as_codes(y_true: Any) -> Any:
     return codes if names is None else pd.DataFrame(codes, columns=names)
 
 
-def _weighted_mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def weighted_mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Average each column (n, t) -> (t,); NaN for a column without weight."""
     total = weight.sum(axis=0)
     mean: np.ndarray = (weight * values).sum(axis=0) / np.where(
@@ -372,29 +375,45 @@ def _averaged(
     metric: Metric, y_true: Any, y_pred: Any, sample_weight: Any, multioutput: Any
 ) -> float | np.ndarray:
     scored = read_scored(y_true, y_pred, sample_weight)
-    task_weights = _task_weights(multioutput, len(scored.names))
     values = metric.per_task(scored.true, scored.pred, scored.weight)
+    return mean_of_tasks(
+        values, scored.names, multioutput, metric.function.__name__, metric.needs
+    )
+
+
+def mean_of_tasks(
+    values: np.ndarray, names: list[str], multioutput: Any, function: str, needs: str
+) -> float | np.ndarray:
+    """Average the scores of the tasks (t,) as `multioutput` says; NaN = undefined.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        Names the undefined tasks, and what they need.
+    """
+    task_weights = _task_weights(multioutput, len(names))
     defined = ~np.isnan(values)
-    _report_undefined(metric, scored, defined)
+    _report_undefined(function, needs, names, defined)
     if task_weights is None:
         return values
     if not task_weights[defined].any():
         raise ValueError(
             "multioutput must have a positive weight of a defined task, but gives "
-            f"weight zero to {listed(np.array(scored.names)[defined].tolist())}."
+            f"weight zero to {listed(np.array(names)[defined].tolist())}."
         )
     return float(np.average(values[defined], weights=task_weights[defined]))
 
 
-def _report_undefined(metric: Metric, scored: Scored, defined: np.ndarray) -> None:
-    name = metric.function.__name__
+def _report_undefined(
+    function: str, needs: str, names: list[str], defined: np.ndarray
+) -> None:
     if not defined.any():
-        raise ValueError(f"{name}: no task has {metric.needs} among the scored rows.")
+        raise ValueError(f"{function}: no task has {needs} among the scored rows.")
     if not defined.all():
-        undefined = [scored.names[k] for k in np.flatnonzero(~defined)]
+        undefined = [names[k] for k in np.flatnonzero(~defined)]
         warn(
-            f"{name} is undefined for {len(undefined)} of {len(defined)} tasks, which "
-            f"lack {metric.needs} among the scored rows and are left out of means: "
+            f"{function} is undefined for {len(undefined)} of {len(defined)} tasks, "
+            f"which lack {needs} among the scored rows and are left out of means: "
             f"{listed(undefined)}.",
             UndefinedMetricWarning,
         )

@@ -12,6 +12,8 @@ import pandas as pd
 
 from skgnn_mtl._warn import warn
 
+from ._bounds import take_bounds
+
 # Rows or tasks named in one message; the rest is counted.
 N_NAMED = 10
 _SHOWN_LETTERS = 60
@@ -28,38 +30,51 @@ class Scored(NamedTuple):
         Weight of each label, 0 where it is missing.
     names : list of str of length n_tasks
         Names of the tasks, for messages.
+    rows : ndarray of bool of shape (n_samples,)
+        Rows of the input that have a prediction.
     """
 
     true: np.ndarray
     pred: np.ndarray
     weight: np.ndarray
     names: list[str]
+    rows: np.ndarray
 
 
-def read_scored(y_true: Any, y_pred: Any, sample_weight: Any) -> Scored:
-    """Check labels against predictions and leave out the rows without prediction."""
+def read_scored(
+    y_true: Any, y_pred: Any, sample_weight: Any, name: str = "y_pred"
+) -> Scored:
+    """Check labels against predictions and leave out the rows without prediction.
+
+    Bounds, such as ">100", are gaps, because they have no error.
+    """
     names = _common_names(y_true, y_pred)
-    true = as_table(y_true, "y_true", names)
-    pred = as_table(y_pred, "y_pred", names)
+    true = as_table(y_true, "y_true", names, skip_bounds=True)
+    pred = as_table(y_pred, name, names)
     if true.shape != pred.shape:
         raise ValueError(
-            f"y_true has shape {np.shape(y_true)}, but y_pred has shape "
+            f"y_true has shape {np.shape(y_true)}, but {name} has shape "
             f"{np.shape(y_pred)}; both need one row per sample and one column per task."
         )
     names = names or made_up_names(true.shape[1])
     _refuse_infinity(true, names, "y_true")
-    _refuse_infinity(pred, names, "y_pred")
+    _refuse_infinity(pred, names, name)
     weight = np.where(np.isnan(true), 0.0, _row_weights(sample_weight, len(true)))
-    rows = _rows_with_prediction(pred, names)
+    rows = _rows_with_prediction(pred, names, name)
     true, pred, weight = true[rows], pred[rows], weight[rows]
-    return Scored(
-        np.where(weight > 0, true, 0.0), np.where(weight > 0, pred, 0.0), weight, names
-    )
+    true, pred = (np.where(weight > 0, table, 0.0) for table in (true, pred))
+    return Scored(true, pred, weight, names, rows)
 
 
-def as_table(values: Any, name: str, names: Sequence[str] = ()) -> np.ndarray:
+def as_table(
+    values: Any, name: str, names: Sequence[str] = (), *, skip_bounds: bool = False
+) -> np.ndarray:
     """Read (n,) or (n, t) numbers as a float64 table (n, t); missing becomes NaN."""
     cells = as_cells(values, name)
+    if skip_bounds:
+        cells, signs = take_bounds(cells)
+        if signs.any():
+            cells[signs != 0] = None
     if cells.ndim not in (1, 2) or cells.size == 0:
         raise ValueError(
             f"{name} must have shape (n_samples,) or (n_samples, n_tasks) with at "
@@ -292,7 +307,7 @@ def _row_weights(sample_weight: Any, n: int) -> np.ndarray:
     return weight[:, None]
 
 
-def _rows_with_prediction(pred: np.ndarray, names: list[str]) -> np.ndarray:
+def _rows_with_prediction(pred: np.ndarray, names: list[str], name: str) -> np.ndarray:
     missing = np.isnan(pred)
     invalid = missing.all(axis=1)
     partial = missing.any(axis=1) & ~invalid
@@ -300,11 +315,11 @@ def _rows_with_prediction(pred: np.ndarray, names: list[str]) -> np.ndarray:
         row = int(np.flatnonzero(partial)[0])
         tasks = [names[k] for k in np.flatnonzero(missing[row])]
         raise ValueError(
-            f"y_pred is NaN in {partial.sum()} row(s) for some tasks only, the first "
+            f"{name} is NaN in {partial.sum()} row(s) for some tasks only, the first "
             f"is row {row}, task {listed(tasks)}; an invalid graph is NaN in all tasks."
         )
     if invalid.all():
-        raise ValueError(f"y_pred is NaN in all of its {len(pred)} rows; no score.")
+        raise ValueError(f"{name} is NaN in all of its {len(pred)} rows; no score.")
     if invalid.any():
         warn(
             f"{invalid.sum()} of {len(pred)} rows have no prediction (NaN in every "

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._averaging import AVERAGES, WeightAverage
+from ._bounded import BoundedLoss, tobit_nll
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
@@ -26,6 +27,7 @@ __all__ = [
     "LOSSES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "BoundedLoss",
     "GaussianNLL",
     "GraphFeatures",
     "HeadInputs",
@@ -46,6 +48,7 @@ __all__ = [
     "recalibrate",
     "shared_by_name",
     "task_losses",
+    "tobit_nll",
     "train",
 ]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ._bounded import tobit_nll
 
 # Ends of the log-variance of standardised labels: deviations of 0.7 % to 148 times.
 LOWEST, HIGHEST = -10.0, 10.0
@@ -21,7 +24,8 @@ class GaussianNLL:
     The constant makes it positive, because some task weightings take logarithms. The
     gradient is multiplied by :math:`e^{\beta s}`: at 0 it is that of the likelihood, at
     1 its part in the mean is that of the squared error. The value is always the same
-    function, so that validation losses of all epochs can be compared.
+    function, so that validation losses of all epochs can be compared. A bound, such as
+    ">100", has the negative logarithm of its probability (:func:`tobit_nll`).
 
     Parameters
     ----------
@@ -55,7 +59,7 @@ class GaussianNLL:
         """Compute the losses (n, t) of means and log-variances (n, 2 t)."""
         means, raw = outputs.chunk(2, dim=1)
         s = log_variances(raw)
-        values = (s - LOWEST + (targets - means).square() * (-s).exp()) / 2
+        values = _values(means, s, targets)
         beta = 1.0 if self.n_epochs < self.n_warmup else self.beta
         if not beta:
             return values
@@ -67,6 +71,17 @@ class GaussianNLL:
     def end_epoch(self) -> None:
         """Count an epoch of the training."""
         self.n_epochs += 1
+
+
+def _values(means: Tensor, s: Tensor, targets: Tensor) -> Tensor:
+    """Compute the value of exact labels, and of bounds that of their probability."""
+    # Data sets without a bound are real, and cost nothing.
+    exact = targets.real if targets.is_complex() else targets
+    values: Tensor = (s - LOWEST + (exact - means).square() * (-s).exp()) / 2
+    if not targets.is_complex():
+        return values
+    signs = targets.imag
+    return torch.where(signs == 0, values, tobit_nll(means, s, exact, signs))
 
 
 def log_variances(raw: Tensor) -> Tensor:

@@ -4,12 +4,13 @@
         [--splits random scaffold] [--seeds 0 1 2 3 4] [--models laplace hybrid ...]
         [--chemprop-python PYTHON] [--minutes 60] [--report]
 
-Sets, folds and models are those of ``bench_prediction.py``. A row of the CSV file is one
-run: one model on one fold of a set, as it comes (``conformal`` no) or inside
+Sets, folds and models are those of ``bench_prediction.py``. A row of the CSV file is
+one run: one model on one fold of a set, as it comes (``conformal`` no) or inside
 ``ConformalRegressor``, which fits it on four fifths of the training rows (yes). Runs
-that the file holds are not repeated, and none begins after ``--minutes``. "constant" has
-the predictions of "laplace" and one width for each task: the deviation of its errors on
-the training rows. ``--report`` writes the tables of ``docs/benchmarks/confidence.rst``.
+that the file holds are not repeated, and none begins after ``--minutes``. "constant"
+has the predictions of "laplace" and one width for each task: the deviation of its
+errors on the training rows. ``--report`` writes the tables of
+``docs/benchmarks/confidence.rst``.
 
 chemprop's widths are calibrated by its "zscaling" on a tenth of the training rows, by
 which it also chooses its epoch.

@@ -15,6 +15,7 @@ from skgnn_mtl.training import (
     TrainingStep,
     log_variances,
     task_losses,
+    tobit_nll,
 )
 from skgnn_mtl.training._jacobian import (
     fill_jacobian,
@@ -180,3 +181,23 @@ def test_epochs_of_a_step_end_the_warm_up():
     step = TrainingStep(weighting, loss, 2)
     step.end_epoch(np.zeros(2))
     assert loss.n_epochs == loss.n_warmup == 1
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_bounds_have_the_likelihood_of_tobit(outputs, targets, beta):
+    signs = torch.tensor([[0, 1], [-1, 0], [1, 1], [0, 0], [-1, -1], [0, 1.0]])
+    signs = signs.double()
+    loss = GaussianNLL(beta)
+    found = loss(outputs, torch.complex(targets, signs))
+    means, raw = outputs.chunk(2, dim=1)
+    expected = tobit_nll(means, log_variances(raw), targets, signs)
+    bounds = signs != 0
+    torch.testing.assert_close(found[bounds], expected[bounds])
+    torch.testing.assert_close(found[~bounds], loss(outputs, targets)[~bounds])
+
+
+def test_labels_without_a_bound_have_the_same_loss_as_complex_numbers(outputs, targets):
+    nothing = torch.zeros_like(targets)
+    loss = GaussianNLL()
+    same = loss(outputs, torch.complex(targets, nothing)) == loss(outputs, targets)
+    assert same.all()
