@@ -42,6 +42,7 @@ ALLOWED = {
     "rdkit": {
         "auxiliary/_chemistry.py",
         "featurizers",
+        "inspection/_drawing.py",
         "model_selection/_scaffold.py",
     },
     "gemmi": {"featurizers/_crystal.py"},
@@ -62,7 +63,9 @@ ALLOWED = {
         "gate",
         "curvature",
         "estimators",
+        "inspection/_atom_attributions.py",
     },
+    "captum": {"inspection/_atom_attributions.py"},
     "torch_geometric": {"graphs/_array.py", "graphs/_data.py"},
     "pooch": {"datasets"},
     "matplotlib": {"inspection"},

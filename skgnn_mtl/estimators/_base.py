@@ -34,7 +34,7 @@ from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
 from ._fit import FitData, FitSettings, fit_network
 from ._inputs import learn_graphs, read_graphs
-from ._network import FittedNetwork
+from ._network import network_at_work
 from ._recipe import Recipe
 from ._state import FittedState
 from ._targets import Targets
@@ -322,11 +322,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         self, X: Any, function: Callable[[Any, GraphBatch], Tensor]
     ) -> np.ndarray:
         """Apply a function of network and batch to all valid graphs; else NaN rows."""
-        warn_of_absent_device(self.device)
-        fitted = self._at_rest()
-        network = FittedNetwork(
-            fitted.module_, present_device(self.device), self.batch_size, self.n_threads
-        )
+        fitted, network = network_at_work(self)
         return network.apply(read_graphs(fitted, X), function)
 
     def save(self, path: str | PathLike[str]) -> None:

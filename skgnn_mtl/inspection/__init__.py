@@ -1,5 +1,7 @@
-"""Diagnostics of fitted estimators: similarity of tasks, training history, errors."""
+"""Diagnostics of fitted estimators: similar tasks, histories, errors, atoms."""
 
+from ._atom_attributions import atom_attributions
+from ._attribution_display import AtomAttributionDisplay
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
 from ._model_comparison_display import ModelComparisonDisplay
@@ -9,6 +11,7 @@ from ._task_history import TaskHistoryDisplay
 from ._transfer_display import TransferComparisonDisplay
 
 __all__ = [
+    "AtomAttributionDisplay",
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
     "ModelComparisonDisplay",
@@ -16,5 +19,6 @@ __all__ = [
     "SingleTaskComparisonDisplay",
     "TaskHistoryDisplay",
     "TransferComparisonDisplay",
+    "atom_attributions",
     "gradient_similarity",
 ]
