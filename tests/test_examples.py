@@ -69,6 +69,19 @@ def test_plot_crystals(tmp_path, capsys):
     assert "Parity plots" in capsys.readouterr().out
 
 
+def test_plot_atoms(tmp_path, capsys):
+    pytest.importorskip("captum")
+    path = tmp_path / "atoms.png"
+    table, step, change = load("plot_atoms").main(
+        n_molecules=250, max_epochs=15, path=path
+    )
+    assert list(table.columns) == ["graph", "atom", "element", "logP", "Tb (K)"]
+    assert step < 0
+    assert change.argmin() == 0  # the added oxygen
+    assert path.stat().st_size > 10_000
+    assert "Pictures" in capsys.readouterr().out
+
+
 def test_diagonal_preconditioning_evens_curvature_out():
     """Two quadratics, curved 1 : 100 and unlike in each coordinate, fall together."""
     rule = load("diagonal_preconditioning").DiagonalPreconditioning(

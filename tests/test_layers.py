@@ -44,6 +44,7 @@ ALLOWED = {
     "rdkit": {
         "auxiliary/_chemistry.py",
         "featurizers",
+        "inspection/_drawing.py",
         "model_selection/_scaffold.py",
     },
     "gemmi": {"featurizers/_crystal.py"},
@@ -64,7 +65,9 @@ ALLOWED = {
         "gate",
         "curvature",
         "estimators",
+        "inspection/_atom_attributions.py",
     },
+    "captum": {"inspection/_atom_attributions.py"},
     "torch_geometric": {"graphs/_array.py", "graphs/_data.py"},
     "pooch": {"datasets"},
     "matplotlib": {"inspection"},

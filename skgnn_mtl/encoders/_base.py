@@ -109,6 +109,26 @@ class GraphEncoder(Component, ABC):
         """
         return []
 
+    def split(
+        self, batch: GraphBatch
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+        """Cut the computation behind the rows of the nodes, for attributions.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        parts : tuple (rows, rest) or None
+            The tensor ``rows`` of shape (n_nodes, n_columns) is all that the encoder
+            reads from the nodes, one row per node; ``rest`` maps such rows, also
+            changed ones, to the node states: ``rest(rows)`` is ``forward(batch)``. None
+            for an encoder that does not offer the cut.
+        """
+        return None
+
     def embed(
         self,
         X: GraphArray,

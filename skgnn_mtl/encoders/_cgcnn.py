@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -189,6 +191,23 @@ class CGCNN(GraphEncoder):
         for layer in self.layers:
             v = self.drop(layer(v, u, batch))
         return v
+
+    def split(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Cut behind the embedding of the nodes.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        embedded : Tensor of shape (n_nodes, width)
+            Result of :meth:`embed_nodes`.
+        rest : callable
+            :meth:`propagate` on this batch.
+        """
+        return self.embed_nodes(batch), partial(self.propagate, batch=batch)
 
 
 class DistanceColumns(nn.Module):

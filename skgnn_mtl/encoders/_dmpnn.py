@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -125,14 +127,42 @@ class DMPNN(GraphEncoder):
         states : Tensor of shape (n_nodes, width)
             One row per node.
         """
+        atoms = self.nodes(batch.node_codes, batch.node_features)
+        return self._propagate(atoms, batch, self._edge_classes(batch))
+
+    def split(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Cut behind the columns of the atoms, which the bonds read, too.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        columns : Tensor of shape (n_nodes, n_columns)
+            The columns :math:`x_v` of the atoms, one-hot where categorical.
+        rest : callable
+            Maps such columns to the node states.
+        """
+        # No sharing, because changed atoms differ where the columns of the batch are
+        # equal, and because the derivative of each atom is its own.
+        alone = Classes.singletons(batch.n_edges, batch.device)
+        rest = partial(self._propagate, batch=batch, levels=[alone] * self.n_layers)
+        return self.nodes(batch.node_codes, batch.node_features), rest
+
+    def _propagate(
+        self, atoms: Tensor, batch: GraphBatch, levels: list[Classes]
+    ) -> Tensor:
+        """Compute the node states from the columns of the atoms.
+
+        Rows are classes of edges, one partition per layer, each finer than the last.
+        """
         activation = get_activation(self.activation)
         source = batch.source.owner
-        # Rows are classes of edges, one partition per layer, each finer than the last.
-        levels = self._edge_classes(batch)
         first = levels[0].representative
-        atoms = self.nodes(batch.node_codes, batch.node_features)
         bonds = self.edges(batch.edge_codes[first], batch.edge_features[first])
-        z = self.atom_input(atoms[source[first]]) + self.bond_input(bonds)
+        z = self.atom_input(_rows(atoms, source[first])) + self.bond_input(bonds)
         h = activation(z)
         for last, level in pairwise(levels):
             edges = level.representative

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -201,6 +202,23 @@ class Pretrained(GraphEncoder):
             The same structure as that of the source.
         """
         return self.trained.stages()
+
+    def split(
+        self, batch: GraphBatch
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+        """Cut the copy behind the rows of the nodes.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        parts : tuple (rows, rest) or None
+            Those of the copy.
+        """
+        return self.trained.split(batch)
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Compute the node states.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -146,6 +148,23 @@ class LayerStack(GraphEncoder):
             h = norm(layer(h, rows, loop, batch))
             h = self.drop(h if k == self.n_layers - 1 else activation(h))
         return h
+
+    def split(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Cut behind the embedding of the nodes.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Graphs of the schema given to :meth:`build`.
+
+        Returns
+        -------
+        embedded : Tensor of shape (n_nodes, width)
+            Result of :meth:`embed_nodes`.
+        rest : callable
+            :meth:`propagate` on this batch.
+        """
+        return self.embed_nodes(batch), partial(self.propagate, batch=batch)
 
     def stages(self) -> list[list[nn.Module]]:
         """List the embedding, then each layer with its normalisation.

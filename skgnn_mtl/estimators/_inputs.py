@@ -337,9 +337,7 @@ def task_positions(tasks: Any, names: Sequence[str], parameter: str) -> list[int
     ValueError
         If there is no entry, or one is no task or may be two.
     """
-    # A tuple may be one label, because columns of a MultiIndex have such labels.
-    is_list = isinstance(tasks, (list, tuple, np.ndarray, pd.Index))
-    if not is_list or (isinstance(tasks, tuple) and name_of(tasks) in names):
+    if not lists_tasks(tasks, names):
         tasks = [tasks]
     if not len(tasks):
         raise ValueError(f"{parameter} is empty; None stands for all tasks.")
@@ -352,6 +350,26 @@ def task_positions(tasks: Any, names: Sequence[str], parameter: str) -> list[int
             )
         positions.append(position)
     return positions
+
+
+def lists_tasks(tasks: Any, names: Sequence[str]) -> bool:
+    """Tell a sequence of tasks from one task.
+
+    Parameters
+    ----------
+    tasks : label of a column, int, or sequence of these
+        A tuple may be one label, because columns of a MultiIndex have such labels.
+    names : sequence of str
+        Task names of the fit.
+
+    Returns
+    -------
+    answer : bool
+        True for a sequence.
+    """
+    if isinstance(tasks, tuple):
+        return name_of(tasks) not in names
+    return isinstance(tasks, (list, np.ndarray, pd.Index))
 
 
 def in_task_order(y: Any, names: Sequence[str]) -> Any:

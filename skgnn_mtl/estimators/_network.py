@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphArray, GraphBatch
 
-from ._compute import limited_threads
+from ._compute import limited_threads, present_device, warn_of_absent_device
 
 # Graphs per batch at least: smaller batches only cost time.
 _SMALLEST_BATCH = 256
@@ -57,10 +58,9 @@ class FittedNetwork:
         values : ndarray of float64 of shape (n_graphs, width)
             NaN for an invalid graph.
         """
-        module = self._ready()
         rows = np.flatnonzero(graphs.valid)
         step = max(self.batch_size, _SMALLEST_BATCH)
-        with limited_threads(self.n_threads), torch.inference_mode():
+        with self.at_work() as module:
             parts = [
                 function(module, graphs.batch(rows[k : k + step]).to(self.device))
                 # On the CPU first, because some accelerators lack double precision.
@@ -74,6 +74,29 @@ class FittedNetwork:
         result[rows] = values
         return result
 
+    @contextmanager
+    def at_work(self, *, differentiable: bool = False) -> Iterator[nn.Module]:
+        """Give the network in evaluation mode, which must not be changed.
+
+        Parameters
+        ----------
+        differentiable : bool, default=False
+            Whether tensors that are made inside may be differentiated later, in a
+            block that enables gradients.
+
+        Yields
+        ------
+        module : torch.nn.Module
+            On ``device``.
+        """
+        module = self._ready()
+        with (
+            limited_threads(self.n_threads),
+            torch.inference_mode(not differentiable),
+            torch.no_grad(),
+        ):
+            yield module
+
     def _ready(self) -> nn.Module:
         """Give the network in evaluation mode on the device, without changing it."""
         first = next(self.module.parameters(), None)
@@ -82,6 +105,37 @@ class FittedNetwork:
             return self.module
         # Never in place, because another thread may compute with this network.
         return copy.deepcopy(self.module).to(self.device).eval()
+
+
+def network_at_work(estimator: Any) -> tuple[Any, FittedNetwork]:
+    """Take the network of a fitted estimator, for predictions and attributions.
+
+    Parameters
+    ----------
+    estimator : BaseGNN
+        Fitted.
+
+    Returns
+    -------
+    fitted : BaseGNN
+        A view of the present state, which a fit in another thread leaves as it is.
+    network : FittedNetwork
+        Its network, on the device that the estimator asks for.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    """
+    warn_of_absent_device(estimator.device)
+    fitted = estimator._at_rest()
+    network = FittedNetwork(
+        fitted.module_,
+        present_device(fitted.device),
+        fitted.batch_size,
+        fitted.n_threads,
+    )
+    return fitted, network
 
 
 def _same_device(one: torch.device, other: torch.device) -> bool:

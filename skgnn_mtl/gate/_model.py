@@ -289,7 +289,10 @@ class GATEModel(nn.Module):
         """Compute the embeddings (n_graphs, width), with graph features."""
         if isinstance(batch, Embedded):
             return batch.vectors
-        vectors: Tensor = self.readout(self.encoder(batch), batch)
+        return self._read_out(self.encoder(batch), batch)
+
+    def _read_out(self, states: Tensor, batch: GraphBatch) -> Tensor:
+        vectors: Tensor = self.readout(states, batch)
         joined: Tensor = self.features(vectors, batch)
         return joined
 
@@ -322,7 +325,13 @@ class GATEModel(nn.Module):
 
     def forward(self, batch: GraphBatch | Embedded) -> Tensor:
         """Predict standardised targets (n_graphs, n_tasks): sources come first."""
-        e = self.embed(batch)
+        return self._predict(self.embed(batch))
+
+    def predict_states(self, states: Tensor, batch: GraphBatch) -> Tensor:
+        """Predict (n_graphs, n_tasks) from node states (n_nodes, encoder's width)."""
+        return self._predict(self._read_out(states, batch))
+
+    def _predict(self, e: Tensor) -> Tensor:
         return torch.cat(
             [self.predict_sources(e), *(group(e) for group in self.added)], dim=1
         )

@@ -1,6 +1,11 @@
-"""Diagnostics of fitted estimators: similarity of tasks, training history, errors."""
+"""Diagnostics of fitted estimators: similar tasks, histories, errors, atoms."""
 
+<<<<<<< HEAD
 from ._calibration_display import CalibrationDisplay
+=======
+from ._atom_attributions import atom_attributions
+from ._attribution_display import AtomAttributionDisplay
+>>>>>>> wt-d
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
 from ._model_comparison_display import ModelComparisonDisplay
@@ -11,7 +16,11 @@ from ._task_history import TaskHistoryDisplay
 from ._transfer_display import TransferComparisonDisplay
 
 __all__ = [
+<<<<<<< HEAD
     "CalibrationDisplay",
+=======
+    "AtomAttributionDisplay",
+>>>>>>> wt-d
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
     "ModelComparisonDisplay",
@@ -19,6 +28,7 @@ __all__ = [
     "SingleTaskComparisonDisplay",
     "TaskHistoryDisplay",
     "TransferComparisonDisplay",
+    "atom_attributions",
     "gradient_similarity",
     "novelty",
 ]

@@ -100,7 +100,10 @@ class MultiTaskModel(nn.Module):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         """Compute the readout and the graph features, shape (n_graphs, width)."""
-        vectors: Tensor = self.readout(self.encoder(batch), batch)
+        return self._read_out(self.encoder(batch), batch)
+
+    def _read_out(self, states: Tensor, batch: GraphBatch) -> Tensor:
+        vectors: Tensor = self.readout(states, batch)
         joined: Tensor = self.features(vectors, batch)
         return joined
 
@@ -151,6 +154,11 @@ class MultiTaskModel(nn.Module):
     def forward(self, batch: GraphBatch) -> Tensor:
         """Predict standardised targets, shape (n_graphs, n_tasks)."""
         outputs: Tensor = self.heads(self.represent(batch))
+        return outputs
+
+    def predict_states(self, states: Tensor, batch: GraphBatch) -> Tensor:
+        """Predict (n_graphs, n_tasks) from node states (n_nodes, encoder's width)."""
+        outputs: Tensor = self.heads(self.trunk(self._read_out(states, batch)))
         return outputs
 
 
