@@ -35,7 +35,7 @@ from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
 from ._fit import FitData, FitSettings, fit_network
 from ._inputs import learn_graphs, read_graphs
-from ._network import network_at_work
+from ._network import FittedNetwork
 from ._recipe import Recipe
 from ._state import FittedState
 from ._targets import Targets
@@ -326,13 +326,8 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         self, X: Any, function: Callable[[Any, GraphBatch], Tensor]
     ) -> np.ndarray:
         """Apply a function of network and batch to all valid graphs; else NaN rows."""
-<<<<<<< HEAD
         fitted = self._at_rest()
         return fitted._at_work().apply(read_graphs(fitted, X), function)
-=======
-        fitted, network = network_at_work(self)
-        return network.apply(read_graphs(fitted, X), function)
->>>>>>> wt-d
 
     def _at_work(self) -> FittedNetwork:
         """Put the network to work; call it on a view of :meth:`_at_rest`."""

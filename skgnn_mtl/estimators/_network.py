@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skgnn_mtl.graphs import GraphArray, GraphBatch
 
-from ._compute import limited_threads, present_device, warn_of_absent_device
+from ._compute import limited_threads
 
 # Graphs per batch at least: smaller batches only cost time.
 _SMALLEST_BATCH = 256
@@ -105,37 +105,6 @@ class FittedNetwork:
             return self.module
         # Never in place, because another thread may compute with this network.
         return copy.deepcopy(self.module).to(self.device).eval()
-
-
-def network_at_work(estimator: Any) -> tuple[Any, FittedNetwork]:
-    """Take the network of a fitted estimator, for predictions and attributions.
-
-    Parameters
-    ----------
-    estimator : BaseGNN
-        Fitted.
-
-    Returns
-    -------
-    fitted : BaseGNN
-        A view of the present state, which a fit in another thread leaves as it is.
-    network : FittedNetwork
-        Its network, on the device that the estimator asks for.
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator is not fitted.
-    """
-    warn_of_absent_device(estimator.device)
-    fitted = estimator._at_rest()
-    network = FittedNetwork(
-        fitted.module_,
-        present_device(fitted.device),
-        fitted.batch_size,
-        fitted.n_threads,
-    )
-    return fitted, network
 
 
 def _same_device(one: torch.device, other: torch.device) -> bool:

@@ -1,11 +1,8 @@
 """Diagnostics of fitted estimators: similar tasks, histories, errors, atoms."""
 
-<<<<<<< HEAD
-from ._calibration_display import CalibrationDisplay
-=======
 from ._atom_attributions import atom_attributions
 from ._attribution_display import AtomAttributionDisplay
->>>>>>> wt-d
+from ._calibration_display import CalibrationDisplay
 from ._comparison_display import SingleTaskComparisonDisplay
 from ._gradient_similarity import GradientSimilarityDisplay, gradient_similarity
 from ._model_comparison_display import ModelComparisonDisplay
@@ -16,11 +13,8 @@ from ._task_history import TaskHistoryDisplay
 from ._transfer_display import TransferComparisonDisplay
 
 __all__ = [
-<<<<<<< HEAD
-    "CalibrationDisplay",
-=======
     "AtomAttributionDisplay",
->>>>>>> wt-d
+    "CalibrationDisplay",
     "GradientSimilarityDisplay",
     "HessianSpectrumDisplay",
     "ModelComparisonDisplay",

@@ -18,7 +18,7 @@ from skgnn_mtl.estimators import (
     MultiTaskGNNRegressor,
 )
 from skgnn_mtl.estimators._inputs import lists_tasks, read_graphs, task_positions
-from skgnn_mtl.estimators._network import FittedNetwork, network_at_work
+from skgnn_mtl.estimators._network import FittedNetwork
 from skgnn_mtl.graphs import GraphArray
 
 _METHODS = ("integrated_gradients", "occlusion")
@@ -236,7 +236,8 @@ def _read(estimator: Any, X: Any) -> tuple[Any, FittedNetwork, GraphArray]:
             f"atom_attributions needs one of {names}, or a pipeline that ends with "
             f"one, got {type(estimator).__name__}. Of an ensemble, pass its members."
         )
-    fitted, network = network_at_work(estimator)
+    fitted = estimator._at_rest()
+    network = fitted._at_work()
     if not isinstance(graphs, GraphArray):
         raise TypeError(
             f"X must be a GraphArray, got {type(graphs).__name__}. Transform it "
