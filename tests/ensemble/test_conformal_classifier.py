@@ -154,6 +154,7 @@ def test_a_task_of_one_class_is_always_in_the_set(labels):
     model = ConformalClassifier(LINE, method="cross", cv=2).fit(X, y)
     assert model.predict_set(X)[0].shape == (60, 1)
     assert model.predict_set(X)[0].all()
+    assert np.nanmax(model.scores_[:, 0]) == 0
 
 
 def test_an_invalid_row_may_be_of_any_class(smiles):

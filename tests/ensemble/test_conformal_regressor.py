@@ -1,6 +1,7 @@
 """Intervals that cover a wanted share of labels."""
 
 import pickle
+import sys
 import warnings
 
 import numpy as np
@@ -535,8 +536,10 @@ def test_parameters_are_searched_and_scored(numbers):
     assert (scores > 0.5).all()
 
 
-def test_the_filters_of_warnings_stay(numbers):
+def test_the_filters_of_warnings_stay(numbers, monkeypatch):
     X, y = numbers
+    for name in [n for n in sys.modules if n.split(".")[0] == "crepes"]:
+        monkeypatch.delitem(sys.modules, name)  # imported again, as in a new process
     before = list(warnings.filters)
     ConformalRegressor(LINE, cv=2).fit(X, y).predict_interval(X)
     assert warnings.filters == before

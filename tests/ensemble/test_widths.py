@@ -194,7 +194,9 @@ def test_an_estimator_that_cannot_answer_has_no_width(numbers):
 
 class Faulty(Picky):
     def predict(self, X, return_std=False):
-        raise ValueError("the fault is another")
+        if return_std:
+            raise ValueError("the fault is another")
+        return super().predict(X)
 
 
 # -- one learner for each task ----------------------------------------------------
@@ -214,6 +216,14 @@ def test_deviations_per_task_are_those_of_the_estimators(numbers):
     assert ends.shape == (5, 2, 2)
     np.testing.assert_allclose(ends[..., 0], mean - half_width(0.8) * std)
     np.testing.assert_allclose(ends[..., 1], mean + half_width(0.8) * std)
+
+
+def test_deviations_beside_large_means_are_not_rounded(numbers):
+    X, y = numbers
+    model = PerTaskRegressor(BayesianRidge()).fit(X, y["Tb"] + 1e9)
+    expected = model.estimators_[0].predict(X, return_std=True)[1]
+    _, std = model.predict(X, return_std=True)
+    np.testing.assert_allclose(std, expected, rtol=1e-12)
 
 
 def test_one_dimension_stays_one(numbers):
@@ -435,6 +445,26 @@ def test_rows_without_descriptors_have_no_width(numbers):
     model.descriptors_ = FunctionTransformer(lambda X: np.full((len(X), 4), np.nan))
     assert np.isnan(model.predict(X, return_std=True)[1]).all()
     assert np.isnan(model.predict_interval(X)).all()
+
+
+class Unread(PerTaskRegressor):
+    """Cannot read rows of a negative first number."""
+
+    def predict(self, X, return_std=False):
+        found = super().predict(X, return_std)
+        for table in found if return_std else [found]:
+            table[X[:, 0] < 0] = np.nan
+        return found
+
+
+def test_a_row_that_the_network_cannot_read_has_no_width(numbers):
+    X, y = numbers
+    model = HybridRegressor(
+        Unread(BayesianRidge()), BayesianRidge(), descriptors=IDENTITY, blend=False
+    ).fit(X, y)
+    for table in model.predict(X, return_std=True):
+        np.testing.assert_array_equal(np.isnan(table).all(axis=1), X[:, 0] < 0)
+        assert np.isfinite(table[X[:, 0] >= 0]).all()
 
 
 # -- statistics -------------------------------------------------------------------
