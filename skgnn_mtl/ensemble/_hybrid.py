@@ -31,8 +31,8 @@ from ._tables import ClassTable, Table
 from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
 
 _CURE = (
-    "Use a network and a learner that accept return_std, or embeddings=True for the "
-    "network and no learner for the default one, or ConformalRegressor."
+    "Use a network and a learner that accept return_std, such as the default ones, or "
+    "ConformalRegressor."
 )
 
 
@@ -367,7 +367,8 @@ class HybridRegressor(MixtureTable, Hybrid):
 
     def _takes_return_std(self) -> bool:
         learner = self.learner is None or takes_return_std(self.learner)
-        network = self.embeddings or takes_return_std(self.network)
+        default = self.network is None
+        network = self.embeddings or default or takes_return_std(self.network)
         # Both or none, because a width beside an unknown one is refused.
         return learner == network if self.blend else learner
 

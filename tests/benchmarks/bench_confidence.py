@@ -47,6 +47,7 @@ from bench_prediction import (
 )
 from confidence_tables import COVERAGES, MODELS, PEERS, SPLITS, report
 from scipy.stats import norm
+from sklearn.pipeline import Pipeline
 
 from skgnn_mtl.ensemble import ConformalRegressor
 from skgnn_mtl.metrics import (
@@ -134,6 +135,8 @@ def fit_and_predict(
         std = np.full(shape, np.nan)  # its intervals are quantiles, of no distribution
     else:
         mean, std = (v.reshape(shape) for v in model.predict(found, return_std=True))
+    if isinstance(model, Pipeline):  # which does not pass intervals on
+        found, model = model[:-1].transform(found), model[-1]
     intervals = {
         c: model.predict_interval(found, coverage=c).reshape(*shape, 2)
         for c in COVERAGES
@@ -203,12 +206,8 @@ def scores(found: Widths, truth: pd.DataFrame, scale: np.ndarray) -> dict[str, A
     if np.isfinite(std).all():
         row["nll"] = nan_gaussian_nll(truth, mean, std)
         row["calibration_error"] = nan_calibration_error(truth, mean, std)
-        rank = nan_error_rank_correlation
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a constant width has no ranks
-            row["spearman"] = np.nanmean(
-                rank(truth, mean, std, multioutput="raw_values")
-            )
+        if np.ptp(std, axis=0).all():  # a constant width has no ranks
+            row["spearman"] = nan_error_rank_correlation(truth, mean, std)
     return row
 
 
