@@ -346,7 +346,7 @@ def _panels(shape: tuple[int, int], axes: Any, *, is_bars: bool) -> np.ndarray:
         if n_columns == 1:  # graphs side by side, because tasks are not
             n_columns = min(n_rows, _MOST_COLUMNS)
             n_rows = ceil(n_rows / n_columns)
-        height = 2.2 if is_bars else 2.8
+        height = 2.2 if is_bars else 2.6
         _, grid = plt.subplots(
             n_rows,
             n_columns,

@@ -11,7 +11,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 
 Colour = tuple[float, float, float]
 # Pixels of a picture, enough for print at the size of a panel.
-_WIDTH, _HEIGHT = 900, 660
+_WIDTH, _HEIGHT = 900, 580
 
 
 def read_molecule(row: Any) -> Any:
@@ -77,7 +77,7 @@ def picture(molecule: Any, colours: list[Colour]) -> np.ndarray:
     from matplotlib.image import imread
 
     drawing = rdMolDraw2D.MolDraw2DCairo(_WIDTH, _HEIGHT)
-    options = drawing.drawOptions()
+    options: Any = drawing.drawOptions()
     # Letters in black, because the colours of elements would mix with those below.
     options.useBWAtomPalette()
     options.highlightRadius = 0.42

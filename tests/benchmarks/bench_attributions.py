@@ -8,7 +8,7 @@ molecules of the set get a hydroxyl group at a random carbon, in place of a hydr
   is its attribution after less that before; that of the oxygen is its attribution.
 * group: the changes of the oxygen and its carbon together are negative and below the
   change of each other atom.
-* falls and group: both.
+* falls and oxygen, falls and group: both.
 
 One row per number goes to a CSV, and a part that is there is not measured again::
 
@@ -90,6 +90,7 @@ def counterfactual(pipe, pairs, method):
         "falls": falls.mean(),
         "oxygen": np.mean(oxygen),
         "group": np.mean(group),
+        "falls and oxygen": (falls & oxygen).mean(),
         "falls and group": (falls & group).mean(),
     }
 
