@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from importlib.metadata import version
+from types import FunctionType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -223,8 +224,7 @@ class Writer:
             parts = {f.name: getattr(value, f.name) for f in fields(value)}
             return {"spectrum": self.encode(parts, where)}
         for name, scorer in _SCORERS.items():
-            # A clone has a copy.
-            if type(value) is type(scorer) and vars(value) == vars(scorer):
+            if _same_scorer(value, scorer):
                 return {"scorer": name}
         if isinstance(value, Component) and _family(value):
             return self._part(value, where)
@@ -331,6 +331,14 @@ class Reader:
             source.load_state_dict(state)
             source.eval()
         return part
+
+
+def _same_scorer(value: Any, scorer: Any) -> bool:
+    """Tell whether a value is a scorer, or a clone's copy of it."""
+    # Functions are only themselves, because all of them have equal attributes.
+    if value is scorer or isinstance(scorer, FunctionType):
+        return value is scorer
+    return type(value) is type(scorer) and vars(value) == vars(scorer)
 
 
 def _built(encoder: encoders.GraphEncoder, schema: GraphSchema) -> nn.Module:
