@@ -7,6 +7,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
+from inspect import isfunction
 from io import BytesIO
 from os import PathLike
 from typing import Any, BinaryIO
@@ -33,8 +34,8 @@ _FAMILIES = {
 _SCORERS = {
     name: getattr(metrics, name)
     for name in metrics.__all__
-    # Without task_scorer, because it makes scorers and is none.
-    if name.endswith("_scorer") and name != "task_scorer"
+    # Without functions such as task_scorer, because they make scorers and are none.
+    if name.endswith("_scorer") and not isfunction(getattr(metrics, name))
 }
 
 
