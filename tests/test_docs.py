@@ -24,7 +24,7 @@ MEMBERS = sorted(
         getattr(importlib.import_module(room), name)
         for room in ROOMS
         for name in importlib.import_module(room).__all__
-        if not name.endswith("_scorer") or name == "task_scorer"
+        if not name.endswith("_scorer") or name in ("task_scorer", "interval_scorer")
     },
     key=lambda member: member.__qualname__,
 )

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from importlib.metadata import version
-from types import FunctionType
+from inspect import isfunction
 from typing import Any
 from zipfile import BadZipFile
 
@@ -38,8 +38,8 @@ _FAMILIES = {
 _SCORERS = {
     name: getattr(metrics, name)
     for name in metrics.__all__
-    # Without task_scorer, because it makes scorers and is none.
-    if name.endswith("_scorer") and name != "task_scorer"
+    # Without functions such as task_scorer, because they make scorers and are none.
+    if name.endswith("_scorer") and not isfunction(getattr(metrics, name))
 }
 # What a crafted tree may raise; a damaged file is found by its checksum.
 MALFORMED = (
@@ -224,7 +224,8 @@ class Writer:
             parts = {f.name: getattr(value, f.name) for f in fields(value)}
             return {"spectrum": self.encode(parts, where)}
         for name, scorer in _SCORERS.items():
-            if _same_scorer(value, scorer):
+            # A clone has a copy.
+            if type(value) is type(scorer) and vars(value) == vars(scorer):
                 return {"scorer": name}
         if isinstance(value, Component) and _family(value):
             return self._part(value, where)
@@ -331,14 +332,6 @@ class Reader:
             source.load_state_dict(state)
             source.eval()
         return part
-
-
-def _same_scorer(value: Any, scorer: Any) -> bool:
-    """Tell whether a value is a scorer, or a clone's copy of it."""
-    # Functions are only themselves, because all of them have equal attributes.
-    if value is scorer or isinstance(scorer, FunctionType):
-        return value is scorer
-    return type(value) is type(scorer) and vars(value) == vars(scorer)
 
 
 def _built(encoder: encoders.GraphEncoder, schema: GraphSchema) -> nn.Module:

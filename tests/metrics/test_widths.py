@@ -88,6 +88,16 @@ def test_the_rank_correlation_is_that_of_scipy():
         error = np.abs(Y - MEAN)[rows, t]
         expected = stats.spearmanr(error, std[rows, t]).statistic
         np.testing.assert_allclose(found[t], expected)
+    # With weights it is the weighted correlation of the same ranks.
+    weighted = nan_error_rank_correlation(
+        Y[:, 0], MEAN[:, 0], std[:, 0], sample_weight=WEIGHT
+    )
+    rows = labelled(0)
+    ranks = [stats.rankdata(np.abs(Y - MEAN)[rows, 0]), stats.rankdata(std[rows, 0])]
+    a, b = (r - np.average(r, weights=WEIGHT[rows]) for r in ranks)
+    w = WEIGHT[rows]
+    expected = (w * a * b).sum() / np.sqrt((w * a * a).sum() * (w * b * b).sum())
+    assert weighted == pytest.approx(expected)
     # A weight of zero leaves a row out, also of the ranks.
     half = np.arange(N) % 2.0
     np.testing.assert_allclose(
