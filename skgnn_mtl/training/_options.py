@@ -86,7 +86,7 @@ class TrainingOptions:
     @property
     def n_watched(self) -> int:
         """Most epochs before an end with all rows, for which the others are left."""
-        return math.ceil(self.max_epochs / (1 + _END_SHARE))
+        return math.ceil(int(self.max_epochs) / (1 + _END_SHARE))
 
     def n_at_end(self, n_watched: int) -> int:
         """Count the epochs with all rows, after so many others."""

@@ -247,8 +247,8 @@ def aligned(lines: list[list[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines
     ]
-    # Never an empty first cell, because that would continue the row before.
-    return "\n".join([rule, rows[0], rule, *rows[1:], rule]).replace(" \n", "\n") + "\n"
+    lines_of_table = [rule, rows[0], rule, *rows[1:], rule]
+    return "\n".join(line.rstrip() for line in lines_of_table) + "\n"
 
 
 def write_report(out: Path, page: Path) -> None:

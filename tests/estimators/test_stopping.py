@@ -109,6 +109,17 @@ def test_gate_and_pretrainer_take_it(few, graphs, gaps, same_weights):
         assert same_weights(auto, kind(max_epochs=8, **settings).fit(graphs, y))
 
 
+def test_alignment_takes_it(few, small, graphs, gaps, same_weights):
+    source = small().fit(graphs, gaps)
+    settings = {"batch_size": 8, "warmup": 0.5, "random_state": 0}
+    auto, eight = (
+        GATERegressor.from_pretrained(source, graphs, max_epochs=n, **settings)
+        for n in ("auto", 8)
+    )
+    assert same_weights(auto, eight)
+    assert len(auto.history_) == 8
+
+
 def test_one_call_of_partial_fit_is_one_epoch(small, graphs, gaps):
     model = small(max_epochs="auto").partial_fit(graphs, gaps)
     assert len(model.partial_fit(graphs, gaps).history_) == 2
