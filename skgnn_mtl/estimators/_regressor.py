@@ -96,10 +96,9 @@ or callable, default="squared_error"
         Weight decay of the optimizer.
     lr_schedule : {"cosine", "warmup_cosine", "noam", "constant", "plateau"} or \
 callable, default="cosine"
-        Course of the learning rate over ``max_epochs``, step by step. "noam" rises
-        from a tenth over the first tenth and falls exponentially to a tenth, "plateau"
-        halves when the validation loss stalls. A callable maps the progress in [0, 1]
-        to a factor.
+        Learning rate over ``max_epochs``, step by step. "noam" rises from a tenth over
+        the first tenth and falls exponentially to a tenth, "plateau" halves when the
+        validation loss stalls. A callable maps the progress in [0, 1] to a factor.
     gradient_clip : float or None, default=None
         Largest norm of the gradient.
     batch_size : int, default=64
@@ -109,16 +108,14 @@ callable, default="cosine"
         rounded, and in [10, 100]: 100 up to 4,000 rows.
     early_stopping : bool, default=False
         Stop after ``n_iter_no_change`` epochs without a better validation loss or
-        score, at the latest after half of ``max_epochs``; then train as long again,
-        on the validation rows, too, while the rate falls to zero. A splitter's rows,
-        and all with ``warm_start``, stay unseen: the weights of the best epoch are
-        restored instead.
+        score, at the latest after half of ``max_epochs``; then train as long again on
+        all rows, while the rate falls to zero. A splitter's rows, and all with
+        ``warm_start``, stay unseen: the weights of the best epoch are restored.
     scoring : "loss", str, callable or None, default="loss"
         Criterion of early stopping and of the "plateau" schedule: the validation loss
         of the target tasks, or a score, of all columns of ``y`` unless it picks some.
-        A scorer, such as those of ``skgnn_mtl.metrics``, which accept missing labels,
-        is called with the estimator and the validation rows; a string names one of
-        scikit-learn; None takes :meth:`score`.
+        A scorer, such as those of ``skgnn_mtl.metrics``, is called with the estimator
+        and the validation rows; a string names one of scikit-learn; None is ``score``.
     validation : float or cross-validation splitter, default=0.1
         Validation rows: a share, drawn (by ``groups`` where given) only if early
         stopping or the "plateau" schedule needs it; or a splitter, whose first split
@@ -127,9 +124,8 @@ callable, default="cosine"
         Patience of early stopping, in epochs.
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights after the steps, which validation, scores and the fitted
-        network use: "tail" is the uniform average over the second half of the steps,
-        or of those after an early stop, "ema" the exponential one. ``partial_fit``,
-        whose end is not known, averages with "ema" only.
+        network use: "tail" is uniform over the second half of the steps, or of those
+        after an early stop, "ema" exponential. ``partial_fit`` takes "ema" only.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
         parameters that ``predict`` uses. A dict holds options of
@@ -161,12 +157,10 @@ callable, default="cosine"
         and files read it.
     history_ : list of dict
         One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, while
-        rows validate, ``valid_loss`` (means over tasks) and, by a ``scoring`` other
-        than the loss, ``valid_score``; ``train_losses``,
-        ``valid_losses``, ``task_weights`` and ``task_weights_std`` (mean and spread
-        over the batches with the task; dicts by task name); ``absent_shares``, how
-        often a task was absent from a batch, and their mean ``absent_share``. Losses
-        are of standardised targets.
+        rows validate, ``valid_loss`` (means over tasks) or ``valid_score``; by task name ``train_losses``, ``valid_losses``,
+        ``task_weights``, ``task_weights_std`` (mean and spread over the batches with
+        the task) and ``absent_shares``, how often a task was absent from a batch, with
+        their mean ``absent_share``. Losses are of standardised targets.
         Methods that evaluate gradients add ``conflict_share`` (pairs of tasks with a
         negative inner product), ``norm_ratio`` (longest over shortest gradient) and
         ``solver`` (calls, worst residual, iterations, failures, stationary steps,
@@ -193,7 +187,7 @@ callable, default="cosine"
     task_weights_ : ndarray of shape (n_tasks + n_auxiliary_tasks,)
         Weights of the last epoch, divided by their mean.
     auxiliary_names_ : list of str
-        Names of the auxiliary tasks, as in ``history_``.
+        Names of the auxiliary tasks.
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
     held_out_rows_ : ndarray of int
@@ -227,8 +221,7 @@ callable, default="cosine"
     >>> y = np.array([[46.1, 0.1], [45.1, np.nan], [44.1, 1.8],
     ...               [78.1, 2.1], [60.1, -0.2], [64.5, 1.4]])
     >>> model = make_pipeline(
-    ...     SmilesToGraph(),
-    ...     MultiTaskGNNRegressor(max_epochs=5, random_state=0),
+    ...     SmilesToGraph(), MultiTaskGNNRegressor(max_epochs=5, random_state=0)
     ... )
     >>> model.fit(smiles, y).predict(["CCBr", "CO"]).shape
     (2, 2)
