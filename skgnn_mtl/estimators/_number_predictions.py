@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -43,7 +42,7 @@ def predict_numbers(estimator: Any, X: Any, *, return_std: bool = False) -> Any:
     state, targets = fitted._state, fitted.targets_
     if not return_std:
         outputs = fitted._apply(X, MultiTaskModel.__call__)
-        return targets.decode(outputs[:, _output_order(state)])
+        return targets.decode(outputs[:, state.output_order])
     outputs, std = _outputs_with_std(fitted, X)
     return targets.decode(outputs), targets.decode_std(outputs, std)
 
@@ -97,22 +96,12 @@ def check_coverage(coverage: Any) -> float:
 
 def _outputs_with_std(fitted: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Predict standardised targets and their deviations, columns as in y."""
-    state, order = fitted._state, _output_order(fitted._state)
+    state = fitted._state
     widths = _widths_of(state, type(fitted).__name__)
     graphs = read_graphs(fitted, X)
     outputs, variances = predict_with_variances(fitted._at_work(), graphs, widths)
+    order = state.output_order
     return outputs[:, order], np.sqrt(variances[:, order])
-
-
-def _output_order(state: FittedState) -> list[int]:
-    """List the outputs of the network in the order of the columns of y."""
-    return [_module_order(state).index(name) for name in state.targets.names]
-
-
-def _module_order(state: FittedState) -> Sequence[str]:
-    # The outputs of GATE are in the order of additions, which y need not follow.
-    additions = state.additions
-    return state.targets.names if additions is None else additions.module_order
 
 
 def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior] | None:
@@ -122,7 +111,7 @@ def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior] |
     """
     missing = [name for name in state.targets.names if name not in state.widths]
     if not missing:
-        return [state.widths[name] for name in _module_order(state)]
+        return [state.widths[name] for name in state.output_names]
     module = state.module
     if isinstance(module, MultiTaskModel) and module.log_variances is not None:
         return None

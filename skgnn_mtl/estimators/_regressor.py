@@ -157,10 +157,10 @@ callable, default="cosine"
         and files read it.
     history_ : list of dict
         One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, while
-        rows validate, ``valid_loss`` (means over tasks) or ``valid_score``; by task name ``train_losses``, ``valid_losses``,
-        ``task_weights``, ``task_weights_std`` (mean and spread over the batches with
-        the task) and ``absent_shares``, how often a task was absent from a batch, with
-        their mean ``absent_share``. Losses are of standardised targets.
+        rows validate, ``valid_loss`` (means over tasks) or ``valid_score``. By task
+        name: ``train_losses``, ``valid_losses``, ``task_weights``, ``task_weights_std``
+        (mean and spread over the batches with the task), ``absent_shares`` (how often a
+        batch lacked it; their mean is ``absent_share``). Losses are standardised.
         Methods that evaluate gradients add ``conflict_share`` (pairs of tasks with a
         negative inner product), ``norm_ratio`` (longest over shortest gradient) and
         ``solver`` (calls, worst residual, iterations, failures, stationary steps,

@@ -111,3 +111,15 @@ class FittedState:
     widths: dict[str, LastLayerPosterior] = field(default_factory=dict)
     additions: Additions | None = None
     interrupted: bool = False
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Tasks in the order of the network's outputs."""
+        # Those of GATE are in the order of additions, which y need not follow.
+        additions = self.additions
+        return self.targets.names if additions is None else additions.module_order
+
+    @property
+    def output_order(self) -> list[int]:
+        """Positions among the network's outputs of the columns of y."""
+        return [self.output_names.index(name) for name in self.targets.names]

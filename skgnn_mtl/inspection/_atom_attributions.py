@@ -165,7 +165,8 @@ def atom_attributions(
     values = [np.empty((0, len(tasks)))]
     difference = np.full((len(graphs), len(tasks)), np.nan)
     with network.at_work(differentiable=True) as module:
-        cut = partial(_cut, module, graphs, tasks, network.device)
+        outputs = [fitted._state.output_order[task] for task in tasks]
+        cut = partial(_cut, module, graphs, outputs, network.device)
         for part in _parts(graphs.n_nodes, rows):
             if return_difference:
                 difference[part] = _difference(*cut(part))
@@ -257,7 +258,7 @@ def _parts(n_nodes: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 def _cut(
     module: Any,
     graphs: GraphArray,
-    tasks: Sequence[int],
+    positions: Sequence[int],
     device: torch.device,
     rows: np.ndarray,
 ) -> _Cut:
@@ -272,8 +273,8 @@ def _cut(
     columns, rest = parts
 
     def outputs(columns: Tensor) -> Tensor:
-        predicted: Tensor = module.predict_states(rest(columns), batch)[:, tasks]
-        return predicted
+        predicted: Tensor = module.predict_states(rest(columns), batch)
+        return predicted[:, positions]
 
     return columns, outputs
 

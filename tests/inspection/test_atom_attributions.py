@@ -277,6 +277,27 @@ def test_gate_has_attributions_of_sources_and_added_tasks(method):
         np.testing.assert_allclose(sums(found), difference, atol=tolerance)
 
 
+def test_gate_has_attributions_in_the_order_of_y():
+    model = GATERegressor(
+        encoder=DMPNN(8, n_layers=2),
+        latent_dim=4,
+        # Trained behind the other, although its column is the first.
+        target_tasks=["logP"],
+        add_task_steps=8,
+        max_epochs=1,
+        device="cpu",
+        random_state=0,
+    ).fit(X, pd.DataFrame(Y[:, :2], columns=["logP", "mass"]))
+    for k, task in enumerate(["logP", "mass"]):
+        _, difference = atom_attributions(
+            model, X, task, method="occlusion", return_difference=True
+        )
+        scale, mean = model.targets_.scale, model.targets_.mean
+        zero = zero_of(model, X)[:, model._state.output_order[k]] * scale[k] + mean[k]
+        expected = model.predict(X)[:, k] - zero
+        np.testing.assert_allclose(difference, expected, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_graph_features_are_held_fixed(method):
     rng = np.random.default_rng(0)
