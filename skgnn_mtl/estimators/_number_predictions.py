@@ -123,7 +123,8 @@ def _widths_of(state: FittedState, estimator: str) -> list[LastLayerPosterior] |
         )
     raise ValueError(
         "return_std and predict_interval need widths, which fit leaves at its end, but "
-        f"this {estimator} has none for {missing}: partial_fit, a pretrained network "
-        "without widths or add_task(train_encoder=True) made the present one. Call "
-        "fit; with warm_start=True it goes on from this network."
+        f"this {estimator} has none for {missing}: partial_fit, a table without their "
+        "labels, a pretrained network without widths or add_task(train_encoder=True) "
+        "made the present one. Call fit; with warm_start=True it goes on from this "
+        "network."
     )

@@ -175,11 +175,13 @@ def learn_widths(
     Returns
     -------
     widths : dict of str to LastLayerPosterior
-        By name; without tasks whose vectors are not finite.
+        By name; without tasks that have no labels, or vectors that are not finite.
     """
     rows = np.flatnonzero((weights > 0).any(axis=1))
     # Their loss is a mean, so that the scale of weights must not matter here either.
-    weights = weights * ((weights > 0).sum(axis=0) / weights.sum(axis=0))
+    # A task without labels keeps its zeros.
+    total = np.where((weights > 0).any(axis=0), weights.sum(axis=0), 1.0)
+    weights = weights * ((weights > 0).sum(axis=0) / total)
     samples = _samples(weights)
     union = np.unique(np.concatenate(samples))
     # Tasks with the same rows and weights, and the same vectors, share one matrix.
@@ -201,7 +203,8 @@ def learn_widths(
         if not np.isfinite(gram).all():
             continue
         matrix, found = GramMatrix.of(gram), {}
-        for task in owners[key]:
+        # A table to go on with may lack a task.
+        for task in (task for task in owners[key] if len(samples[task])):
             sample, w = samples[task], weights[:, task]
             part = reading[np.searchsorted(union, sample)]
             errors = _left_out(part, first + task, targets[sample, task], w[sample])
@@ -213,7 +216,8 @@ def learn_widths(
                 # Never less than the variances that a network has learned.
                 1.0 if reading.learned else _floor(targets[:, task], w),
             )
-        widths |= _lean(found)
+        if found:
+            widths |= _lean(found)
     return {name: widths[name] for name in names if name in widths}
 
 

@@ -1,5 +1,6 @@
 """Training: task losses, the model, one step, and the loop around it."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._averaging import AVERAGES, WeightAverage
@@ -57,7 +58,10 @@ def __getattr__(name: str) -> Any:
     # Only when something is trained, because skorch imports torch_geometric, which
     # takes as long as torch.
     if name in ("check_callbacks", "train"):
-        from . import _net
+        with warnings.catch_warnings():
+            # torch_geometric calls what torch has deprecated, while it is imported.
+            warnings.simplefilter("ignore")
+            from . import _net
 
         return getattr(_net, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -281,6 +281,18 @@ class Interrupt(Callback):
         raise KeyboardInterrupt
 
 
+def test_a_table_to_go_on_with_may_lack_a_task(small, graphs, gaps):
+    model = small(warm_start=True).fit(graphs, gaps)
+    with_gap = gaps.copy()
+    with_gap[:, 1] = np.nan
+    model.fit(graphs, with_gap)
+    assert list(model._state.widths) == ["task_0", "task_2"]
+    with pytest.raises(
+        ValueError, match=r"none for \['task_1'\].*without their labels"
+    ):
+        model.predict(graphs, return_std=True)
+
+
 def test_interrupted_fits_have_widths(small, graphs, gaps, monkeypatch):
     model = small(callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):
