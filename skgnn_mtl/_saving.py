@@ -95,7 +95,19 @@ def load(path: Target) -> Any:
 
     See Also
     --------
-    save : Write the file; has an example.
+    save : Write the file.
+
+    Examples
+    --------
+    >>> import io
+    >>> import skgnn_mtl
+    >>> from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
+    >>> X = SmilesToGraph().transform(["CCO", "CC", "CCC"])
+    >>> file = io.BytesIO()
+    >>> MultiTaskGNNRegressor(max_epochs=1).fit(X, [1.0, 2.0, 3.0]).save(file)
+    >>> _ = file.seek(0)
+    >>> skgnn_mtl.load(file)
+    MultiTaskGNNRegressor(max_epochs=1)
     """
     header = read_header(path, "model of skgnn_mtl")
     kind = str(header.get("kind"))

@@ -131,13 +131,14 @@ def test_a_width_is_found_through_pipelines_searches_and_ensembles():
     assert takes_return_std(BlendRegressor(mixed, weights="oof"))
     assert takes_return_std(BlendRegressor(mixed[:1]))
     assert takes_return_std(BlendRegressor(mixed[1:]))
+    assert takes_return_std(HybridRegressor())
     assert takes_return_std(HybridRegressor(BAYES))
     assert takes_return_std(HybridRegressor(PLAIN, Ridge()))
     assert takes_return_std(HybridRegressor(PLAIN, embeddings=True))
     assert takes_return_std(HybridRegressor(blend=False))
     for without in (
         BlendRegressor(mixed),
-        HybridRegressor(),
+        HybridRegressor(PLAIN),
         HybridRegressor(BAYES, Ridge()),
         HybridRegressor(BAYES, Ridge(), blend=False),
         Ridge(),
@@ -412,7 +413,7 @@ def test_a_hybrid_with_embeddings_knows_the_error_of_its_network(numbers):
     assert (std**2 > model.oof_mse_ / 2).all()
     model.set_params(embeddings=False).fit(X, y)
     assert not hasattr(model, "oof_mse_")
-    with pytest.raises(ValueError, match=r"network'?\]?: .*embeddings=True"):
+    with pytest.raises(ValueError, match=r"network'?\]?: .*such as the default"):
         model.predict(X, return_std=True)
 
 

@@ -176,7 +176,11 @@ def test_weightings_of_curvature_refuse_likelihoods(small, graphs, gaps):
 
 def test_early_stopping_compares_one_function_in_all_epochs(small, graphs, gaps):
     model = small(
-        loss="gaussian_nll", early_stopping=True, validation=0.3, max_epochs=20
+        loss="gaussian_nll",
+        early_stopping=True,
+        validation=0.3,
+        max_epochs=20,
+        warm_start=True,  # which keeps the validation rows, and the best epoch
     ).fit(graphs, gaps)
     losses = [record["valid_loss"] for record in model.history_]
     assert min(losses) >= 0

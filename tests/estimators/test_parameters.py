@@ -30,6 +30,7 @@ SIGNATURE = {
     "loss": "squared_error",
     "normalize_targets": True,
     "target_transform": None,
+    "censored": "raise",
     "optimizer": "adamw",
     "lr": 1e-3,
     "weight_decay": 0.0,

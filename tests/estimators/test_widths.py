@@ -287,9 +287,7 @@ def test_a_table_to_go_on_with_may_lack_a_task(small, graphs, gaps):
     with_gap[:, 1] = np.nan
     model.fit(graphs, with_gap)
     assert list(model._state.widths) == ["task_0", "task_2"]
-    with pytest.raises(
-        ValueError, match=r"\['task_1'\].*without their labels"
-    ):
+    with pytest.raises(ValueError, match=r"\['task_1'\].*without their labels"):
         model.predict(graphs, return_std=True)
 
 
