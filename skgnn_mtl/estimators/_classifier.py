@@ -50,7 +50,7 @@ class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN): 
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
     readout : str or Readout, default="auto"
         Makes one vector per graph: "mean", "sum", "attention", or an instance; "auto"
-        is the sum of the atoms of molecules, and the mean of others.
+        is ``Sum(norm=20)`` for molecules, and the mean for others.
     head_hidden_dims : tuple of int, default=(300,)
         Widths of hidden layers between the readout and the heads. All tasks share
         them; only the last linear map is a task's own.

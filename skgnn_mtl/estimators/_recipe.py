@@ -280,8 +280,9 @@ def resolve_encoder(encoder: Any) -> GraphEncoder:
 def resolve_readout(readout: Any, schema: GraphSchema) -> Readout:
     """Read the estimators' parameter ``readout`` as an unbuilt readout."""
     if isinstance(readout, str) and readout == "auto":
-        # Properties of a molecule grow with it, those of a crystal do not.
-        readout = "sum" if schema.paired_edges else "mean"
+        # Properties of a molecule grow with it, those of a crystal do not. The divisor,
+        # about the size of a molecule, keeps the vectors as small as those of a mean.
+        readout = readouts.Sum(norm=20) if schema.paired_edges else "mean"
     part: Readout = resolve_part(readout, readouts, Readout, "readout")
     return part
 

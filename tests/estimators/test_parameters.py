@@ -75,7 +75,7 @@ def test_every_parameter_has_a_constraint_and_a_paragraph():
 def test_the_default_readout_follows_the_graphs(graphs, gaps):
     """The sum of molecules; the mean of tables, and of crystals, which are no pairs."""
     model = MultiTaskGNNRegressor(GIN(8, n_layers=1), max_epochs=1, random_state=0)
-    assert isinstance(model.fit(graphs, gaps).module_.readout, Sum)
+    assert repr(model.fit(graphs, gaps).module_.readout) == repr(Sum(norm=20))
     table = np.random.default_rng(0).normal(size=(30, 2))
     assert isinstance(model.fit(table, gaps).module_.readout, Mean)
 
