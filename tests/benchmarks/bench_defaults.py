@@ -27,7 +27,6 @@ from bench_prediction import (
     second_class,
     split_rows,
 )
-from scipy.stats import gmean
 from sklearn.pipeline import make_pipeline
 
 from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
@@ -74,8 +73,9 @@ def report(table: pd.DataFrame) -> pd.DataFrame:
     """Average, over seeds, the errors over those of "today" on the same rows."""
     wide = table.pivot_table(index=["set", "seed"], columns="arm", values="error")
     ratios = wide.div(wide["today"], axis=0)[[arm for arm in ARMS if arm in wide]]
-    means = ratios.groupby("set", sort=False).agg(lambda r: gmean(r.dropna()))
-    means.loc["mean"] = gmean(means, nan_policy="omit")
+    logarithms = np.log(ratios).groupby("set", sort=False).mean()
+    logarithms.loc["mean"] = logarithms.mean()
+    means = np.exp(logarithms)
     means["seeds"] = ratios.groupby("set", sort=False).size()
     return means.round(3)
 
