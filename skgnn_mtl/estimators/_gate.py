@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ from ._additions import (
     take_over,
 )
 from ._base import WIDTHS, BaseGNN
-from ._compute import seeded
+from ._compute import seeded, stopped_by_sigterm
 from ._extensible import ADDITION_CONSTRAINTS, ExtensibleGNN
 from ._gate_recipe import GATERecipe, gate_recipe
 from ._inputs import (
@@ -145,6 +146,9 @@ default=(128,), (64,), (64,)
         Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     callbacks : list of skorch callbacks or None, default=None
         They receive the private training net.
+    checkpoint : path or None, default=None
+        File that keeps the state of ``fit`` after its epochs. The next ``fit`` of the
+        same data and parameters goes on from it; see :ref:`checkpoints`.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -290,6 +294,7 @@ default=(128,), (64,), (64,)
         n_iter_no_change: int = 10,
         weight_averaging: str | None = None,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
         warm_start: bool = False,
@@ -331,6 +336,7 @@ default=(128,), (64,), (64,)
         self.n_iter_no_change = n_iter_no_change
         self.weight_averaging = weight_averaging
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -470,8 +476,15 @@ default=(128,), (64,), (64,)
         # is trained.
         check_domain(self.target_transform, table.to_numpy(), names)
         sources = self._targets().for_tasks(list(rest.columns))
+        checkpoint = self._open_checkpoint("fit")
         fitted = self._fit(
-            X, rest, sample_weight, groups, resume=False, targets=sources
+            X,
+            rest,
+            sample_weight,
+            groups,
+            resume=False,
+            targets=sources,
+            checkpoint=checkpoint,
         )
         state = as_sources(fitted)
         # Against the new state, because this estimator has an earlier one or none.
@@ -479,10 +492,15 @@ default=(128,), (64,), (64,)
         try:
             for name in () if state.interrupted else targets:
                 data = AdditionData(graphs, table[name], sample_weight, groups)
-                state = add_task(state, self._addition(), data, name)
+                # Not "fit", which is the name of the sources' training.
+                stage = checkpoint and checkpoint.stage(f"task {name}")
+                with stopped_by_sigterm():
+                    state = add_task(state, self._addition(), data, name, stage=stage)
         except KeyboardInterrupt:
             # The tasks so far are complete and are kept; _adopt tells the user.
             state = replace(state, interrupted=True)
+        if checkpoint and not state.interrupted:
+            checkpoint.finish()
         # The order of y, because target tasks were trained behind the others.
         found = [name for name in names if name in state.targets.names]
         return in_order(state, found), [name for name in names if name not in found]
