@@ -27,8 +27,14 @@ from skgnn_mtl.gate import (
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import column_names, name_of
 
-from ._checkpoint import Stage, graph_parts, group_parts, state_parts
-from ._compute import seeded
+from ._checkpoint import (
+    Checkpoint,
+    Stage,
+    graph_parts,
+    group_parts,
+    state_parts,
+)
+from ._compute import seeded, stopped_by_sigterm
 from ._fit import FitSettings
 from ._gate_recipe import GATERecipe
 from ._inputs import check_labels, read_row_weights, read_targets
@@ -182,6 +188,42 @@ def add_task(
         warn(f"train_encoder=True changed the predictions of {list(names)}.")
     state = _with_task(state, whole, learned, result.history, not train_encoder)
     return _with_width(state, fit, task, vectors, not train_encoder)
+
+
+def add_tasks(
+    state: FittedState,
+    settings: AdditionSettings,
+    data: dict[str, AdditionData],
+    checkpoint: Checkpoint | None,
+) -> FittedState:
+    """Add tasks one after the other, until the user interrupts.
+
+    Parameters
+    ----------
+    state : FittedState
+        With additions. It is not changed.
+    settings : AdditionSettings
+        Parameters of the estimator.
+    data : dict of str to AdditionData
+        Graphs and labels of each task.
+    checkpoint : Checkpoint or None
+        The file of the fit.
+
+    Returns
+    -------
+    state : FittedState
+        With the tasks that are complete.
+    """
+    try:
+        for name, own in data.items():
+            # Not the bare name, because a task may have that of the sources' stage.
+            stage = checkpoint.stage(f"task {name}") if checkpoint else None
+            with stopped_by_sigterm():
+                state = add_task(state, settings, own, name, stage=stage)
+    except KeyboardInterrupt:
+        # The tasks so far are complete and are kept; _adopt tells the user.
+        return replace(state, interrupted=True)
+    return state
 
 
 def _pieces(state: FittedState, task: NewTask, groups: Any) -> dict[str, list[Any]]:

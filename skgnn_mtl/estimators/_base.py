@@ -187,7 +187,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         # One epoch is not kept, because save() keeps it together with its end.
         own = None if partial or checkpoint else self._open_checkpoint("fit")
         checkpoint = checkpoint or own
-        stage = checkpoint and checkpoint.stage("fit")
+        stage = checkpoint.stage("fit") if checkpoint else None
         with stopped_by_sigterm(), warnings_once():
             state = fit_network(
                 settings, data, self._with, before, partial=partial, stage=stage

@@ -91,9 +91,9 @@ class Checkpoint:
 
     def _require_same(self, values: dict[str, Any]) -> None:
         """Refuse the file of another call, version or set of parameters."""
-        for what, now in (("call", self.call), ("version", _version())):
-            if values[what] != now:
-                raise _Refused(self.path, [f"{what} was {values[what]}, is {now}"])
+        for what, own in (("call", self.call), ("version", _version())):
+            if values[what] != own:
+                raise _Refused(self.path, [f"{what} was {values[what]}, is {own}"])
         before, differences = values["parameters"], []
         for name in sorted({*before, *self.parameters}):
             was, now = before.get(name), self.parameters.get(name)
@@ -217,7 +217,8 @@ class Stage:
         """Keep what ``collect`` returns, unless it is too early; tell whether."""
         if not self.checkpoint.is_due(final):
             return False
-        self._entry["training"] = collect()
+        # Copies, because the network goes on, and later stages write this one again.
+        self._entry["training"] = _copied(collect())
         self.checkpoint.write()
         return True
 
@@ -275,6 +276,17 @@ def group_parts(groups: np.ndarray | None) -> list[Any]:
     return [] if groups is None else [pd.factorize(np.asarray(groups))[0]]
 
 
+def _copied(value: Any) -> Any:
+    """Copy nested containers with their tensors, to the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_copied, value))
+    return value
+
+
 def _digest(parts: Iterable[Any]) -> str:
     """Hash arrays with their shapes and types, and texts."""
     found = hashlib.blake2b(digest_size=16)
@@ -283,7 +295,7 @@ def _digest(parts: Iterable[Any]) -> str:
             part = part.detach().cpu().numpy()
         if isinstance(part, np.ndarray):
             found.update(f"{part.dtype.str}{part.shape}".encode())
-            found.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+            found.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             found.update(f"{len(part)}:{part}".encode())
     return found.hexdigest()
@@ -307,7 +319,7 @@ def _described(name: str, value: Any) -> list[str]:
         # Splitters and transformers of scikit-learn show all their parameters.
         if not type(value).__module__.startswith("sklearn.") or " at 0x" in text:
             raise ValueError(
-                "A checkpoint compares the parameters with those of an earlier process, "
+                "A checkpoint compares the parameters with those of another process, "
                 f"but {name} is {text}, which cannot be compared. Use checkpoint=None, "
                 "or numbers, strings and parts of skgnn_mtl."
             ) from None

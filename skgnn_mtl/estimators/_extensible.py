@@ -165,7 +165,7 @@ class ExtensibleGNN(BaseGNN, ABC):
             settings, along = self._addition(sources), bool(train_encoder)
             arguments = {"sources": settings.sources, "train_encoder": along}
             checkpoint = self._open_checkpoint("add_task", name=name, **arguments)
-            stage = checkpoint and checkpoint.stage(name)
+            stage = checkpoint.stage(name) if checkpoint else None
             with stopped_by_sigterm():
                 state = add_task(
                     state, settings, data, name, train_encoder=along, stage=stage

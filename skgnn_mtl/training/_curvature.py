@@ -141,7 +141,8 @@ class CurvatureDescent(Descent):
             self.vectors = self.vectors.to(device)
         self.weights = self.weighting.weights()
         self._n_steps = int(self.weighting.n_steps)
-        self._batches.extend(_unpacked(*parts, device) for parts in state["batches"])
+        for columns, tables in state["batches"]:
+            self._batches.append(_unpacked(columns, tables, device))
 
 
 def _packed(graphs: GraphBatch, labels: Labels) -> list[Any]:

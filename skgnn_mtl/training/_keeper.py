@@ -16,15 +16,11 @@ from ._replay import random_state
 
 
 class Keeper(Protocol):
-    """Keeps the state of a training, for instance in a file.
+    """Keeps the state of a training, for instance in a file."""
 
-    Attributes
-    ----------
-    goes_on : bool
-        Whether there is a state from before.
-    """
-
-    goes_on: bool
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a state from before."""
 
     def restore(self, load: Callable[[dict[str, Any]], None]) -> None:
         """Call ``load`` with the state that was kept last, if there is one."""

@@ -1,4 +1,4 @@
-"""Kill processes at random moments of their fits, and compare what the next ones end with.
+"""Kill processes at random moments of their fits, and compare the ends of the next.
 
 Each run fits one estimator with a checkpoint in a process of its own. The process is
 killed (SIGKILL) at a random moment and the fit started again in another one, until one
@@ -212,7 +212,10 @@ def run(
                 kept.append(epochs_kept(path))
             elif not answer.exists():
                 raise RuntimeError("A fit failed; run it without a kill.")
-        left = {file.name for file in Path(folder).iterdir()} - {"answer", "answer.part"}
+        left = {file.name for file in Path(folder).iterdir()} - {
+            answer.name,
+            "answer.part",
+        }
         return {
             "writes": "each epoch" if each_epoch else "2 %",
             "kills": len(kept),

@@ -192,6 +192,9 @@ def test_a_drawn_seed_is_kept(graphs, frame, killed_after, tmp_path):
 # -- other estimators -----------------------------------------------------------------
 
 GATE = {"latent_dim": 8, "encoder_hidden_dims": (8,), "max_epochs": 6, "warmup": 0.5}
+AVERAGE = {"weight_averaging": "ema"}
+# With weights that are restored at the end of each stage.
+STOPPING = {"early_stopping": True, "n_iter_no_change": 1, "warm_start": True}
 SHARED = {"device": "cpu", "random_state": 0, "lr": 1e-2}
 
 
@@ -240,13 +243,16 @@ def test_gate_goes_on(routes, graphs, frame, killed_after, tmp_path):
 
 
 @pytest.mark.parametrize("after", [(2,), (6, 3), (7,), (9, 7)])
+@pytest.mark.parametrize(
+    "settings", [{}, {"validation": 0.3, "lr": 0.1, **STOPPING, **AVERAGE}]
+)
 def test_gate_goes_on_in_any_of_its_stages(
-    after, graphs, frame, killed_after, tmp_path
+    after, settings, graphs, frame, killed_after, tmp_path
 ):
     """The sources have 6 epochs and a last state, each addition 5 and one."""
 
     def make(**more):
-        more = {"target_tasks": ["b", "c"], "add_task_steps": 5, **more}
+        more = {"target_tasks": ["b", "c"], "add_task_steps": 5, **more, **settings}
         return narrow(GATERegressor, **GATE, **more)
 
     def fit(model):
