@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib
 import os
 import signal
 import tempfile
@@ -46,9 +47,6 @@ COLUMNS = (
     *("case", "run", "writes", "kills", "epochs_kept", "epochs"),
     *("seconds_alone", "seconds_in_all", "identical"),
 )
-# After so many kills a fit is left alone.
-MOST_KILLS = 6
-
 Fit = Callable[[Any], Any]
 
 
@@ -60,10 +58,17 @@ def load(n_rows: int = 200) -> tuple[Any, pd.DataFrame]:
     return graphs, y.set_axis(["a", "b", "c"], axis=1)
 
 
-def cases(graphs: Any, y: pd.DataFrame) -> dict[str, tuple[Callable[..., Any], Fit]]:
+def cases(
+    graphs: Any, y: pd.DataFrame, n_epochs: int
+) -> dict[str, tuple[Callable[..., Any], Fit]]:
     """List a factory of each estimator, and its fit."""
     encoder, masked = DMPNN(width=32, dropout=0.1), GIN(width=32, dropout=0.1)
-    common = {"device": "cpu", "random_state": 0, "n_threads": 1, "max_epochs": 30}
+    common = {
+        "device": "cpu",
+        "random_state": 0,
+        "n_threads": 1,
+        "max_epochs": n_epochs,
+    }
     gate = {**common, "latent_dim": 16, "encoder_hidden_dims": (32,)}
     helped = {"target_tasks": "a", "batch_size": 32}
 
@@ -170,6 +175,7 @@ def run(
     *,
     alone: tuple[float, str],
     each_epoch: bool,
+    most_kills: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Kill one fit at random moments until it ends.
@@ -184,6 +190,8 @@ def run(
         Seconds and outcome of the fit that is not killed.
     each_epoch : bool
         Whether to write after each epoch, however fast the epochs are.
+    most_kills : int
+        Kills after which the fit is left alone.
     rng : Generator
         Source of the moments.
 
@@ -204,7 +212,7 @@ def run(
         started = time.perf_counter()
         while not answer.exists():
             pid = child(work, answer)
-            if len(kept) < MOST_KILLS:
+            if len(kept) < most_kills:
                 time.sleep(rng.uniform(0.0, 1.1 * seconds))
                 os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
@@ -246,11 +254,15 @@ def measure_alone(
     return float(seconds), expected, int(n_epochs)
 
 
-def runs(minutes: float, seed: int, names: list[str]) -> Iterator[dict[str, Any]]:
+def runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Run the cases in turn until the time is over, each at least once."""
+    # Here, because each process would import it again.
+    importlib.import_module("skgnn_mtl.training._net")
     graphs, y = load()
-    chosen = {k: v for k, v in cases(graphs, y).items() if not names or k in names}
-    rng, end = np.random.default_rng(seed), time.monotonic() + 60 * minutes
+    names, known = options.cases, cases(graphs, y, options.epochs)
+    chosen = {k: v for k, v in known.items() if not names or k in names}
+    rng = np.random.default_rng(options.seed)
+    end = time.monotonic() + 60 * options.minutes
     alone: dict[str, tuple[float, str, int]] = {}
     for k, (name, (make, fit)) in enumerate(cycle(chosen.items())):
         if time.monotonic() > end and k >= len(chosen):
@@ -265,6 +277,7 @@ def runs(minutes: float, seed: int, names: list[str]) -> Iterator[dict[str, Any]
             graphs,
             alone=(seconds, expected),
             each_epoch=each_epoch,
+            most_kills=options.kills,
             rng=rng,
         )
         yield {"case": name, "run": k // len(chosen), "epochs": n_epochs, **row}
@@ -275,6 +288,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=6, help="most per run")
     parser.add_argument("--cases", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     options = parser.parse_args()
@@ -283,7 +298,7 @@ def main() -> None:
     with open(file, "w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for row in runs(options.minutes, options.seed, options.cases):
+        for row in runs(options):
             writer.writerow(row)
             stream.flush()
             n_kills += row["kills"]
