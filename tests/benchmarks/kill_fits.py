@@ -7,7 +7,8 @@ bit for bit.
 
     python tests/benchmarks/kill_fits.py --minutes 10 --out docs/benchmarks
 
-appends one row per run to ``reliability_kills.csv``.
+writes one row per run into ``reliability_kills.csv``; ``--report`` prints the table of
+the page from it.
 """
 
 from __future__ import annotations
@@ -283,6 +284,31 @@ def runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"case": name, "run": k // len(chosen), "epochs": n_epochs, **row}
 
 
+def report(rows: pd.DataFrame) -> str:
+    """Write the table of the page, one line per case and one for all."""
+    # Of all processes but the fit itself, so that the start of each is a part of it.
+    rows = rows.assign(lost=rows["seconds_in_all"] - rows["seconds_alone"])
+    head = ("fit", "runs", "kills", "identical", "seconds", "seconds lost per kill")
+    table = [head, *(_cells(name, part) for name, part in rows.groupby("case"))]
+    table.append(_cells("all", rows))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    rule = "  ".join("=" * width for width in widths)
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule]) + "\n"
+
+
+def _cells(name: Any, rows: pd.DataFrame) -> tuple[str, ...]:
+    n_kills = int(rows["kills"].sum())
+    lost = rows["lost"].sum() / max(n_kills, 1)
+    return (
+        *(str(name), str(len(rows)), str(n_kills), str(int(rows["identical"].sum()))),
+        *(f"{rows['seconds_alone'].mean():.1f}", f"{lost:.1f}"),
+    )
+
+
 def main() -> None:
     """Write one row per run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -292,9 +318,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=6, help="most per run")
     parser.add_argument("--cases", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     n_kills = n_lost = 0
     file = options.out / "reliability_kills.csv"
+    if options.report:
+        print(report(pd.read_csv(file)), end="")
+        return
     with open(file, "w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
