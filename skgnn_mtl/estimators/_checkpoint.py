@@ -134,7 +134,8 @@ class Checkpoint:
             "stages": self._stages,
         }
         try:
-            write(self.path, kind=_KIND, values=values)
+            # In one line, because it is written often, and not for people.
+            write(self.path, kind=_KIND, values=values, indent=None)
         except OSError as error:
             self._warn(error)
         self._written_at = time.perf_counter()
