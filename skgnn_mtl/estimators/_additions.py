@@ -27,7 +27,14 @@ from skgnn_mtl.gate import (
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import column_names, name_of
 
-from ._compute import seeded
+from ._checkpoint import (
+    Checkpoint,
+    Stage,
+    graph_parts,
+    group_parts,
+    state_parts,
+)
+from ._compute import seeded, stopped_by_sigterm
 from ._fit import FitSettings
 from ._gate_recipe import GATERecipe
 from ._inputs import check_labels, read_row_weights, read_targets
@@ -99,6 +106,7 @@ def add_task(
     name: str,
     *,
     train_encoder: bool = False,
+    stage: Stage | None = None,
 ) -> FittedState:
     """Train the maps of a task next to the frozen sources of a state.
 
@@ -114,6 +122,8 @@ def add_task(
         Name of the task.
     train_encoder : bool, default=False
         Whether the encoder is trained along.
+    stage : Stage, optional
+        Part of a checkpoint that the training goes on from, and keeps its state in.
 
     Returns
     -------
@@ -144,6 +154,8 @@ def add_task(
     # By the name, so that the order of additions does not matter.
     seed, fit = stream_seed(state.seed, name), settings.fit
     task, learned = _read_task(state, fit, data, name, seed)
+    if stage is not None:
+        stage.require(**_pieces(state, task, data.groups))
     # Computed once, because the frozen encoder gives the same vectors in all steps.
     vectors = embed(state, fit, data.graphs)
     with seeded(seed, fit.device, fit.n_threads):
@@ -164,6 +176,7 @@ def add_task(
             device=fit.device,
             seed=seed,
             train_encoder=train_encoder,
+            keeper=stage,
         )
     # Nothing is kept, because predict could not tell a task that is trained in part.
     if result.interrupted:
@@ -175,6 +188,55 @@ def add_task(
         warn(f"train_encoder=True changed the predictions of {list(names)}.")
     state = _with_task(state, whole, learned, result.history, not train_encoder)
     return _with_width(state, fit, task, vectors, not train_encoder)
+
+
+def add_tasks(
+    state: FittedState,
+    settings: AdditionSettings,
+    data: dict[str, AdditionData],
+    checkpoint: Checkpoint | None,
+) -> FittedState:
+    """Add tasks one after the other, until the user interrupts.
+
+    Parameters
+    ----------
+    state : FittedState
+        With additions. It is not changed.
+    settings : AdditionSettings
+        Parameters of the estimator.
+    data : dict of str to AdditionData
+        Graphs and labels of each task.
+    checkpoint : Checkpoint or None
+        The file of the fit.
+
+    Returns
+    -------
+    state : FittedState
+        With the tasks that are complete.
+    """
+    try:
+        for name, own in data.items():
+            # Not the bare name, because a task may have that of the sources' stage.
+            stage = checkpoint.stage(f"task {name}") if checkpoint else None
+            with stopped_by_sigterm():
+                state = add_task(state, settings, own, name, stage=stage)
+    except KeyboardInterrupt:
+        # The tasks so far are complete and are kept; _adopt tells the user.
+        return replace(state, interrupted=True)
+    return state
+
+
+def _pieces(state: FittedState, task: NewTask, groups: Any) -> dict[str, list[Any]]:
+    """List the data by which a checkpoint knows an addition."""
+    valid = [] if task.valid_rows is None else [task.valid_rows]
+    return {
+        "X": graph_parts(task.graphs),
+        "y": [task.targets, task.weights],
+        "sample_weight": [task.row_weights],
+        "groups": group_parts(groups),
+        "validation_rows": [task.rows, *valid],
+        "fitted_network": state_parts(state),
+    }
 
 
 def _additions(state: FittedState) -> Additions:

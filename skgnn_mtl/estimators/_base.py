@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -30,7 +31,13 @@ from skgnn_mtl.training import (
 )
 
 from ._card import model_card
-from ._compute import computes, present_device, warn_of_absent_device
+from ._checkpoint import Checkpoint
+from ._compute import (
+    computes,
+    present_device,
+    stopped_by_sigterm,
+    warn_of_absent_device,
+)
 from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
 from ._fit import FitData, FitSettings, fit_network
@@ -79,6 +86,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "n_iter_no_change": [Numbers(Integral, 1, None, closed="left")],
         "weight_averaging": [None, StrOptions(set(AVERAGES))],
         "callbacks": [None, list, tuple],
+        "checkpoint": [None, str, PathLike],
         "device": [_DEVICE],
         "n_threads": [None, Numbers(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
@@ -101,6 +109,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     n_iter_no_change: int
     weight_averaging: str | None
     callbacks: Any
+    checkpoint: str | PathLike[str] | None
     device: str | torch.device
     n_threads: int | None
     warm_start: bool
@@ -131,6 +140,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         scoring: Any = "loss",
         hessian_spectrum: Any = False,
         targets: Targets | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> FittedState:
         """Train, without a change of the estimator.
 
@@ -148,6 +158,8 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             Curvature to compute at the end.
         targets : Targets, optional
             In place of those that the parameters describe.
+        checkpoint : Checkpoint, optional
+            Of several trainings; by default that of the parameters, for this one.
 
         Returns
         -------
@@ -172,8 +184,25 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         # States in and out, because a fit that fails must leave this estimator as it
         # was.
         # Once, because epochs and stages may find the same thing.
-        with warnings_once():
-            return fit_network(settings, data, self._with, before, partial=partial)
+        # One epoch is not kept, because save() keeps it together with its end.
+        own = None if partial or checkpoint else self._open_checkpoint("fit")
+        checkpoint = checkpoint or own
+        stage = checkpoint.stage("fit") if checkpoint else None
+        with stopped_by_sigterm(), warnings_once():
+            state = fit_network(
+                settings, data, self._with, before, partial=partial, stage=stage
+            )
+        if own and not state.interrupted:
+            own.finish()
+        return state
+
+    def _open_checkpoint(self, call: str, **arguments: Any) -> Checkpoint | None:
+        """Open the file of the parameter ``checkpoint``, for a call with arguments."""
+        if self.checkpoint is None:
+            return None
+        parameters = {**self.get_params(deep=False), **arguments}
+        name = f"{type(self).__name__}.{call}"
+        return Checkpoint(self.checkpoint, name, parameters)
 
     def _adopt(self, state: FittedState, message: str | None = None) -> Self:
         """Swap a state in; tell if the user interrupted the training before its end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -121,6 +122,9 @@ callable, default="cosine"
         ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
         They receive the private training net, whose ``module_`` is the network.
+    checkpoint : path or None, default=None
+        File that keeps the state of ``fit`` after its epochs. The next ``fit`` of the
+        same data and parameters goes on from it; see :ref:`checkpoints`.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -228,6 +232,7 @@ callable, default="cosine"
         weight_averaging: str | None = None,
         hessian_spectrum: bool | dict[str, Any] = False,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
         warm_start: bool = False,
@@ -256,6 +261,7 @@ callable, default="cosine"
         self.weight_averaging = weight_averaging
         self.hessian_spectrum = hessian_spectrum
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.n_threads = n_threads
         self.warm_start = warm_start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,24 @@ def seeded(seed: int, device: torch.device, n_threads: int | None) -> Iterator[N
     ):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end a process, act like Ctrl-C.
+
+    Only in the main thread, which alone may set handlers, and only in place of the
+    handler that would end the process: one that the user has set stays.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

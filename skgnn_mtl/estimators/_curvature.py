@@ -279,6 +279,14 @@ class SpectrumRecorder:
             marked = {k: s.with_settings(epoch=epoch) for k, s in spectra.items()}
             self.path.append(marked)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the spectra so far."""
+        return {"path": self.path}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the spectra of a :meth:`state_dict`."""
+        self.path = state["path"]
+
 
 def _split_heads(
     model: MultiTaskModel, names: Sequence[str]

@@ -20,6 +20,7 @@ from skgnn_mtl.metrics._tables import name_of
 
 from ._additions import AdditionData, AdditionSettings, add_task, free_name, remove_task
 from ._base import BaseGNN
+from ._compute import stopped_by_sigterm
 from ._inputs import read_graphs
 from ._number_predictions import predict_intervals, predict_numbers
 from ._state import Additions
@@ -162,10 +163,17 @@ class ExtensibleGNN(BaseGNN, ABC):
         with warnings_once():
             data = AdditionData(read_graphs(self, X), y, sample_weight, groups)
             settings, along = self._addition(sources), bool(train_encoder)
+            arguments = {"sources": settings.sources, "train_encoder": along}
+            checkpoint = self._open_checkpoint("add_task", name=name, **arguments)
+            stage = checkpoint.stage(name) if checkpoint else None
+            with stopped_by_sigterm():
+                state = add_task(
+                    state, settings, data, name, train_encoder=along, stage=stage
+                )
+            if checkpoint is not None:
+                checkpoint.finish()
             # Adopted at the end, because an error must leave the estimator as it was.
-            return self._adopt(
-                add_task(state, settings, data, name, train_encoder=along)
-            )
+            return self._adopt(state)
 
     def remove_task(self, name: Any) -> Self:
         """Forget an added task; the others stay the same to the last bit.

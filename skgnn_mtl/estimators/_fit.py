@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,24 +15,23 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgnn_mtl import training
 from skgnn_mtl._seeds import MAX_SEED, torch_stream
-from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray, GraphDataset
 from skgnn_mtl.metrics._tables import refuse_masked
 from skgnn_mtl.training import (
     HeldOutRows,
     TrainingOptions,
-    TrainingResult,
     recalibrate,
 )
 from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
 
+from ._checkpoint import Stage, graph_parts, group_parts, state_parts
 from ._compute import seeded
 from ._curvature import SpectrumOptions, SpectrumRecorder
 from ._inputs import Inputs, check_labels, read_row_weights
 from ._network import FittedNetwork
 from ._recipe import Recipe, StepNeeds, build_weighting
 from ._splits import hold_out, split_validation
-from ._state import FittedState
+from ._state import FittedState, with_result
 from ._targets import Targets
 from ._widths import learn_widths
 
@@ -123,6 +122,7 @@ class _Call:
     view: View
     before: FittedState | None
     partial: bool
+    stage: Stage | None
 
     @property
     def weighting(self) -> TaskWeighting | None:
@@ -155,6 +155,12 @@ class _Rows:
     held_out: np.ndarray | None
     valid: np.ndarray | None
 
+    @property
+    def parts(self) -> list[np.ndarray]:
+        """All of them, empty where there are none."""
+        kinds = (self.train, self.steps, self.held_out, self.valid)
+        return [np.empty(0, int) if rows is None else rows for rows in kinds]
+
 
 def fit_network(
     settings: FitSettings,
@@ -163,6 +169,7 @@ def fit_network(
     before: FittedState | None = None,
     *,
     partial: bool = False,
+    stage: Stage | None = None,
 ) -> FittedState:
     """Train a network, or go on from a fitted state.
 
@@ -178,6 +185,8 @@ def fit_network(
         State to go on from. It does not change, because a copy is trained.
     partial : bool, default=False
         Whether this is a call of ``partial_fit``.
+    stage : Stage, optional
+        Part of a checkpoint that the training goes on from, and keeps its state in.
 
     Returns
     -------
@@ -196,12 +205,16 @@ def fit_network(
     """
     if partial:
         settings = settings.for_one_epoch()
-    call = _Call(settings, data, view, before, partial)
+    call = _Call(settings, data, view, before, partial, stage)
     # Before a seed is drawn, because wrong labels must not advance a user's generator.
     table = _read(call)
     source = _random_source(call)
     # One number, because all randomness of a fit derives from one seed.
     seed = int(source.randint(MAX_SEED))
+    if stage is not None:
+        stage.require(**_pieces(call, table))
+        # After the draw, because a user's generator must advance all the same.
+        seed = stage.seed(seed)
     split_seed = (
         seed if before is None or before.split_seed is None else before.split_seed
     )
@@ -209,6 +222,9 @@ def fit_network(
         # All continuations divide the rows alike, so that rows that validate or are
         # held out are never trained on.
         rows = _choose_rows(call, table, split_seed)
+        if stage is not None:
+            # Because a user's splitter may divide the rows otherwise in each call.
+            stage.require(validation_rows=rows.parts)
         if before is None:
             start = _begin(call, table, rows, seed)
         else:
@@ -222,6 +238,17 @@ def fit_network(
             held_out_rows=rows.held_out,
         )
         return _trained(call, start, table, rows)
+
+
+def _pieces(call: _Call, table: _Table) -> dict[str, list[Any]]:
+    """List the data by which a checkpoint knows a fit."""
+    return {
+        "X": graph_parts(call.data.graphs),
+        "y": [*table.targets.names, table.labels],
+        "sample_weight": [table.row_weights],
+        "groups": group_parts(table.groups),
+        "fitted_network": state_parts(call.before),
+    }
 
 
 def _read(call: _Call) -> _Table:
@@ -415,6 +442,7 @@ def _trained(
         scorer=_scorer(call, start, rows.valid),
         observer=recorder,
         all_rows=_all_rows(call, start, table, rows),
+        keeper=call.stage,
     )
     if not call.partial or options.weight_averaging is not None:
         # With few steps the running statistics lag behind the weights, and the
@@ -425,7 +453,7 @@ def _trained(
             # The training is complete, so that its network is kept.
             result.interrupted = True
     earlier = [] if call.before is None else call.before.history
-    state = _with_result(start, result, entries, earlier, call.partial)
+    state = with_result(start, result, entries, earlier, call.partial)
     # Not after a single epoch, because its rows are not all that the network knows.
     if state.targets.has_widths and not call.partial:
         state = _with_widths(call, state, table, _rows_at_end(call, rows))
@@ -536,50 +564,6 @@ def _scorer(
     # As the user passed them, because a scorer may be the user's own.
     X, y = _safe_indexing(data.X, rows), _safe_indexing(data.y, rows)
     return lambda: scorer(estimator, X, y, **weights)
-
-
-def _with_result(
-    state: FittedState,
-    result: TrainingResult,
-    entries: Sequence[str],
-    earlier: list[dict[str, Any]],
-    partial: bool,
-) -> FittedState:
-    """Add to a state what outlives its training."""
-    for k, record in enumerate(result.history):
-        # Counted over all calls, because the history of a continuation is one list.
-        record["epoch"] = len(earlier) + k + 1
-    history = earlier + result.history
-    _warn_of_absent_tasks(entries[state.targets.n_tasks :], result.history)
-    # An interruption in the first epoch leaves no record.
-    last = history[-1]["task_weights"] if history else {}
-    weights = np.array([last.get(name, 1.0) for name in entries])
-    return replace(
-        state,
-        history=history,
-        best_epoch=len(earlier) + result.best_epoch,
-        # The absolute mean keeps signs, because gradient methods may give negative
-        # weights.
-        task_weights=weights / (abs(weights.mean()) or 1.0),
-        # Only partial_fit goes on with the optimizer; it is as large as the network.
-        optimizer_state=result.optimizer_state if partial else None,
-        interrupted=result.interrupted,
-    )
-
-
-def _warn_of_absent_tasks(names: Sequence[str], history: list[dict[str, Any]]) -> None:
-    """Warn of auxiliary tasks that no batch had anything for."""
-    absent = [
-        name
-        for name in names
-        if all(record["absent_shares"][name] == 1.0 for record in history)
-    ]
-    if absent and history:
-        warn(
-            f"Auxiliary task {', '.join(absent)} was in no batch: the graphs have "
-            "nothing for it, such as a context beyond its radius. Leave it out, or "
-            "change its parameters."
-        )
 
 
 def _chosen(graphs: GraphArray, rows: np.ndarray) -> GraphArray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,7 +26,7 @@ from skgnn_mtl.readouts import Readout
 
 from ._additions import (
     AdditionData,
-    add_task,
+    add_tasks,
     align,
     as_sources,
     embed,
@@ -93,17 +93,16 @@ default=(128,), (64,), (64,)
     perturbation : {"gaussian", "sphere"}, default="gaussian"
         Their distribution; "sphere" has a fixed length.
     perturbation_scale : float, default=0.1
-        Their size, relative to the root mean square of e.
+        Size, relative to the root mean square of e.
     routes : "all", "mean" or int, default="all"
-        Points that the mapping term starts from: those of all other tasks, their mean,
-        or of so many tasks drawn in each step.
+        Points that the mapping term starts from: of all other tasks, their mean, or of
+        so many tasks drawn in each step.
     mapping_target : {"labels", "predictions"}, default="labels"
         Target of the mapping term where there is a label; elsewhere it is the task's
         own prediction.
     task_sampling : float or None, default=0.5
-        Rows are drawn so that the frequency of a task with n labels is about
-        proportional to n to this power: 0 equally often, 1 as labels come. None, or one
-        task: each row once per epoch.
+        Rows are drawn so that the frequency of a task with n labels is about n to this
+        power: 0 equally often, 1 as labels come. None: each row once per epoch.
     target_tasks : None, str, int or list of these, default=None
         Columns of ``y`` that ``fit`` adds with :meth:`add_task` after it has trained
         the others.
@@ -142,12 +141,14 @@ default=(128,), (64,), (64,)
     n_iter_no_change : int, default=10
         Patience of early stopping, in epochs; an addition has about a hundred.
     weight_averaging : {None, "tail", "ema"}, default=None
-        Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
+        Average of the weights along the training.
     callbacks : list of skorch callbacks or None, default=None
         They receive the private training net.
+    checkpoint : path or None, default=None
+        File that keeps the state of ``fit`` and :meth:`add_task` after their epochs,
+        for the next call with the same data and parameters; see :ref:`checkpoints`.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU, which also replaces, with a
-        warning, a device that is absent.
+        "auto" is CUDA where there is one, else the CPU; it replaces an absent device.
     n_threads : int or None, default=None
         Threads of torch in fit and predict.
     warm_start : bool, default=False
@@ -290,6 +291,7 @@ default=(128,), (64,), (64,)
         n_iter_no_change: int = 10,
         weight_averaging: str | None = None,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
         warm_start: bool = False,
@@ -331,6 +333,7 @@ default=(128,), (64,), (64,)
         self.n_iter_no_change = n_iter_no_change
         self.weight_averaging = weight_averaging
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -470,19 +473,18 @@ default=(128,), (64,), (64,)
         # is trained.
         check_domain(self.target_transform, table.to_numpy(), names)
         sources = self._targets().for_tasks(list(rest.columns))
-        fitted = self._fit(
-            X, rest, sample_weight, groups, resume=False, targets=sources
-        )
+        checkpoint = self._open_checkpoint("fit")
+        more: dict[str, Any] = {"targets": sources, "checkpoint": checkpoint}
+        fitted = self._fit(X, rest, sample_weight, groups, resume=False, **more)
         state = as_sources(fitted)
         # Against the new state, because this estimator has an earlier one or none.
         graphs = read_graphs(self._with(state), X)
-        try:
-            for name in () if state.interrupted else targets:
-                data = AdditionData(graphs, table[name], sample_weight, groups)
-                state = add_task(state, self._addition(), data, name)
-        except KeyboardInterrupt:
-            # The tasks so far are complete and are kept; _adopt tells the user.
-            state = replace(state, interrupted=True)
+        rest_of = (sample_weight, groups)
+        data = {name: AdditionData(graphs, table[name], *rest_of) for name in targets}
+        if not state.interrupted:
+            state = add_tasks(state, self._addition(), data, checkpoint)
+        if checkpoint and not state.interrupted:
+            checkpoint.finish()
         # The order of y, because target tasks were trained behind the others.
         found = [name for name in names if name in state.targets.names]
         return in_order(state, found), [name for name in names if name not in found]

@@ -48,7 +48,14 @@ MALFORMED = (
 )
 
 
-def write(target: Target, *, kind: str, values: dict[str, Any], card: str = "") -> None:
+def write(
+    target: Target,
+    *,
+    kind: str,
+    values: dict[str, Any],
+    card: str = "",
+    indent: int | None = 1,
+) -> None:
     """Write values and tensors into one file.
 
     Parameters
@@ -61,6 +68,8 @@ def write(target: Target, *, kind: str, values: dict[str, Any], card: str = "") 
         What a :class:`Writer` can express.
     card : str, default=""
         Text for people who open the file, which is a zip archive.
+    indent : int or None, default=1
+        Indentation of the JSON; None is one line, which is written much faster.
 
     Raises
     ------
@@ -76,7 +85,8 @@ def write(target: Target, *, kind: str, values: dict[str, Any], card: str = "") 
         "version": version("skgnn_mtl"),
         "values": writer.encode(values, kind),
     }
-    write_archive(target, header, {_TENSORS: save_tensors(writer.tensors)}, card)
+    members = {_TENSORS: save_tensors(writer.tensors)}
+    write_archive(target, header, members, card, indent=indent)
 
 
 def read(source: Target, *, kind: str) -> dict[str, Any]:

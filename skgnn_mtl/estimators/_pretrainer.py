@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -83,6 +84,9 @@ callable, default="cosine"
         Average of the weights along the training; see :class:`MultiTaskGNNRegressor`.
     callbacks : list of skorch callbacks or None, default=None
         They receive the private training net, whose ``module_`` is the network.
+    checkpoint : path or None, default=None
+        File that keeps the state of ``fit`` after its epochs. The next ``fit`` of the
+        same data and parameters goes on from it; see :ref:`checkpoints`.
     device : str or torch.device, default="auto"
         "auto" is CUDA where there is one, else the CPU, which also replaces, with a
         warning, a device that is absent.
@@ -207,6 +211,7 @@ callable, default="cosine"
         n_iter_no_change: int = 10,
         weight_averaging: str | None = None,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
         warm_start: bool = False,
@@ -230,6 +235,7 @@ callable, default="cosine"
         self.n_iter_no_change = n_iter_no_change
         self.weight_averaging = weight_averaging
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.n_threads = n_threads
         self.warm_start = warm_start

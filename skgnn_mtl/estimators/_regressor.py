@@ -42,7 +42,7 @@ class MultiTaskGNNRegressor(RegressorMixin, MultiOutputMixin, LinearHeadGNN):  #
         Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
         :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights, "pretrained"
-        from those that :func:`~skgnn_mtl.encoders.load_encoder` knows.
+        from those of :func:`~skgnn_mtl.encoders.load_encoder`.
     readout : str or Readout, default="auto"
         Makes one vector per graph: "mean", "sum", "attention", or an instance; "auto"
         is ``Sum(norm=20)`` for molecules, and the mean for others.
@@ -128,14 +128,16 @@ callable, default="cosine"
         after an early stop, "ema" exponential. ``partial_fit`` takes "ema" only.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
-        parameters that ``predict`` uses. A dict holds options of
+        weights of ``predict``. A dict holds options of
         :func:`~skgnn_mtl.curvature.hessian_spectrum`; its key ``at``, fractions of
         ``max_epochs`` such as ``(0, 0.25, 1.0)``, takes spectra along the training.
     callbacks : list of skorch callbacks or None, default=None
         They receive the private training net, whose ``module_`` is the network.
+    checkpoint : path or None, default=None
+        File that keeps the state of ``fit`` after its epochs. The next ``fit`` of the
+        same data and parameters goes on from it; see :ref:`checkpoints`.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, else the CPU, which also replaces, with a
-        warning, a device that is absent.
+        "auto" is CUDA where there is one, else the CPU; it replaces an absent device.
     n_threads : int or None, default=None
         Threads of torch in fit and predict; None leaves torch's setting.
     warm_start : bool, default=False
@@ -157,11 +159,11 @@ callable, default="cosine"
         and files read it.
     history_ : list of dict
         One record per epoch: ``epoch``, ``lr``, ``seconds``, ``train_loss`` and, while
-        rows validate, ``valid_loss`` (means over tasks) or ``valid_score``. By task
-        name: ``train_losses``, ``valid_losses``, ``task_weights``, ``task_weights_std``
-        (mean and spread over the batches with the task), ``absent_shares`` (how often a
-        batch lacked it; their mean is ``absent_share``). Losses are standardised.
-        Methods that evaluate gradients add ``conflict_share`` (pairs of tasks with a
+        rows validate, ``valid_loss`` (means over tasks) or ``valid_score``; by task
+        name ``train_losses``, ``valid_losses``, ``task_weights``, ``task_weights_std``
+        (mean and spread over the batches with the task), ``absent_shares`` (of batches
+        without it), with their mean ``absent_share``. Losses are of standardised
+        targets. Methods that evaluate gradients add ``conflict_share`` (pairs with a
         negative inner product), ``norm_ratio`` (longest over shortest gradient) and
         ``solver`` (calls, worst residual, iterations, failures, stationary steps,
         flips); ``Curvature`` adds ``curvature``, its mean curvature of each task.
@@ -191,19 +193,17 @@ callable, default="cosine"
     best_epoch_ : int
         Epoch that the weights of ``module_`` come from.
     held_out_rows_ : ndarray of int
-        With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that they
-        learn from, and that the network is not trained on.
+        Training rows that ``BLO`` and ``RCGrad(learn="heldout")`` alone learn from.
     hessian_spectrum_ : HessianSpectrum or dict
         With ``hessian_spectrum``; a dict if its option ``parameters`` is one.
     hessian_spectrum_path_ : list of HessianSpectrum
-        With the option ``at``; ``settings["epoch"]`` of each says when.
+        With the option ``at``; their ``settings["epoch"]`` say when.
 
     Notes
     -----
-    A numeric two-dimensional X is read as graphs of one node and no edge, and computed
-    in float64: a multilayer perceptron, the limit of a graph network. Graphs are
-    computed in float32. On the CPU, two fits with one seed agree bit for bit; on CUDA
-    sums over neighbours do not.
+    A numeric two-dimensional X is read as graphs of one node and no edge, in float64: a
+    multilayer perceptron, the limit of a graph network. Graphs are computed in float32.
+    On the CPU, two fits with one seed agree bit for bit; on CUDA sums do not.
 
     References
     ----------
@@ -264,6 +264,7 @@ callable, default="cosine"
         weight_averaging: str | None = None,
         hessian_spectrum: bool | dict[str, Any] = False,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         device: str | torch.device = "auto",
         n_threads: int | None = None,
         warm_start: bool = False,
@@ -295,6 +296,7 @@ callable, default="cosine"
         self.weight_averaging = weight_averaging
         self.hessian_spectrum = hessian_spectrum
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -364,11 +366,9 @@ callable, default="cosine"
         """
         # Not in the base, because a pretrainer takes y=None.
         require_labels(self, y)
+        rows = (X, y, sample_weight, groups)
         state = self._fit(
-            X,
-            y,
-            sample_weight,
-            groups,
+            *rows,
             resume=self.warm_start and self.__sklearn_is_fitted__(),
             scoring=self.scoring,
             hessian_spectrum=self.hessian_spectrum,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from skgnn_mtl._warn import warn
 from skgnn_mtl.curvature import HessianSpectrum, LastLayerPosterior
+from skgnn_mtl.training import TrainingResult
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._inputs import Inputs
@@ -123,3 +126,61 @@ class FittedState:
     def output_order(self) -> list[int]:
         """Positions among the network's outputs of the columns of y."""
         return [self.output_names.index(name) for name in self.targets.names]
+
+
+def with_result(
+    state: FittedState,
+    result: TrainingResult,
+    entries: Sequence[str],
+    earlier: list[dict[str, Any]],
+    partial: bool,
+) -> FittedState:
+    """Add to a state what outlives its training.
+
+    Parameters
+    ----------
+    state : FittedState
+        As the training began. It is not changed.
+    result : TrainingResult
+        Result of the training.
+    entries : sequence of str
+        Names of the tasks, then of the auxiliary tasks.
+    earlier : list of dict
+        Records of the calls before.
+    partial : bool
+        Whether this is a call of ``partial_fit``.
+    """
+    for k, record in enumerate(result.history):
+        # Counted over all calls, because the history of a continuation is one list.
+        record["epoch"] = len(earlier) + k + 1
+    history = earlier + result.history
+    _warn_of_absent_tasks(entries[state.targets.n_tasks :], result.history)
+    # An interruption in the first epoch leaves no record.
+    last = history[-1]["task_weights"] if history else {}
+    weights = np.array([last.get(name, 1.0) for name in entries])
+    return replace(
+        state,
+        history=history,
+        best_epoch=len(earlier) + result.best_epoch,
+        # The absolute mean keeps signs, because gradient methods may give negative
+        # weights.
+        task_weights=weights / (abs(weights.mean()) or 1.0),
+        # Only partial_fit goes on with the optimizer; it is as large as the network.
+        optimizer_state=result.optimizer_state if partial else None,
+        interrupted=result.interrupted,
+    )
+
+
+def _warn_of_absent_tasks(names: Sequence[str], history: list[dict[str, Any]]) -> None:
+    """Warn of auxiliary tasks that no batch had anything for."""
+    absent = [
+        name
+        for name in names
+        if all(record["absent_shares"][name] == 1.0 for record in history)
+    ]
+    if absent and history:
+        warn(
+            f"Auxiliary task {', '.join(absent)} was in no batch: the graphs have "
+            "nothing for it, such as a context beyond its radius. Leave it out, or "
+            "change its parameters."
+        )

@@ -17,7 +17,7 @@ from skgnn_mtl import training
 from skgnn_mtl._gram import cosines
 from skgnn_mtl._seeds import torch_stream
 from skgnn_mtl.graphs import GraphArray, GraphDataset
-from skgnn_mtl.training import TrainingOptions, TrainingResult
+from skgnn_mtl.training import Keeper, TrainingOptions, TrainingResult
 
 from ._addition import AdditionModel, CachedDataset
 from ._model import Embedded, GATEModel
@@ -140,6 +140,7 @@ def fit_addition(
     device: torch.device,
     seed: int,
     train_encoder: bool,
+    keeper: Keeper | None = None,
 ) -> tuple[GATEModel, TrainingResult]:
     """Train the modules of a new task.
 
@@ -167,6 +168,8 @@ def fit_addition(
         Seed of the order of the batches.
     train_encoder : bool
         Whether the training includes the encoder, without a cache.
+    keeper : Keeper, optional
+        Keeps the state of the training after each epoch.
 
     Returns
     -------
@@ -223,6 +226,7 @@ def fit_addition(
         device=device,
         generator=torch_stream(seed, "batches"),
         all_rows=all_rows,
+        keeper=keeper,
     )
     # An interrupted task is not a part of the model.
     if not result.interrupted:

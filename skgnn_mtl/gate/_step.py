@@ -193,6 +193,14 @@ class AlignmentStep(Step):
         """Continue from the :meth:`state` of an earlier step, which is empty."""
         assert not state
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the steps so far, and the spreads of the last epoch."""
+        return {"n_steps": self.n_steps, "spread": self.spread}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the epoch in which a :meth:`state_dict` was taken."""
+        self.n_steps, self.spread = state["n_steps"], state["spread"]
+
 
 class GATEStep(AlignmentStep):
     """All tasks of a :class:`GATEModel` at once [1]_.

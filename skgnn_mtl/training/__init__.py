@@ -8,6 +8,7 @@ from ._bounded import BoundedLoss, tobit_nll
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
+from ._keeper import Keeper
 from ._likelihood import LIKELIHOODS, GaussianNLL, log_variances
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
@@ -33,6 +34,7 @@ __all__ = [
     "GraphFeatures",
     "HeadInputs",
     "HeldOutRows",
+    "Keeper",
     "Loss",
     "MultiTaskModel",
     "Step",

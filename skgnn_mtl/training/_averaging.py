@@ -88,12 +88,17 @@ class WeightAverage:
     def state(self) -> dict[str, Any]:
         """Return what a continuation needs, after :meth:`enter`."""
         average, raw = _copied(self._average), self._raw
-        return {"average": average, "raw": raw, "n_steps": self.n_steps}
+        steps = {"n_steps": self.n_steps, "first": self.first}
+        return {"average": average, "raw": raw, **steps}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], device: Any = None) -> None:
         """Continue from the :meth:`state` of an earlier training of this model."""
-        self._average, self._raw = _copied(state["average"]), state["raw"]
+        average, raw = state["average"], state["raw"]
+        self._average = {name: v.to(device, copy=True) for name, v in average.items()}
+        self._raw = raw and {name: v.to(device) for name, v in raw.items()}
         self.n_steps = state["n_steps"]
+        # Files from before this entry are of exponential averages, which begin at 0.
+        self.first = state.get("first", self.first)
 
 
 def _numbers(model: nn.Module) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ task's Gauss-Newton matrix. With signs :math:`\epsilon` drawn for the graphs and
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -128,6 +128,41 @@ class CurvatureDescent(Descent):
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the :meth:`state` of an earlier descent."""
         self.vectors = state["vectors"]
+
+    def state_dict(self, *, keeps_rows: bool) -> dict[str, Any]:
+        """Return what the next epochs depend on, as :class:`Descent` says."""
+        return {**self.state(), "batches": [_packed(*pair) for pair in self._batches]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        device = self.weighting.n_steps.device
+        self.vectors = state["vectors"]
+        if self.vectors is not None:
+            self.vectors = self.vectors.to(device)
+        self.weights = self.weighting.weights()
+        self._n_steps = int(self.weighting.n_steps)
+        for columns, tables in state["batches"]:
+            self._batches.append(_unpacked(columns, tables, device))
+
+
+def _packed(graphs: GraphBatch, labels: Labels) -> list[Any]:
+    """Express a batch in containers of numbers and tensors."""
+    columns = {item.name: getattr(graphs, item.name) for item in fields(graphs)}
+    tables: list[Any] = [labels.targets, labels.weights, *labels.columns]
+    # As pairs of real numbers, because files of tensors lack complex ones.
+    pairs = [torch.view_as_real(t) if t.is_complex() else t for t in tables]
+    return [columns, pairs]
+
+
+def _unpacked(
+    columns: dict[str, Any], tables: list[Tensor], device: torch.device
+) -> tuple[GraphBatch, Labels]:
+    """Make the batch of :func:`_packed`, with its graphs on a device."""
+    targets, weights, *others = tables
+    if targets.ndim == 3:
+        targets = torch.view_as_complex(targets)
+    graphs = GraphBatch(**columns).to(device)
+    return graphs, Labels(targets, weights, tuple(others))
 
 
 def gauss_newton_traces(

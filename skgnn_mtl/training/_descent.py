@@ -73,6 +73,25 @@ class Descent(ABC):
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the :meth:`state` of an earlier descent."""
 
+    @abstractmethod
+    def state_dict(self, *, keeps_rows: bool) -> dict[str, Any]:
+        """Return what the next epochs of the same training depend on.
+
+        Parameters
+        ----------
+        keeps_rows : bool
+            Whether :meth:`last_products` is called.
+
+        Returns
+        -------
+        state : dict
+            Numbers and tensors in containers.
+        """
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`; the weighting has gone on already."""
+
 
 class LossDescent(Descent):
     """One backward pass of the weighted sum of the losses.
@@ -112,6 +131,13 @@ class LossDescent(Descent):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore nothing."""
+
+    def state_dict(self, *, keeps_rows: bool) -> dict[str, Any]:
+        """Return nothing, as :meth:`state`."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load nothing."""
 
 
 def descend(result: TaskPass, weights: Tensor, tasks: Tensor) -> None:

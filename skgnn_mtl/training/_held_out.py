@@ -195,6 +195,18 @@ class HeldOutLoop:
                 ConvergenceWarning,
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next epochs depend on, between two epochs."""
+        counts = [self.age, self.n_evaluations, self.n_failures]
+        stream = self.generator.get_state()
+        return {"counts": counts, "advice": self._advice, "stream": stream}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        self.age, self.n_evaluations, self.n_failures = state["counts"]
+        self._advice = state["advice"]
+        self.generator.set_state(state["stream"])
+
 
 def _mean(values: list[Any]) -> Any:
     """Average numbers, or dicts of numbers key by key."""

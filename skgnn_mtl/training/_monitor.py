@@ -126,6 +126,16 @@ class GradientMonitor:
                 "without graphs in common; use gradients='parameters'.",
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the warnings at the end of the fit depend on."""
+        counts = [self.n_failures, self.n_solutions]
+        return {"counts": counts, "common": self._common}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`, which was taken between two epochs."""
+        self.n_failures, self.n_solutions = state["counts"]
+        self._common = state["common"]
+
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")

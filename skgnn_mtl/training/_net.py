@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,16 @@ from tqdm.auto import tqdm
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
+from ._faults import broken, check_predictions, explained, require_finite_weights
+from ._keeper import Keeper, load_training_state, training_state
 from ._optimizers import by_name, optimizer_arguments
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
+from ._records import EpochRecords
 from ._schedule import SCHEDULES
 
+# Attributes of skorch's early stopping that change.
+_OF_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")
 _LARGER_IS_BETTER = {"mode": "max", "threshold_mode": "abs"}
 
 
@@ -41,8 +46,9 @@ def train(
     generator: torch.Generator,
     optimizer_state: dict[str, Any] | None = None,
     scorer: Callable[[], float] | None = None,
-    observer: Callable[[int], None] | None = None,
+    observer: Any = None,
     all_rows: Callable[[], BatchDataset] | None = None,
+    keeper: Keeper | None = None,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -71,9 +77,14 @@ def train(
         Called after each epoch. Early stopping and "plateau" watch its result instead
         of the validation loss. Larger is better.
     observer : callable, optional
-        Called with the number of finished epochs, at the start and after each.
+        Called with the number of finished epochs, at the start and after each. With a
+        keeper it has a ``state_dict`` and a ``load_state_dict``.
     all_rows : callable, optional
         Makes the rows to train on after an early stop, if these are others.
+    keeper : Keeper, optional
+        Keeps the state of the training after each epoch. With a state from before the
+        training goes on behind its last epoch, and ends bit for bit as if it had never
+        stopped.
 
     Returns
     -------
@@ -84,14 +95,16 @@ def train(
     Raises
     ------
     FloatingPointError
-        If the loss or the predictions become infinite or NaN.
+        If a loss, a gradient or a prediction becomes infinite or NaN.
+    MemoryError
+        If a step needs more memory than the device has.
     ValueError
         If no batch has anything to learn from, or if a score is not a finite number.
     """
-    recorder = _Recorder(list(task_names), watched)
+    epochs = EpochRecords(task_names, watched)
     n_batches = len(GraphLoader(train_set, options.batch_size))
     watching = _watching(scorer is not None, options, n_batches)
-    callbacks = _callbacks(recorder, scorer, watching, options)
+    callbacks = _callbacks(epochs, scorer, watching, options)
     if observer is not None:
         callbacks.append(_Observed(observer))
     average = None
@@ -99,7 +112,8 @@ def train(
         n_steps = options.max_epochs * n_batches
         average = WeightAverage(model, options.weight_averaging, n_steps)
     net = _net(model, step, valid_set, callbacks, options, device, generator)
-    net.average, net.watching = average, watching
+    net.average, net.watching, net.epochs = average, watching, epochs
+    net.generator, net.observer, net.keeper = generator, observer, keeper
     # Here, because an earlier state needs an optimizer to be loaded into.
     net.initialize()
     kind = type(net.optimizer_).__name__
@@ -114,15 +128,18 @@ def train(
         step.restore(optimizer_state["step"])
         if average is not None and optimizer_state["average"] is not None:
             average.restore(optimizer_state["average"])
-    result = TrainingResult(history=recorder.records)
-    n_watched = options.max_epochs if all_rows is None else options.n_watched
+    result = TrainingResult(history=epochs.records)
     # Not net.fit, which would initialise the network and the optimizer again.
     net.notify("on_train_begin", X=train_set, y=None)
+    # After the callbacks have begun, because they begin with a state of their own.
+    net.go_on()
     try:
-        with suppress(_StoppedEarly):
-            net.fit_loop(train_set, epochs=n_watched)
-        if all_rows is not None:
-            _end(net, all_rows(), options, recorder)
+        with explained(net, options):
+            _watched(net, train_set, options, ends=all_rows is not None)
+            if all_rows is not None:
+                _end(net, all_rows(), options)
+        # Before the best epoch is restored, because this is what goes on.
+        net.keep(final=True)
     except KeyboardInterrupt:
         # A user's EarlyStopping raises the same exception as Ctrl-C.
         result.interrupted = not _users_early_stopping(net)
@@ -133,7 +150,7 @@ def train(
         net.notify("on_train_end", X=train_set, y=None)
     except KeyboardInterrupt:  # from a callback, when the training is complete
         result.interrupted = True
-    result.best_epoch = _best_epoch(net, len(recorder.records))
+    result.best_epoch = _best_epoch(net, len(epochs.records))
     result.optimizer_state = {
         "kind": kind,
         "state": net.optimizer_.state_dict()["state"],
@@ -142,30 +159,45 @@ def train(
     }
     # Before the check, because the warnings may explain its error.
     step.end_fit()
-    _check_finite(model, train_set, device, options.advice)
+    check_predictions(model, train_set, device, options.advice)
     return result
 
 
-def _end(
-    net: _Net, all_rows: BatchDataset, options: TrainingOptions, recorder: _Recorder
+def _watched(
+    net: _Net, train_set: BatchDataset, options: TrainingOptions, ends: bool
 ) -> None:
+    """Train until an early stop, or until the epochs are over that are not the end."""
+    if net.stopped or net.fall is not None:
+        return
+    n_epochs = options.n_watched if ends else int(options.max_epochs)
+    with suppress(_StoppedEarly):
+        net.fit_loop(train_set, epochs=n_epochs - len(net.epochs.records))
+
+
+def _end(net: _Net, all_rows: BatchDataset, options: TrainingOptions) -> None:
     """Train on the validation rows, too, while the rates fall to zero."""
-    n_watched = len(recorder.records)
+    records = net.epochs.records
+    # Known before, if this training goes on behind an epoch of its end.
+    n_watched = len(records) if net.fall is None else int(net.n_watched or 0)
     n_epochs = options.n_at_end(n_watched)
     if not n_epochs:
         return
-    n_steps = n_epochs * len(GraphLoader(all_rows, options.batch_size))
+    if net.fall is None:
+        n_steps = n_epochs * len(GraphLoader(all_rows, options.batch_size))
+        rates = [group["lr"] for group in net.optimizer_.param_groups]
+        net.n_watched = n_watched
+        net.begin_fall(rates, n_steps)
+        if net.average is not None:
+            net.average.restart(n_steps)
     # Nothing chooses an epoch any more, because these rows are no longer unseen.
     passive = [entry for entry in net.callbacks_ if entry[1] not in net.watching]
     # First, as the schedule was before the callbacks of the user.
-    net.callbacks_ = [("fall", _Fall(net.optimizer_, n_steps)), *passive]
-    if net.average is not None:
-        net.average.restart(n_steps)
+    net.callbacks_ = [("fall", net.fall), *passive]
     try:
-        net.fit_loop(all_rows, epochs=n_epochs)
+        net.fit_loop(all_rows, epochs=n_watched + n_epochs - len(records))
     finally:
         # For callbacks only, because these are losses of rows that are trained on.
-        for record in recorder.records[n_watched:]:
+        for record in records[n_watched:]:
             for key in ("valid_loss", "valid_losses", "valid_score"):
                 record.pop(key, None)
 
@@ -180,7 +212,12 @@ class _Net(NeuralNet):  # type: ignore[misc]
         self.average: WeightAverage | None = None
         # Schedule and early stopping, which may watch the validation rows.
         self.watching: list[Callback] = []
-        self.stops = False
+        self.stopped = False
+        # The end with all rows, and the epochs before it, once it has begun.
+        self.fall: _Fall | None = None
+        self.n_watched: int | None = None
+        self.keeper: Keeper | None = None
+        self.n_kept = 0
         # The step computes the losses, but skorch requires a criterion.
         super().__init__(module, *args, criterion=nn.Identity, **kwargs)
 
@@ -190,10 +227,30 @@ class _Net(NeuralNet):  # type: ignore[misc]
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         super().notify(method_name, **kwargs)
+        if method_name != "on_epoch_end":
+            return
         # Here, because all callbacks see the last epoch.
-        if self.stops and method_name == "on_epoch_end":
-            self.stops = False
+        self.keep(final=False)
+        if self.stopped and self.fall is None:
             raise _StoppedEarly
+
+    def go_on(self) -> None:
+        """Load the state of an earlier process, if the keeper has one."""
+        if self.keeper is not None:
+            self.keeper.restore(partial(load_training_state, self))
+            self.n_kept = len(self.epochs.records)
+
+    def begin_fall(self, rates: list[float], n_steps: int, k: int = 0) -> None:
+        """Begin the end with all rows, or go on behind its step k."""
+        self.fall = _Fall(rates, n_steps, k)
+
+    def keep(self, final: bool) -> None:
+        """Offer the state to the keeper, unless it has that of this epoch."""
+        n_epochs = len(self.epochs.records)
+        if self.keeper is None or n_epochs == self.n_kept:
+            return
+        if self.keeper.keep(partial(training_state, self), final):
+            self.n_kept = n_epochs
 
     def on_batch_begin(
         self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
@@ -252,17 +309,14 @@ class _Net(NeuralNet):  # type: ignore[misc]
 
 
 class _Recorder(Callback):  # type: ignore[misc]
-    """Writes one record per epoch, with the losses and weights of every task."""
+    """Writes one record per epoch; stops a training whose loss became infinite."""
 
-    def __init__(self, task_names: list[str], watched: np.ndarray) -> None:
-        self.task_names, self.watched = task_names, watched
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, epochs: EpochRecords, advice: str) -> None:
+        self.epochs, self.advice = epochs, advice
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        self._started = time.perf_counter()
         # The last group holds the heads, so the encoder's own rate does not count.
-        self._lr = net.optimizer_.param_groups[-1]["lr"]
-        self._sums: dict[bool, list[StepRecord]] = {True: [], False: []}
+        self.epochs.begin(net.optimizer_.param_groups[-1]["lr"])
 
     def on_batch_end(
         self,
@@ -272,84 +326,27 @@ class _Recorder(Callback):  # type: ignore[misc]
         record: Any = None,
         **kwargs: Any,
     ) -> None:
-        # Tensors, because numbers would make the loop wait for the device.
-        self._sums[training].append(record)
+        self.epochs.add(record, training)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        record: dict[str, Any] = {
-            "epoch": len(self.records) + 1,
-            "lr": self._lr,
-        }
-        for prefix, training in (("train", True), ("valid", False)):
-            if not self._sums[training]:
-                continue
-            values, labelled = _means(self._sums[training])
-            if not training:
-                # Early stopping compares the watched tasks only.
-                labelled &= np.isin(np.arange(len(values)), self.watched)
-            if not labelled.any():
-                raise ValueError(
-                    f"No batch of the {prefix} rows had anything to learn from: "
-                    f"{self.task_names[: len(values)]} lack labels, or need larger "
-                    "batches or other graphs."
-                )
-            record[f"{prefix}_loss"] = float(values[labelled].mean())
-            record[f"{prefix}_losses"] = self._by_task(values)
-            # Callbacks of skorch read its own history, also those of a user.
-            net.history.record(f"{prefix}_loss", record[f"{prefix}_loss"])
-            if training:
-                record |= self._weights(self._sums[True])
-                summary = net.step.end_epoch(values)
-                record |= {key: self._named(v) for key, v in summary.items()}
-        record["seconds"] = time.perf_counter() - self._started
-        self._sums = {True: [], False: []}
-        self.records.append(record)
-
-    def _weights(self, steps: list[StepRecord]) -> dict[str, Any]:
-        """Compute mean and spread of each task's weight over its labelled batches."""
-        weights = torch.stack([step.weights for step in steps]).double().cpu().numpy()
-        present = torch.stack([step.present for step in steps]).numpy()
-        # At least 1, so that a task without labels has the mean 0.
-        counts = np.maximum(present.sum(axis=0), 1)
-        mean = (weights * present).sum(axis=0) / counts
-        variance = ((weights - mean) ** 2 * present).sum(axis=0) / counts
-        return {
-            "task_weights": self._by_task(mean),
-            "task_weights_std": self._by_task(np.sqrt(variance)),
-            "absent_share": float(1.0 - present.mean()),
-            "absent_shares": self._by_task(1.0 - present.mean(axis=0)),
-        }
-
-    def _named(self, value: Any) -> Any:
-        """Replace positions of tasks among the keys of a dict by their names."""
-        if not isinstance(value, dict):
-            return value
-        return {
-            self.task_names[key] if isinstance(key, int) else key: entry
-            for key, entry in value.items()
-        }
-
-    def _by_task(self, values: np.ndarray) -> dict[str, float]:
-        # Cut, because validation has no auxiliary tasks, whose names come last.
-        names = self.task_names[: len(values)]
-        return dict(zip(names, values.tolist(), strict=True))
-
-
-def _means(steps: list[StepRecord]) -> tuple[np.ndarray, np.ndarray]:
-    """Average each task's loss over batches by labels; tell which tasks have any."""
-    losses = torch.stack([step.losses for step in steps]).double()
-    mass = torch.stack([step.mass for step in steps]).double()
-    total = mass.sum(dim=0)
-    # 0 / 0 marks a task without labels by NaN.
-    mean = (losses * mass).sum(dim=0) / total
-    return mean.cpu().numpy(), (total > 0).cpu().numpy()
+        record, tasks = self.epochs.end(net.step.end_epoch)
+        for key in ("train_loss", "valid_loss"):
+            if key in record:
+                # Callbacks of skorch read its own history, also those of a user.
+                net.history.record(key, record[key])
+        epoch = len(net.history)
+        if tasks:
+            advice = f"{self.advice}, and check the labels and features of these rows"
+            raise FloatingPointError(broken("The training loss", tasks, epoch, advice))
+        # Before the state is kept, because it must be one that can go on.
+        require_finite_weights(net.module_, epoch, self.advice)
 
 
 class _Scorer(Callback):  # type: ignore[misc]
     """Scores the network after each epoch."""
 
-    def __init__(self, score: Callable[[], float], recorder: _Recorder) -> None:
-        self.score, self.recorder = score, recorder
+    def __init__(self, score: Callable[[], float], epochs: EpochRecords) -> None:
+        self.score, self.epochs = score, epochs
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         with warnings.catch_warnings():
@@ -370,7 +367,7 @@ class _Scorer(Callback):  # type: ignore[misc]
                 f"scoring gave {value} for the validation rows in epoch "
                 f"{len(net.history)}, which cannot be compared with other epochs."
             )
-        self.recorder.records[-1]["valid_score"] = value
+        self.epochs.records[-1]["valid_score"] = value
         net.history.record("valid_score", value)
 
 
@@ -389,7 +386,8 @@ class _Progress(Callback):  # type: ignore[misc]
             if key in net.history[-1]
         }
         self._bar.set_postfix(shown)
-        self._bar.update()
+        # Counted, because a training may go on behind an epoch of another process.
+        self._bar.update(len(net.history) - self._bar.n)
 
     def on_train_end(
         self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
@@ -406,7 +404,9 @@ class _Observed(Callback):  # type: ignore[misc]
     def on_train_begin(
         self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        self.observer(0)
+        # A training that goes on has been observed at its start.
+        if net.keeper is None or not net.keeper.goes_on:
+            self.observer(0)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         self.observer(len(net.history))
@@ -426,15 +426,40 @@ class _PatientStopping(EarlyStopping):  # type: ignore[misc]
             # skorch raises KeyboardInterrupt itself; with fewer misses it is the user.
             if self.misses_ < self.patience:
                 raise
-            net.stops = True
+            net.stopped = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what skorch keeps between two epochs."""
+        return {name: getattr(self, name) for name in _OF_STOPPING}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        for name in _OF_STOPPING:
+            setattr(self, name, state[name])
+
+
+class _Schedule(LRScheduler):  # type: ignore[misc]
+    """A schedule that goes on where another process left it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of torch's scheduler."""
+        state: dict[str, Any] = self.lr_scheduler_.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        self.lr_scheduler_.load_state_dict(state)
 
 
 class _Fall(Callback):  # type: ignore[misc]
     """Lets the rates fall to zero in equal steps."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, n_steps: int) -> None:
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.n_steps, self.k = n_steps, 0
+    def __init__(self, rates: list[float], n_steps: int, k: int = 0) -> None:
+        self.rates, self.n_steps, self.k = rates, n_steps, k
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the arguments that make it again."""
+        return {"rates": self.rates, "n_steps": self.n_steps, "k": self.k}
 
     def on_batch_end(
         self, net: NeuralNet, training: bool = False, **kwargs: Any
@@ -444,38 +469,6 @@ class _Fall(Callback):  # type: ignore[misc]
         self.k += 1
         for group, rate in zip(net.optimizer_.param_groups, self.rates, strict=True):
             group["lr"] = rate * (1.0 - self.k / self.n_steps)
-
-
-class _FiniteLoss(Callback):  # type: ignore[misc]
-    """Stops a training whose loss became NaN or infinite."""
-
-    def __init__(self, advice: str) -> None:
-        self.advice = advice
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        if not np.isfinite(net.history[-1, "train_loss"]):
-            raise FloatingPointError(
-                f"The training loss became {net.history[-1, 'train_loss']} in epoch "
-                f"{len(net.history)}. {self.advice}. Check the scale of the "
-                "continuous features, too."
-            )
-
-
-def _check_finite(
-    model: Any, data: BatchDataset, device: torch.device, advice: str
-) -> None:
-    """Raise FloatingPointError if the step after the last loss broke the model."""
-    # A few rows, because weights that are not finite break all predictions.
-    graphs, _ = data.__getitems__(np.arange(min(len(data), 16)))
-    with torch.inference_mode():
-        graphs = graphs.to(device)
-        outputs = model.eval()(graphs)
-        if not outputs.shape[1]:  # because self-supervised models have no heads
-            outputs = model.embed(graphs)
-    if not bool(torch.isfinite(outputs).all()):
-        raise FloatingPointError(
-            f"The predictions became infinite in the last step of an epoch. {advice}."
-        )
 
 
 def check_callbacks(callbacks: Sequence[Any] | None) -> None:
@@ -530,15 +523,15 @@ def _net(
 
 
 def _callbacks(
-    recorder: _Recorder,
+    epochs: EpochRecords,
     scorer: Callable[[], float] | None,
     watching: list[Callback],
     options: TrainingOptions,
 ) -> list[Any]:
     # The recorder is first, because the others read its entries.
-    callbacks: list[Any] = [recorder, _FiniteLoss(options.advice)]
+    callbacks: list[Any] = [_Recorder(epochs, options.advice)]
     if scorer is not None:
-        callbacks.append(_Scorer(scorer, recorder))
+        callbacks.append(_Scorer(scorer, epochs))
     if options.gradient_clip is not None:
         callbacks.append(GradientNormClipping(options.gradient_clip))
     # After the scorer, whose entries they read.
@@ -565,9 +558,9 @@ def _watching(scored: bool, options: TrainingOptions, n_batches: int) -> list[Ca
     return callbacks
 
 
-def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRScheduler:
+def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> _Schedule:
     if options.watches_plateau:
-        return LRScheduler(
+        return _Schedule(
             ReduceLROnPlateau,
             monitor=watched,
             # Absolute, because a share of a zero or negative score has no meaning.
@@ -578,7 +571,7 @@ def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> LRSche
         )
     schedule = by_name(SCHEDULES, options.lr_schedule)
     n_steps = max(1, options.max_epochs * n_batches)
-    return LRScheduler(
+    return _Schedule(
         LambdaLR,
         lr_lambda=lambda k: schedule(min(k / n_steps, 1.0)),
         step_every="batch",

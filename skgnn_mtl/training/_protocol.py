@@ -127,3 +127,26 @@ class Step(ABC):
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the :meth:`state` of an earlier step of the same class."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epochs of the same training depend on.
+
+        That is more than :meth:`state`, because another training has generators and
+        counts of its own.
+
+        Returns
+        -------
+        state : dict
+            Numbers, strings and tensors in containers.
+        """
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the epoch in which a :meth:`state_dict` was taken.
+
+        Parameters
+        ----------
+        state : dict
+            Of a step with the same arguments.
+        """

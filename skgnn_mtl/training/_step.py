@@ -305,3 +305,33 @@ class TrainingStep(Step):
         if self._held_out is not None:
             # 0 after a training that did not hold rows out.
             self._held_out.age = state.get("held_out_age", 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epochs of the same training depend on."""
+        held_out, loss = self._held_out, self.loss
+        return {
+            "weighting": dict(self.weighting.state_dict()),
+            "adam": self._adam.state,
+            "descent": self._descent.state_dict(keeps_rows=held_out is not None),
+            "held_out": None if held_out is None else held_out.state_dict(),
+            "monitor": self.monitor.state_dict(),
+            "n_epochs": loss.n_epochs if isinstance(loss, GaussianNLL) else 0,
+            # None where a step does not draw.
+            "streams": [s and s.get_state() for s in (self.generator, self.draws)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the epoch in which a :meth:`state_dict` was taken."""
+        # First, because a descent may read the weighting.
+        self.weighting.load_state_dict(state["weighting"])
+        self._adam.restore(state["adam"])
+        self._descent.load_state_dict(state["descent"])
+        if self._held_out is not None:
+            self._held_out.load_state_dict(state["held_out"])
+        self.monitor.load_state_dict(state["monitor"])
+        if isinstance(self.loss, GaussianNLL):
+            self.loss.n_epochs = state["n_epochs"]
+        streams = (self.generator, self.draws)
+        for stream, own in zip(streams, state["streams"], strict=True):
+            if stream is not None:
+                stream.set_state(own)

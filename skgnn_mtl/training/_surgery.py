@@ -15,6 +15,7 @@ from skgnn_mtl.graphs import GraphBatch, Labels
 from skgnn_mtl.weighting import GramianWeighting, JacobianAggregation, wants
 
 from ._descent import Descent
+from ._faults import require_finite_gramian
 from ._jacobian import TaskPass, fill_jacobian, representation_gramian
 from ._model import MultiTaskModel
 from ._monitor import GradientMonitor
@@ -156,6 +157,22 @@ class GradientSurgery(Descent):
         self.age, self.weights = state["age"], state["weights"]
         self.factor = state["factor"]
 
+    def state_dict(self, *, keeps_rows: bool) -> dict[str, Any]:
+        """Return what the next epochs depend on, as :class:`Descent` says."""
+        rows = None
+        # Left out otherwise, because they are as large as the network per task.
+        if (keeps_rows or self._compares) and len(self._last):
+            rows = self._jacobian[: len(self._last)]
+        return {**self.state(), "chunk": self.chunk, "tasks": self._last, "rows": rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        self.restore(state)
+        self.chunk, rows = state["chunk"], state["rows"]
+        if rows is not None:
+            self._last, self._jacobian = state["tasks"], rows
+            self._direction = self._jacobian.new_empty(rows.shape[1])
+
     def _keep(self, weights: Tensor, tasks: Tensor, anchor: Tensor | None) -> None:
         self.weights[tasks] = weights
         if anchor is not None and bool((anchor > 0.0).any()):
@@ -183,7 +200,9 @@ class GradientSurgery(Descent):
         """
         if not len(self._last):
             return None
-        return self._last, (self._jacobian[: len(self._last)] @ vector).cpu().double()
+        return self._last, (
+            self._jacobian[: len(self._last)].to(vector) @ vector
+        ).cpu().double()
 
     def _lookback(self, J: Tensor, rows: Tensor) -> Tensor | None:
         """Multiply the target's gradient with the rows of the last evaluation.
@@ -193,7 +212,7 @@ class GradientSurgery(Descent):
         """
         if not self._compares or not len(self._last):
             return None
-        products = (self._spare[: len(self._last)] @ J[0]).cpu().double()
+        products = (self._spare[: len(self._last)].to(J) @ J[0]).cpu().double()
         last = dict(zip(self._last[1:].tolist(), products[1:].tolist(), strict=True))
         others = [last.get(task, float("nan")) for task in rows[1:].tolist()]
         return torch.tensor([float(products[0]), *others], dtype=torch.float64)
@@ -244,7 +263,7 @@ class GradientSurgery(Descent):
     def _weigh(
         self, G: Tensor, tasks: Tensor | None, context: dict[str, Any]
     ) -> Tensor:
-        G = _finite(G)
+        G = require_finite_gramian(G, context["tasks"])
         if context["anchor"] is not None and G.ndim == 2:
             self.monitor.note_auxiliaries(G, context["anchor"], context["tasks"])
         decision = self.weighting.decide(G, **context)
@@ -257,24 +276,13 @@ class GradientSurgery(Descent):
 
     def _aggregate(self, J: Tensor, context: dict[str, Any]) -> Tensor:
         """Set the direction, and return the weights that come closest to it."""
-        G = _finite(gram(J))
+        G = require_finite_gramian(gram(J), context["tasks"])
         self._direction.copy_(self.weighting.direction(J, **context))
         self.monitor.note(G, None)
         slopes = (J @ self._direction).cpu().double()
         # The cut ignores directions below the rounding of gradients in float32.
         weights: Tensor = torch.linalg.pinv(G, rtol=1e-6, hermitian=True) @ slopes
         return weights
-
-
-def _finite(gramian: Tensor) -> Tensor:
-    """Move a Gramian to the CPU; raise FloatingPointError if it is not finite."""
-    G = gramian.cpu()
-    if not bool(torch.isfinite(G).all()):
-        raise FloatingPointError(
-            "The gradients of the tasks became infinite. Lower lr, set "
-            "gradient_clip=1.0, or check the scale of the continuous features."
-        )
-    return G
 
 
 def _backward(result: TaskPass, parameters: Sequence[Tensor], weights: Tensor) -> None:

@@ -45,6 +45,7 @@ SIGNATURE = {
     "weight_averaging": None,
     "hessian_spectrum": False,
     "callbacks": None,
+    "checkpoint": None,
     "device": "auto",
     "n_threads": None,
     "warm_start": False,

@@ -8,7 +8,7 @@ import torch
 from random_tasks import N_TASKS, batch, jacobian_of, model, step
 
 from skgnn_mtl.training._monitor import GradientMonitor
-from skgnn_mtl.weighting import UPGrad
+from skgnn_mtl.weighting import SolverReport, UPGrad
 
 
 def gramian(*norms, conflict=False):
@@ -90,3 +90,17 @@ def test_a_task_without_labels_in_training_has_none_in_common():
     monitor.note_labels(torch.tensor([[True, False], [True, False]]))
     with pytest.warns(UserWarning, match="the labels of only 0% of their graphs"):
         monitor.end_fit("PCGrad()")
+
+
+def test_the_warnings_of_a_training_that_goes_on_count_all_of_it():
+    first, second = GradientMonitor(), GradientMonitor()
+    first.note(torch.eye(2), SolverReport(residual=1.0, converged=False))
+    first.note_labels(torch.tensor([[True, False], [False, True]]))
+    first.end_epoch()
+    second.load_state_dict(first.state_dict())
+    second.note(torch.eye(2), SolverReport(residual=0.0))
+    with pytest.warns() as caught:
+        second.end_fit("Method()")
+    texts = [str(warning.message) for warning in caught]
+    assert "did not converge in 1 of 2 steps" in texts[0]
+    assert "of only 0%" in texts[1]

@@ -1,0 +1,60 @@
+"""The page on reliability has the figures of its files; some kills are run."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+FOLDER = TESTS.parent / "docs" / "benchmarks"
+
+
+@pytest.fixture
+def kills(monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+    return importlib.import_module("kill_fits")
+
+
+@pytest.fixture
+def page():
+    return (FOLDER / "reliability.rst").read_text()
+
+
+def test_the_table_of_kills_is_written_from_the_file(kills, page):
+    rows = pd.read_csv(FOLDER / "reliability_kills.csv")
+    assert kills.report(rows) in page
+    assert rows["identical"].all()
+    # Every kind of fit was killed.
+    assert (rows.groupby("case")["kills"].sum() > 0).all()
+
+
+def test_the_table_of_writes_is_that_of_the_file(page):
+    rows = pd.read_csv(FOLDER / "reliability_writes.csv").to_numpy()
+    for name, milliseconds, megabytes in rows:
+        line = next(line for line in page.splitlines() if line.startswith(name))
+        assert line.split("  ")[-1].strip() == str(megabytes)
+        assert f" {milliseconds} " in line
+
+
+def test_a_kill_loses_what_the_processes_took_beyond_the_fit(kills):
+    names = ["case", "kills", "identical", "seconds_alone", "seconds_in_all"]
+    rows = [("a", 2, True, 1.0, 5.0), ("a", 1, False, 1.0, 3.0), ("b", 0, True, 2, 2)]
+    lines = kills.report(pd.DataFrame(rows, columns=names)).splitlines()
+    cells = [line.split() for line in lines[3:-1]]
+    assert cells[0] == ["a", "2", "3", "1", "1.0", "2.0"]
+    assert cells[1] == ["b", "1", "0", "1", "2.0", "0.0"]
+    assert cells[2] == ["all", "3", "3", "2", "1.3", "2.0"]
+
+
+def test_three_real_kills_change_nothing(tmp_path):
+    """In processes of their own, because a forked one must not inherit threads."""
+    script = TESTS / "benchmarks" / "kill_fits.py"
+    options = ["--minutes", "0", "--epochs", "10", "--kills", "3"]
+    options += ["--cases", "surgery", "--out", tmp_path]
+    subprocess.run([sys.executable, script, *options], check=True, cwd=TESTS.parent)
+    rows = pd.read_csv(tmp_path / "reliability_kills.csv")
+    assert len(rows) == 1
+    assert rows["identical"].all()
