@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphArray, GraphBatch
+from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphRows
 
 from ._compute import limited_threads
 
@@ -42,13 +42,15 @@ class FittedNetwork:
     n_threads: int | None
 
     def apply(
-        self, graphs: GraphArray, function: Callable[[Any, GraphBatch], Tensor]
+        self,
+        graphs: GraphArray | GraphRows,
+        function: Callable[[Any, GraphBatch], Tensor],
     ) -> np.ndarray:
         """Apply a function of the network and a batch to all valid graphs.
 
         Parameters
         ----------
-        graphs : GraphArray of shape (n_graphs,)
+        graphs : GraphArray or GraphRows of shape (n_graphs,)
             Graphs of the schema of fit.
         function : callable
             Maps the network and a batch of k graphs to a tensor (k, width).
