@@ -36,9 +36,9 @@ def stream_of_rows(X: Any, column: str | None, *, paths: bool) -> Iterator[Any]:
     paths : bool
         Whether paths are rows, too.
 
-    Yields
-    ------
-    row : object
+    Returns
+    -------
+    rows : iterator
         None for a missing one.
 
     Raises
@@ -48,8 +48,13 @@ def stream_of_rows(X: Any, column: str | None, *, paths: bool) -> Iterator[Any]:
     ValueError
         If a file or a table does not have the column.
     """
+    # Not a generator itself, because a wrong X must be refused here.
+    return _rows_of(_chunks(X, column), paths)
+
+
+def _rows_of(chunks: Iterable[Any], paths: bool) -> Iterator[Any]:
     position = 0
-    for chunk in _chunks(X, column):
+    for chunk in chunks:
         rows = as_strings(chunk, paths=paths, first=position)
         position += len(rows)
         yield from rows
@@ -107,7 +112,7 @@ class RowDigest:
 def _chunks(X: Any, column: str | None) -> Iterable[Any]:
     if isinstance(X, (str, PathLike)):
         return _chunks_of_file(Path(X), column)
-    if _is_chunk(X):
+    if is_chunk(X):
         return [_column_of(X, column)]
     is_one = isinstance(X, (bytes, Mapping, GraphArray))
     if is_one or not hasattr(type(X), "__iter__"):
@@ -115,10 +120,22 @@ def _chunks(X: Any, column: str | None) -> Iterable[Any]:
             "X must be a column of strings, an iterator of rows or of chunks, or the "
             f"path of a file, but is {type(X).__name__}."
         )
-    return (_column_of(x, column) if _is_chunk(x) else _alone(x, column) for x in X)
+    return (_column_of(x, column) if is_chunk(x) else _alone(x, column) for x in X)
 
 
-def _is_chunk(X: Any) -> bool:
+def is_chunk(X: Any) -> bool:
+    """Tell a list or a column of rows from a row.
+
+    Parameters
+    ----------
+    X : object
+        Any input.
+
+    Returns
+    -------
+    is_chunk : bool
+        False for a string, a path, a molecule, a crystal and an iterator.
+    """
     # Not by its length, because crystals have one, too.
     methods = ("columns", "to_list", "to_pylist")
     return isinstance(X, (list, tuple, np.ndarray)) or any(

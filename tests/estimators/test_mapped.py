@@ -52,7 +52,9 @@ FITS = {
     "widths": lambda X, y: network(loss="gaussian_nll").fit(X, y),
     "early stopping": lambda X, y: network(early_stopping=True).fit(X, y),
     "held out": lambda X, y: network(
-        task_weighting=BLO(every=2, n_terms=0), target_tasks=["task_1"], early_stopping=True
+        task_weighting=BLO(every=2, n_terms=0),
+        target_tasks=["task_1"],
+        early_stopping=True,
     ).fit(X, y),
     "normalised": lambda X, y: MultiTaskGNNRegressor("gin", **SMALL).fit(X, y),
     "auxiliary": lambda X, y: network(auxiliary_tasks=("atommasking",)).fit(X, y),
