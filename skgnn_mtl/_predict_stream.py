@@ -22,7 +22,7 @@ def predict_stream(
     method: str = "predict",
     column: str | None = None,
     chunk_size: int = 5000,
-    **options: Any,
+    **keywords: Any,
 ) -> Iterator[Any]:
     """Predict chunk by chunk, in memory that does not grow with the rows.
 
@@ -40,7 +40,7 @@ def predict_stream(
         Column of a file that is a table. It may be left out if there is only one.
     chunk_size : int, default=5000
         Rows per chunk. Chunks that ``X`` gives stay as they are.
-    **options : object
+    **keywords : object
         Keyword arguments of the method, such as ``return_std=True``.
 
     Returns
@@ -86,7 +86,7 @@ def predict_stream(
         raise ValueError(f"chunk_size must be an integer >= 1, got {chunk_size!r}.")
     predict = getattr(model, method)
     chunks = _chunks(X, column, int(chunk_size))
-    return (predict(chunk, **options) for chunk in chunks)
+    return (predict(chunk, **keywords) for chunk in chunks)
 
 
 def _chunks(X: Any, column: str | None, size: int) -> Iterable[Any]:

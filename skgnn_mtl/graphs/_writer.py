@@ -91,6 +91,9 @@ class GraphWriter:
 
     def _started(self, origin: dict[str, Any]) -> dict[str, Any]:
         """Read the journal of a process that was stopped, or begin one."""
+        schema = self._empty.schema
+        digest = hashlib.sha256(json.dumps(schema.to_dict()).encode()).hexdigest()
+        origin = {**origin, "schema": f"{schema.name} {digest[:16]}"}
         # Through JSON, because the journal to compare with came through it.
         origin = json.loads(json.dumps(origin))
         file = self.part / _JOURNAL
@@ -145,7 +148,6 @@ class GraphWriter:
 
     def finish(self) -> None:
         """Turn the parts into the folder, which appears as a whole."""
-        self.close()
         # Inside, because the parts must stay until the folder is complete.
         whole = self.part / "whole"
         shutil.rmtree(whole, ignore_errors=True)
@@ -165,6 +167,7 @@ class GraphWriter:
         if self.folder.exists():
             self.folder.rmdir()
         whole.rename(self.folder)
+        self.close()
         shutil.rmtree(self.part, ignore_errors=True)
 
     def _shape(self, kind: str, name: str, values: np.ndarray) -> tuple[int, ...]:
@@ -255,6 +258,8 @@ def _locked(part: Path) -> BinaryIO:
     except BlockingIOError as error:
         file.close()
         raise BlockingIOError(f"{part} is being written by another process.") from error
+    except OSError:  # some file systems have no locks
+        pass
     return file
 
 

@@ -16,6 +16,7 @@ import pytest
 from crystals import CESIUM_CHLORIDE, QUARTZ, cif
 
 from skgnn_mtl import CifToGraph, GraphArray, SmilesToGraph
+from skgnn_mtl.featurizers import AtomColumn
 
 BROKEN = ["CCO", None, "C1CC", "c1ccccc1", "", "[Na+].[Cl-]", "N"]
 
@@ -263,6 +264,14 @@ def test_parts_of_something_else_are_refused(tmp_path, varied):
         tmp_path / "a", varied
     )
     assert len(graphs) == len(varied)
+
+
+def test_parts_of_other_columns_are_refused(tmp_path, varied):
+    columns = [AtomColumn("element", "GetAtomicNum", range(1, 100))], []
+    stop(SmilesToGraph(columns), tmp_path / "a", varied)
+    columns[0][0] = AtomColumn("element", "GetAtomicNum", range(1, 99))
+    with pytest.raises(ValueError, match="schema was 'custom .*' and is 'custom"):
+        SmilesToGraph(columns).transform_to(tmp_path / "a", varied)
 
 
 def test_damaged_parts_are_refused(tmp_path, varied):
