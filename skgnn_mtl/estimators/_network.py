@@ -62,18 +62,20 @@ class FittedNetwork:
         """
         rows = np.flatnonzero(graphs.valid)
         step = max(self.batch_size, _SMALLEST_BATCH)
+        result = None
         with self.at_work() as module:
-            parts = [
-                function(module, graphs.batch(rows[k : k + step]).to(self.device))
+            # An empty selection still tells the width of the result.
+            for k in range(0, max(len(rows), 1), step):
+                chosen = rows[k : k + step]
+                values = function(module, graphs.batch(chosen).to(self.device))
                 # On the CPU first, because some accelerators lack double precision.
-                .cpu()
-                .double()
-                # An empty selection still tells the width of the result.
-                for k in range(0, max(len(rows), 1), step)
-            ]
-        values = torch.cat(parts).numpy()
-        result = np.full((len(graphs), values.shape[1]), np.nan)
-        result[rows] = values
+                table = values.cpu().double().numpy()
+                if result is None:
+                    result = np.full((len(graphs), table.shape[1]), np.nan)
+                # Not kept until the end, because small tensors between large ones
+                # would keep the allocator from giving memory back.
+                result[chosen] = table
+        assert result is not None
         return result
 
     @contextmanager

@@ -1,12 +1,13 @@
 """Rows that are read where they lie give the batches of a copy."""
 
+import tracemalloc
 from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 
-from skgnn_mtl import SmilesToGraph
+from skgnn_mtl import GraphArray, SmilesToGraph
 from skgnn_mtl.graphs import GraphDataset, GraphRows
 
 SMILES = ["CCO", "C", "c1ccccc1", "C1CC", "[Na+].[Cl-]", "CC(=O)O", "N"]
@@ -56,3 +57,14 @@ def test_a_data_set_of_rows_is_that_of_a_copy(graphs):
     )
     assert_equal(batch, wanted)
     assert torch.equal(labels.targets, wanted_labels.targets)
+
+
+def test_a_batch_of_a_slice_copies_its_graphs_only(graphs):
+    many = GraphArray.concatenate([graphs] * 2000)[5:-5]
+    many.batch([0])
+    tracemalloc.start()
+    try:
+        many.batch([1, 2, 3])
+        assert tracemalloc.get_traced_memory()[1] < many.edge_index.nbytes / 10
+    finally:
+        tracemalloc.stop()
