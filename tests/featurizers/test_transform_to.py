@@ -128,6 +128,13 @@ def test_tables_in_files(tmp_path, name, as_path):
         )
 
 
+def test_only_empty_cells_of_a_table_are_missing(tmp_path):
+    (tmp_path / "a.csv").write_text("smiles,y\nC,1\nNA,2\n,3\n")
+    transformer = SmilesToGraph(on_error="nan")
+    with pytest.warns(UserWarning, match=r"rows 1, 2\. Could not read X\[1\] = 'NA'"):
+        transformer.transform_to(tmp_path / "b", tmp_path / "a.csv", column="smiles")
+
+
 @pytest.mark.parametrize("name", ["a.smi", "a.txt", "a.smiles.gz"])
 def test_text_has_a_row_per_line(tmp_path, name):
     opened = gzip.open if name.endswith("gz") else open
