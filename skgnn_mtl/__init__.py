@@ -1,5 +1,6 @@
 """Multi-task graph neural networks for molecules and crystals, in scikit-learn."""
 
+from skgnn_mtl._predict_stream import predict_stream
 from skgnn_mtl._saving import load, save
 from skgnn_mtl.estimators import (
     GATERegressor,
@@ -22,5 +23,6 @@ __all__ = [
     "MultiTaskGNNRegressor",
     "SmilesToGraph",
     "load",
+    "predict_stream",
     "save",
 ]

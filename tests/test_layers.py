@@ -36,6 +36,7 @@ LAYERS = {
     "inspection": 4,
     "model_selection": 4,
     "ensemble": 4.5,  # it may import model_selection, never the reverse
+    "_predict_stream": 5,
     "_saving": 5,  # whole models, whatever they are made of
 }
 # Who may know a package; a name without a slash stands for the whole folder.

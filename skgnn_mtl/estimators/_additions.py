@@ -24,7 +24,7 @@ from skgnn_mtl.gate import (
     rank_correlations,
     with_added,
 )
-from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.graphs import GraphArray, GraphRows
 from skgnn_mtl.metrics._tables import column_names, name_of
 
 from ._checkpoint import (
@@ -299,7 +299,7 @@ def _read_task(
 
 
 def embed(
-    state: FittedState, settings: FitSettings, graphs: GraphArray
+    state: FittedState, settings: FitSettings, graphs: GraphArray | GraphRows
 ) -> torch.Tensor:
     """Compute the embeddings (n, width) of graphs, on the device; NaN if invalid."""
     vectors = _network(state, settings).apply(graphs, GATEModel.embed)
@@ -384,7 +384,7 @@ def _with_width(
     rows = task.labelled()
     found = learn_widths(
         _network(state, settings),
-        task.graphs[rows],
+        GraphRows(task.graphs, rows),
         task.targets[rows],
         task.weights[rows],
         [task.name],

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgnn_mtl import training
 from skgnn_mtl._seeds import MAX_SEED, torch_stream
-from skgnn_mtl.graphs import GraphArray, GraphDataset
+from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows
 from skgnn_mtl.metrics._tables import refuse_masked
 from skgnn_mtl.training import (
     HeldOutRows,
@@ -380,7 +380,7 @@ def _begin(call: _Call, table: _Table, rows: _Rows, seed: int) -> FittedState:
     module.features.learn(features, table.row_weights[rows.train])
     # A pretrained encoder may have the statistics of other graphs.
     if getattr(module.encoder, "recalibrate", False):
-        recalibrate(module.encoder, _chosen(call.data.graphs, rows.train), device)
+        recalibrate(module.encoder, GraphRows(call.data.graphs, rows.train), device)
     return FittedState(inputs, targets, module, weighting, seed, None)
 
 
@@ -419,7 +419,8 @@ def _trained(
         # On the rows of the steps, because the network is not trained on others.
         recorder = SpectrumRecorder(
             start,
-            call.data.graphs[rows.steps],
+            # A copy, because curvature reads an array as a user passes it.
+            GraphRows(call.data.graphs, rows.steps).taken(),
             table.labels[rows.steps],
             settings.spectrum,
             options.max_epochs,
@@ -448,7 +449,9 @@ def _trained(
         # With few steps the running statistics lag behind the weights, and the
         # statistics of average weights are not the average of the statistics.
         try:
-            _recalibrate(start.module, _chosen(call.data.graphs, rows.steps), settings)
+            _recalibrate(
+                start.module, GraphRows(call.data.graphs, rows.steps), settings
+            )
         except KeyboardInterrupt:
             # The training is complete, so that its network is kept.
             result.interrupted = True
@@ -484,7 +487,7 @@ def _with_widths(
     # Of exact labels only, because a bound does not have a residual.
     if np.iscomplexobj(encoded):
         encoded, weights = encoded.real, np.where(encoded.imag == 0, weights, 0.0)
-    graphs = _chosen(call.data.graphs, rows)
+    graphs = GraphRows(call.data.graphs, rows)
     try:
         widths = learn_widths(network, graphs, encoded, weights, targets.names)
     except KeyboardInterrupt:
@@ -493,7 +496,7 @@ def _with_widths(
     return replace(state, widths=widths)
 
 
-def _recalibrate(module: Any, graphs: GraphArray, settings: FitSettings) -> None:
+def _recalibrate(module: Any, graphs: GraphRows, settings: FitSettings) -> None:
     """Estimate the statistics of the encoder's normalisation, unless it is frozen."""
     # Not with a frozen layer, because its statistics belong to its weights.
     if all(parameter.requires_grad for parameter in module.encoder.parameters()):
@@ -509,13 +512,16 @@ def _data_sets(
     weights = state.targets.weigh(table.labels, table.weights)
     train_set = _training_set(call, state, table, rows.steps)
     valid_set = held_out = None
+
+    def parts(chosen: np.ndarray) -> tuple[GraphRows, np.ndarray, np.ndarray]:
+        return GraphRows(graphs, chosen), targets[chosen], weights[chosen]
+
     if rows.valid is not None:
-        parts = (part[rows.valid] for part in (graphs, targets, weights))
-        valid_set = recipe.validation_set(state.module, *parts)
+        valid_set = recipe.validation_set(state.module, *parts(rows.valid))
     if rows.held_out is not None:
-        parts = (part[rows.held_out] for part in (graphs, targets, weights))
         size = int(call.settings.options.batch_size)
-        held_out = HeldOutRows(train_set, GraphDataset(*parts), size, state.seed)
+        others = GraphDataset(*parts(rows.held_out))
+        held_out = HeldOutRows(train_set, others, size, state.seed)
     return train_set, valid_set, held_out
 
 
@@ -525,7 +531,7 @@ def _training_set(
     """Make rows to train on."""
     return call.settings.recipe.training_set(
         state.module,
-        _chosen(call.data.graphs, rows),
+        GraphRows(call.data.graphs, rows),
         state.targets.encode(table.labels)[rows],
         state.targets.weigh(table.labels, table.weights)[rows],
         table.row_weights[rows],
@@ -546,7 +552,7 @@ def _all_rows(
     last = _rows_at_end(call, rows)
     if last is rows.steps:
         return None
-    # Made where it is used, because it holds a copy of the graphs.
+    # Made where it is used, because it holds a copy of the labels.
     return lambda: _training_set(call, state, table, last)
 
 
@@ -564,8 +570,3 @@ def _scorer(
     # As the user passed them, because a scorer may be the user's own.
     X, y = _safe_indexing(data.X, rows), _safe_indexing(data.y, rows)
     return lambda: scorer(estimator, X, y, **weights)
-
-
-def _chosen(graphs: GraphArray, rows: np.ndarray) -> GraphArray:
-    """Take rows; all of them without a copy, because memory may not hold one."""
-    return graphs if len(rows) == len(graphs) else graphs[rows]

@@ -20,6 +20,7 @@ from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._target_transforms import check_domain
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
+from skgnn_mtl.graphs import GraphRows
 from skgnn_mtl.metrics import nan_r2_score
 from skgnn_mtl.metrics._tables import column_names, is_frame
 from skgnn_mtl.readouts import Readout
@@ -563,7 +564,7 @@ default=(128,), (64,), (64,)
             if X is not None:
                 graphs = read_graphs(estimator._with(state), X)
                 rows = np.flatnonzero(graphs.valid)
-                vectors = embed(state, settings, graphs[rows])
+                vectors = embed(state, settings, GraphRows(graphs, rows))
                 with seeded(seed, settings.device, settings.n_threads):
                     state = align(state, settings, vectors, seed)
         return estimator._adopt(state)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from skgnn_mtl.gate import GATEModel, GATEStep, GATETerms, TaskLayout
-from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphSchema
+from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows, GraphSchema
 from skgnn_mtl.training import Step
 from skgnn_mtl.weighting import TaskWeighting
 
@@ -73,7 +73,7 @@ class GATERecipe(Recipe):
     def training_set(
         self,
         module: Any,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
         row_weights: np.ndarray,
@@ -101,7 +101,7 @@ class GATERecipe(Recipe):
     def validation_set(
         self,
         module: Any,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphArray, GraphBatch
+from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphRows
 
 from ._compute import limited_threads
 
@@ -42,13 +42,15 @@ class FittedNetwork:
     n_threads: int | None
 
     def apply(
-        self, graphs: GraphArray, function: Callable[[Any, GraphBatch], Tensor]
+        self,
+        graphs: GraphArray | GraphRows,
+        function: Callable[[Any, GraphBatch], Tensor],
     ) -> np.ndarray:
         """Apply a function of the network and a batch to all valid graphs.
 
         Parameters
         ----------
-        graphs : GraphArray of shape (n_graphs,)
+        graphs : GraphArray or GraphRows of shape (n_graphs,)
             Graphs of the schema of fit.
         function : callable
             Maps the network and a batch of k graphs to a tensor (k, width).
@@ -60,18 +62,20 @@ class FittedNetwork:
         """
         rows = np.flatnonzero(graphs.valid)
         step = max(self.batch_size, _SMALLEST_BATCH)
+        result = None
         with self.at_work() as module:
-            parts = [
-                function(module, graphs.batch(rows[k : k + step]).to(self.device))
+            # An empty selection still tells the width of the result.
+            for k in range(0, max(len(rows), 1), step):
+                chosen = rows[k : k + step]
+                values = function(module, graphs.batch(chosen).to(self.device))
                 # On the CPU first, because some accelerators lack double precision.
-                .cpu()
-                .double()
-                # An empty selection still tells the width of the result.
-                for k in range(0, max(len(rows), 1), step)
-            ]
-        values = torch.cat(parts).numpy()
-        result = np.full((len(graphs), values.shape[1]), np.nan)
-        result[rows] = values
+                table = values.cpu().double().numpy()
+                if result is None:
+                    result = np.full((len(graphs), table.shape[1]), np.nan)
+                # Not kept until the end, because small tensors between large ones
+                # would keep the allocator from giving memory back.
+                result[chosen] = table
+        assert result is not None
         return result
 
     @contextmanager

@@ -17,7 +17,7 @@ from skgnn_mtl._seeds import torch_stream
 from skgnn_mtl._warn import warn
 from skgnn_mtl.auxiliary import AuxiliaryTask, auxiliary_names
 from skgnn_mtl.encoders import GraphEncoder, Pretrained
-from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphSchema
+from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows, GraphSchema
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
     GaussianNLL,
@@ -100,7 +100,7 @@ class Recipe(ABC):
     def training_set(
         self,
         module: Any,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
         row_weights: np.ndarray,
@@ -111,7 +111,7 @@ class Recipe(ABC):
         ----------
         module : torch.nn.Module
             From :meth:`network`.
-        graphs : GraphArray of shape (n,)
+        graphs : GraphArray or GraphRows of shape (n,)
             The graphs.
         targets, weights : ndarray of shape (n, t)
             Encoded labels, and the weights of their losses.
@@ -123,7 +123,7 @@ class Recipe(ABC):
     def validation_set(
         self,
         module: Any,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
@@ -215,7 +215,7 @@ class MultiTaskRecipe(Recipe):
     def training_set(
         self,
         module: Any,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
         row_weights: np.ndarray,
@@ -233,7 +233,7 @@ class MultiTaskRecipe(Recipe):
     def validation_set(
         self,
         module: Any,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
     ) -> GraphDataset:
@@ -338,7 +338,15 @@ def build_weighting(
     return part.to(device)
 
 
-def _prepared(module: MultiTaskModel, graphs: GraphArray) -> list[np.ndarray]:
+def _prepared(
+    module: MultiTaskModel, graphs: GraphArray | GraphRows
+) -> list[np.ndarray]:
     """Let the auxiliary tasks prepare the graphs, once."""
+
+    def given(task: AuxiliaryTask) -> Any:
+        # A copy only for tasks that read it, because memory may not hold one.
+        reads = type(task).prepare is not AuxiliaryTask.prepare
+        return graphs.taken() if reads and isinstance(graphs, GraphRows) else graphs
+
     # Before the first step, because each epoch would repeat it.
-    return [task.prepare(graphs) for task in module.tasks()]
+    return [task.prepare(given(task)) for task in module.tasks()]

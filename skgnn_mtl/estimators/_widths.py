@@ -16,7 +16,7 @@ from skgnn_mtl.curvature import (
     fit_posterior,
     left_out_errors,
 )
-from skgnn_mtl.graphs import GraphArray, GraphBatch
+from skgnn_mtl.graphs import GraphArray, GraphBatch, GraphRows
 from skgnn_mtl.training import log_variances
 
 from ._network import FittedNetwork
@@ -146,7 +146,7 @@ class _Reading:
 
 def learn_widths(
     network: FittedNetwork,
-    graphs: GraphArray,
+    graphs: GraphArray | GraphRows,
     targets: np.ndarray,
     weights: np.ndarray,
     names: Sequence[str],
@@ -163,7 +163,7 @@ def learn_widths(
     ----------
     network : FittedNetwork
         At the end of its training; its module has ``read_heads``.
-    graphs : GraphArray of shape (n,)
+    graphs : GraphArray or GraphRows of shape (n,)
         Valid training graphs.
     targets, weights : ndarray of shape (n, t)
         Encoded labels, and their weights, 0 where a label is missing.
@@ -250,7 +250,9 @@ def predict_with_variances(
     return reading.means, variances
 
 
-def _read(network: FittedNetwork, graphs: GraphArray, *, hidden: bool) -> _Reading:
+def _read(
+    network: FittedNetwork, graphs: GraphArray | GraphRows, *, hidden: bool
+) -> _Reading:
     """Read the network for all graphs.
 
     The columns around the hidden layer are read only if they are wanted.

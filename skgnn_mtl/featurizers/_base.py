@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from itertools import islice
 from numbers import Integral
 from os import PathLike, fspath
 from typing import Any, ClassVar, Self
@@ -18,9 +20,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 from tqdm import tqdm
 
-from skgnn_mtl._warn import warn
-from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.graphs import GraphArray, GraphWriter
 
+from ._findings import Findings
+from ._sources import RowDigest, in_chunks, stream_of_rows
 from ._strings import as_strings, index_of
 
 # Rows a worker gets at once: enough to forget what sending costs, few enough that the
@@ -28,8 +31,8 @@ from ._strings import as_strings, index_of
 # descriptors are computed take tens of times as long.
 _CHUNK = 1000
 _CHUNK_OF_DESCRIPTORS = 100
-_SHOWN_ROWS = 10
 _SHOWN_LETTERS = 80
+_EMPTY = "X is empty: found 0 sample(s) while a minimum of 1 is required."
 
 
 class RowError(Exception):
@@ -143,39 +146,155 @@ class GraphTransformer(  # type: ignore[call-arg]
         rows = rows_of(X, paths=self._accepts_paths)
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
-        graphs = GraphArray.concatenate(self._graphs_of_chunks(rows))
-        graphs = graphs.with_index(index_of(X))
-        if not graphs.valid.all():
-            self._warn(rows, np.flatnonzero(~graphs.valid))
-        if self._warns_of_isolated_nodes:
-            _warn_of_isolated_nodes(graphs)
-        return graphs
+        with self._progress(len(rows)) as progress:
+            graphs = self._graphs(rows, progress)
+        findings = Findings()
+        self._note(findings, graphs, rows)
+        findings.warn()
+        return graphs.with_index(index_of(X))
 
-    def _graphs_of_chunks(self, rows: list[Any]) -> list[GraphArray]:
-        chunk = _CHUNK if self.descriptors is None else _CHUNK_OF_DESCRIPTORS
-        size, n_jobs = _chunk_size(len(rows), self.n_jobs, chunk)
+    def transform_to(
+        self,
+        path: str | PathLike[str],
+        X: Any,
+        *,
+        column: str | None = None,
+        chunk_size: int = 5000,
+    ) -> GraphArray:
+        """Turn strings into graphs in a folder, chunk by chunk, in constant memory.
+
+        The folder has the same bytes as ``transform(X).save(path)``. A process that was
+        stopped goes on after its last finished chunk when it is called again: chunks
+        are collected in a folder beside it, named ``path`` with ``.part``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Folder to create; an existing folder must be empty.
+        X : path, iterator, or column of strings
+            A file, an iterator of rows or of chunks (lists, columns, tables), or what
+            ``transform`` takes. A file is CSV (.csv, .tsv), Parquet (.parquet, .pq;
+            needs pyarrow) or text with a row per line (.smi, .smiles, .txt); all but
+            Parquet may be compressed (.gz).
+        column : str, default=None
+            Column of a table. It may be left out if there is only one.
+        chunk_size : int, default=5000
+            Rows that are in memory at once, and that a stopped process may lose. With
+            ``n_jobs`` take at least 1000 per process.
+
+        Returns
+        -------
+        graphs : GraphArray of shape (n,)
+            The mapped folder, as ``GraphArray.load(path, mmap_mode="r")``.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder is not empty.
+        ValueError
+            If a row is missing or cannot be read and ``on_error="raise"``; the chunks
+            before it are kept. If there are no rows or no such column, or if chunks
+            of another transformer, version or input are there already.
+        TypeError
+            If ``X`` does not have rows of strings.
+        ImportError
+            If pyarrow is needed and not installed.
+        BlockingIOError
+            If another process writes the same folder.
+
+        See Also
+        --------
+        skgnn_mtl.predict_stream : Predictions chunk by chunk.
+
+        Notes
+        -----
+        To go on, the first rows of ``X`` are compared with those of before: strings and
+        paths by their value, other objects by their type. Of parameters of the
+        transformer, functions are not compared; ``on_error``, ``n_jobs``, ``verbose``
+        and ``chunk_size`` may change.
+        """
+        self._validate_params()
+        if not isinstance(chunk_size, Integral) or chunk_size < 1:
+            raise ValueError(f"chunk_size must be an integer >= 1, got {chunk_size!r}.")
+        rows = stream_of_rows(X, column, paths=self._accepts_paths)
+        writer = GraphWriter(path, self._featurize([]), self._origin())
+        try:
+            findings = self._write(writer, rows, int(chunk_size))
+            writer.finish()
+        finally:
+            writer.close()
+        findings.warn()
+        # Not verified, because the checksums were made a moment ago.
+        return GraphArray.load(path, mmap_mode="r", verify=False)
+
+    def _write(self, writer: GraphWriter, rows: Iterator[Any], size: int) -> Findings:
+        """Add the rows that the writer does not have yet."""
+        findings, seen = Findings.of(writer.notes.get("findings", {})), RowDigest()
+        seen.update(islice(rows, findings.n_rows))
+        if findings.n_rows and seen.hexdigest() != writer.notes["rows"]:
+            raise writer.refusal(f"its rows are not the first {findings.n_rows} of X")
+        with self._progress(None) as progress:
+            progress.update(findings.n_rows)
+            for chunk in in_chunks(rows, size):
+                graphs = self._graphs(chunk, progress, findings.n_rows)
+                self._note(findings, graphs, chunk)
+                seen.update(chunk)
+                notes = {"rows": seen.hexdigest(), "findings": findings.stored()}
+                writer.append(graphs, notes)
+        if not findings.n_rows:
+            raise ValueError(_EMPTY)
+        return findings
+
+    def _origin(self) -> dict[str, Any]:
+        """Say what graphs depend on, as JSON holds it."""
+        free = ("on_error", "n_jobs", "verbose")
+        plain = (str, int, float, type(None))
+        parameters = self.get_params(deep=False).items()
+        return {
+            "transformer": type(self).__name__,
+            "version": version("skgnn_mtl"),
+            # Other values are lists and functions, which the schema stands for.
+            **{k: v for k, v in parameters if isinstance(v, plain) and k not in free},
+        }
+
+    def _progress(self, total: int | None) -> Any:
+        return tqdm(total=total, disable=not self.verbose)
+
+    def _note(self, findings: Findings, graphs: GraphArray, rows: list[Any]) -> None:
+        """Add what there is to warn of, in the graphs of the next rows."""
+        first, known = findings.n_rows, findings.n_invalid
+        at = findings.add(graphs, isolated=self._warns_of_isolated_nodes)
+        if len(at) and not known:
+            k = int(at[0])
+            findings.complaint = self.complaint(first + k, rows[k])
+
+    def _graphs(self, rows: list[Any], progress: Any, first: int = 0) -> GraphArray:
+        """Make the graphs of some rows, of which the first is row ``first`` of X."""
+        most = _CHUNK if self.descriptors is None else _CHUNK_OF_DESCRIPTORS
+        size, n_jobs = _chunk_size(len(rows), self.n_jobs, most)
         starts = range(0, len(rows), size)
         chunks = (rows[start : start + size] for start in starts)
         results = self._map(chunks, n_jobs)
+        done: list[GraphArray] = []
         try:
-            return self._collect(rows, zip(starts, results, strict=True))
+            for start, result in zip(starts, results, strict=True):
+                chunk = rows[start : start + size]
+                done.append(self._accepted(result, chunk, first + start))
+                progress.update(len(chunk))
         finally:
             _stop(results)
+        return GraphArray.concatenate(done)
 
-    def _collect(
-        self, rows: list[Any], results: Iterable[tuple[int, GraphArray | RowError]]
-    ) -> list[GraphArray]:
-        """Gather the chunks, or raise for the first row that must not stay."""
-        done: list[GraphArray] = []
-        with tqdm(total=len(rows), disable=not self.verbose) as progress:
-            for start, graphs in results:
-                if isinstance(graphs, RowError):
-                    raise complete(graphs, start, rows) from graphs.__cause__
-                if self.on_error == "raise" and not graphs.valid.all():
-                    self._refuse(rows, start + int(np.argmin(graphs.valid)))
-                done.append(graphs)
-                progress.update(len(graphs))
-        return done
+    def _accepted(
+        self, result: GraphArray | RowError, rows: list[Any], first: int
+    ) -> GraphArray:
+        """Raise for the first row that must not stay."""
+        if isinstance(result, RowError):
+            raise complete(result, first, rows) from result.__cause__
+        if self.on_error == "raise" and not result.valid.all():
+            k = int(np.argmin(result.valid))
+            self._refuse(first + k, rows[k])
+        return result
 
     def _map(
         self, chunks: Iterable[list[Any]], n_jobs: int
@@ -204,10 +323,9 @@ class GraphTransformer(  # type: ignore[call-arg]
         except RowError as error:
             return error
 
-    def _refuse(self, rows: list[Any], position: int) -> None:
+    def _refuse(self, position: int, row: Any) -> None:
         advice = ' With on_error="nan" such a row stays, as an invalid graph.'
-        missing = rows[position] is None
-        raise ValueError(self.complaint(position, rows[position]) + advice * missing)
+        raise ValueError(self.complaint(position, row) + advice * (row is None))
 
     def complaint(self, position: int, row: Any) -> str:
         """Say why a row did not become a graph.
@@ -227,15 +345,6 @@ class GraphTransformer(  # type: ignore[call-arg]
         if row is None:
             return f"X[{position}] is missing."
         return unreadable(position, row, self._reads, self._explain(row))
-
-    def _warn(self, rows: list[Any], invalid: np.ndarray) -> None:
-        listed = ", ".join(map(str, invalid[:_SHOWN_ROWS]))
-        more = ", ..." if len(invalid) > _SHOWN_ROWS else ""
-        first = int(invalid[0])
-        warn(
-            f"{len(invalid)} of {len(rows)} rows of X became invalid graphs: rows "
-            f"{listed}{more}. {self.complaint(first, rows[first])}",
-        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the one output column.
@@ -287,26 +396,26 @@ def _stop(results: Any) -> None:
             results.close()
 
 
-def complete(error: RowError, start: int, rows: list[Any]) -> ValueError:
-    """Name the row of an error, whose chunk begins at ``start``.
+def complete(error: RowError, first: int, rows: list[Any]) -> ValueError:
+    """Name the row of an error in a chunk.
 
     Parameters
     ----------
     error : RowError
         With a position in the chunk.
-    start : int
+    first : int
         Position of the chunk in ``X``.
     rows : list
-        Rows of ``X``.
+        Rows of the chunk.
 
     Returns
     -------
     error : ValueError
         With the sentence.
     """
-    position = start + error.position
+    named = _named(first + error.position, rows[error.position])
     reason = f": {error.reason.rstrip('.')}" if error.reason else ""
-    return ValueError(f"{error.problem} of {_named(position, rows[position])}{reason}.")
+    return ValueError(f"{error.problem} of {named}{reason}.")
 
 
 def unreadable(position: int, row: Any, wanted: str, reason: str) -> str:
@@ -364,25 +473,8 @@ def rows_of(X: Any, *, paths: bool) -> list[Any]:
     """
     rows = as_strings(X, paths=paths)
     if not rows:
-        raise ValueError(
-            "X is empty: found 0 sample(s) while a minimum of 1 is required."
-        )
+        raise ValueError(_EMPTY)
     return rows
-
-
-def _warn_of_isolated_nodes(graphs: GraphArray) -> None:
-    first = np.cumsum(graphs.n_nodes) - graphs.n_nodes
-    target = graphs.edge_index[1] + np.repeat(first, graphs.n_edges)
-    alone = np.bincount(target, minlength=int(graphs.n_nodes.sum())) == 0
-    if not alone.any():
-        return
-    rows = np.unique(np.repeat(np.arange(len(graphs)), graphs.n_nodes)[alone])
-    listed = ", ".join(map(str, rows[:_SHOWN_ROWS]))
-    more = ", ..." if len(rows) > _SHOWN_ROWS else ""
-    warn(
-        f"{alone.sum()} atoms have no neighbour within the cutoff and stay without an "
-        f"edge: rows {listed}{more} of X. A larger cutoff would connect them.",
-    )
 
 
 def _chunk_size(

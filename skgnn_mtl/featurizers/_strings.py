@@ -21,7 +21,7 @@ _WANTED = "a list, a tuple, a one-dimensional array, a Series, or a table of one
 _PARTS = ("Atom", "PeriodicSite", "Site")
 
 
-def as_strings(X: Any, *, paths: bool = False) -> list[Any]:
+def as_strings(X: Any, *, paths: bool = False, first: int = 0) -> list[Any]:
     """Read any column of strings as a list, in order.
 
     Rows are counted by position, never by an index label.
@@ -33,6 +33,8 @@ def as_strings(X: Any, *, paths: bool = False) -> list[Any]:
         as RDKit molecules are rows like any other.
     paths : bool, default=False
         Whether paths are rows, too.
+    first : int, default=0
+        Position of the first row, for messages.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def as_strings(X: Any, *, paths: bool = False) -> list[Any]:
     >>> as_strings(np.array([["CCO"], [None]], dtype=object))
     ['CCO', None]
     """
-    return [_as_row(i, value, paths) for i, value in enumerate(_entries(X))]
+    return [_as_row(i, value, paths) for i, value in enumerate(_entries(X), first)]
 
 
 def index_of(X: Any) -> Any:

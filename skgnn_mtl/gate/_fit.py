@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from skgnn_mtl import training
 from skgnn_mtl._gram import cosines
 from skgnn_mtl._seeds import torch_stream
-from skgnn_mtl.graphs import GraphArray, GraphDataset
+from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows
 from skgnn_mtl.training import Keeper, TrainingOptions, TrainingResult
 
 from ._addition import AdditionModel, CachedDataset
@@ -191,7 +191,7 @@ def fit_addition(
         row_weights, sampling = task.row_weights[rows, None], task.sampling(rows)
         if train_encoder:
             return GraphDataset(
-                task.graphs[np.tile(rows, repeats)],
+                GraphRows(task.graphs, np.tile(rows, repeats)),
                 np.tile(task.targets[rows], (repeats, 1)),
                 np.tile(task.weights[rows], (repeats, 1)),
                 [np.tile(row_weights, (repeats, 1))],

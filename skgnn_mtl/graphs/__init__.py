@@ -12,6 +12,8 @@ from ._schema import HU2020_MASKED_ATOM as HU2020_MASKED_ATOM
 from ._schema import HU2020_SELF_LOOP as HU2020_SELF_LOOP
 from ._schema import GraphSchema
 from ._unfolding import Classes, edge_classes
+from ._view import GraphRows
+from ._writer import GraphWriter as GraphWriter
 
 __all__ = [
     "Classes",
@@ -19,6 +21,7 @@ __all__ = [
     "GraphBatch",
     "GraphDataset",
     "GraphLoader",
+    "GraphRows",
     "GraphSchema",
     "Incidence",
     "Labels",

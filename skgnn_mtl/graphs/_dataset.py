@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ._array import GraphArray
 from ._batch import GraphBatch
+from ._view import GraphRows
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
 
     Parameters
     ----------
-    graphs : GraphArray of shape (n_graphs,)
+    graphs : GraphArray or GraphRows of shape (n_graphs,)
         The inputs.
     targets : ndarray of shape (n_graphs, n_tasks)
         Labels, complex if some are bounds; the values of missing labels have no effect.
@@ -131,7 +132,7 @@ class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
 
     def __init__(
         self,
-        graphs: GraphArray,
+        graphs: GraphArray | GraphRows,
         targets: np.ndarray,
         weights: np.ndarray,
         columns: Sequence[ArrayLike] = (),

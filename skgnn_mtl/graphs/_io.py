@@ -26,6 +26,7 @@ _MALFORMED = (
 )
 
 Arrays = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
 
 
 def save_columns(
@@ -33,8 +34,7 @@ def save_columns(
 ) -> None:
     """Write pointers and columns of a GraphArray into the folder ``path``."""
     folder = Path(path)
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty; give a new folder to save in.")
+    check_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Under another name until it is complete, because the process may be killed.
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
@@ -49,6 +49,12 @@ def save_columns(
         raise
 
 
+def check_new(folder: Path) -> None:
+    """Refuse a folder that holds something."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; give a new folder to save in.")
+
+
 def _write(
     folder: Path, schema: GraphSchema, pointers: Arrays, columns: Arrays
 ) -> None:
@@ -58,13 +64,28 @@ def _write(
             file = folder / f"{kind}_{name}.npy"
             np.save(file, values, allow_pickle=False)
             digests[file.name] = _digest(file)
+    write_header(folder, schema, _shapes(pointers), _shapes(columns), digests)
+
+
+def _shapes(arrays: Arrays) -> Shapes:
+    return {name: values.shape for name, values in arrays.items()}
+
+
+def write_header(
+    folder: Path,
+    schema: GraphSchema,
+    pointers: Shapes,
+    columns: Shapes,
+    digests: dict[str, str],
+) -> None:
+    """Write the header of array files with these shapes and checksums."""
     header = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
         "version": version("skgnn_mtl"),
         "schema": schema.to_dict(),
-        "pointers": {name: values.shape for name, values in pointers.items()},
-        "columns": {name: values.shape for name, values in columns.items()},
+        "pointers": pointers,
+        "columns": columns,
         "sha256": digests,
     }
     text = json.dumps(header, indent=1)

@@ -40,7 +40,11 @@ def gather_index(
 
 def take(name: str, column: np.ndarray, index: Arrays) -> np.ndarray:
     """Take the listed rows of a column."""
-    return np.take(column, index[LEVELS[name]], axis=_axis(name))
+    rows = index[LEVELS[name]]
+    if name == "edge_index":
+        # One after the other, because NumPy would first copy all edges of a slice.
+        return np.stack([np.take(ends, rows) for ends in column])
+    return np.take(column, rows, axis=0)
 
 
 def join(arrays: Sequence[tuple[Arrays, Arrays]]) -> tuple[Arrays, Arrays]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skgnn_mtl.encoders import GraphEncoder
-from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.graphs import GraphArray, GraphRows
 
 RandomState = tuple[Tensor, Tensor | None]
 
@@ -65,7 +65,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def recalibrate(
     encoder: GraphEncoder,
-    graphs: GraphArray,
+    graphs: GraphArray | GraphRows,
     device: torch.device,
     batch_size: int = 256,
 ) -> None:
@@ -79,7 +79,7 @@ def recalibrate(
     encoder : GraphEncoder
         Built; its weights do not change. After an error or an interruption it has the
         statistics of before.
-    graphs : GraphArray
+    graphs : GraphArray or GraphRows
         Graphs to average over.
     device : torch.device
         Device of the encoder.
