@@ -59,9 +59,8 @@ class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):  # type: i
     All tasks share an embedding of the graph, e. Each has four small maps of its own:
     to a latent vector z, from there to the flat frame and back, and to the prediction.
     In the frame a molecule must be the same point for all tasks; this passes knowledge
-    from tasks with many labels to tasks with few. Later,
-    :meth:`add_task` trains such maps for another property beside frozen sources, whose
-    predictions do not change by a bit.
+    from tasks with many labels to tasks with few. Later, :meth:`add_task` trains such
+    maps for another property, and leaves the predictions of the sources as they are.
 
     Parameters
     ----------
