@@ -73,7 +73,7 @@ def test_plot_atoms(tmp_path, capsys):
     pytest.importorskip("captum")
     path = tmp_path / "atoms.png"
     table, step, change = load("plot_atoms").main(
-        n_molecules=250, max_epochs=15, path=path
+        n_molecules=400, max_epochs=30, path=path
     )
     assert list(table.columns) == ["graph", "atom", "element", "logP", "Tb (K)"]
     assert step < 0

@@ -52,6 +52,11 @@ class GraphRows:
         """Boolean array of shape (n,): False where the input was unreadable."""
         return self.graphs.valid[self.rows]
 
+    @property
+    def ids(self) -> np.ndarray:
+        """Identifiers of the graphs, of shape (n,)."""
+        return self.graphs.ids[self.rows]
+
     def __getitem__(self, key: np.ndarray) -> GraphRows:
         """Choose some of the rows, by positions or a mask."""
         return GraphRows(self.graphs, self.rows[key])

@@ -388,7 +388,8 @@ def test_a_splitter_that_divides_otherwise_is_refused(
     graphs, frame, killed_after, tmp_path
 ):
     path = tmp_path / "fit"
-    settings = {"validation": ShuffleSplit(1), "checkpoint": path}
+    # Half of the rows, so that each task has labels on either side.
+    settings = {"validation": ShuffleSplit(1, test_size=0.5), "checkpoint": path}
     killed_after(1)
     with pytest.raises(Killed):
         small(**settings).fit(graphs, frame)

@@ -1,0 +1,56 @@
+"""The page on confidence says what the rows of the benchmark say."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+FOLDER = TESTS.parent / "docs" / "benchmarks"
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+    return importlib.import_module("confidence_tables")
+
+
+def rows_of(tables, covered):
+    """Rows with known coverages, from {(model, conformal, seed): shares of tasks}."""
+    other = {column: 1.0 for column in tables.SCORES}
+    return pd.DataFrame(
+        [
+            {"set": "ESOL", "split": "random", "seed": seed, "model": model}
+            | {"conformal": conformal, **other}
+            | {"coverage_90": np.mean(shares), "tasks_90": str(shares)}
+            for (model, conformal, seed), shares in covered.items()
+        ]
+    )
+
+
+def test_the_page_is_made_of_the_file(tables):
+    rows = pd.read_csv(FOLDER / "confidence.csv")
+    assert (FOLDER / "confidence.rst").read_text().endswith(tables.report(rows))
+
+
+def test_scores_are_means_over_seeds(tables):
+    covered = {
+        ("laplace", "no", 0): [0.8, 0.9],
+        ("laplace", "no", 1): [0.9, 1.0],
+        ("laplace", "yes", 0): [0.9, 0.9],
+    }
+    text = tables.report(rows_of(tables, covered))
+    part = text.split("90 % intervals, %")[1].split("95 %")[0]
+    assert "laplace             90.0 ± 7.1 (2)" in part
+    assert "laplace, conformal  90.0 (1)" in part
+
+
+def test_tasks_count_by_the_mean_of_their_seeds(tables):
+    covered = {
+        ("laplace", "no", 0): [0.8, 0.9, 0.5],
+        ("laplace", "no", 1): [1.0, 0.9, 0.5],
+    }
+    counts = tables.tasks_within(rows_of(tables, covered))
+    assert counts.loc["laplace"].tolist() == ["67 % of 3", "0.767"]
