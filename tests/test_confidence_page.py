@@ -19,7 +19,7 @@ def tables(monkeypatch):
 
 def rows_of(tables, covered):
     """Rows with known coverages, from {(model, conformal, seed): shares of tasks}."""
-    other = {column: 1.0 for column in tables.SCORES}
+    other = dict.fromkeys(tables.SCORES, 1.0)
     return pd.DataFrame(
         [
             {"set": "ESOL", "split": "random", "seed": seed, "model": model}
