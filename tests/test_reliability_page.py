@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,6 +17,12 @@ FOLDER = TESTS.parent / "docs" / "benchmarks"
 def kills(monkeypatch):
     monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
     return importlib.import_module("kill_fits")
+
+
+@pytest.fixture
+def damages(monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+    return importlib.import_module("damage_files")
 
 
 @pytest.fixture
@@ -37,6 +44,26 @@ def test_the_table_of_writes_is_that_of_the_file(page):
         line = next(line for line in page.splitlines() if line.startswith(name))
         assert line.split("  ")[-1].strip() == str(megabytes)
         assert f" {milliseconds} " in line
+
+
+def test_the_table_of_damages_is_written_from_the_file(damages, page):
+    rows = pd.read_csv(FOLDER / "reliability_files.csv")
+    assert damages.report(rows) in page
+
+
+def test_damaged_files_are_counted(damages, tmp_path):
+    """A reader that checks nothing survives no flipped bit, one that checks does."""
+    path, rng = tmp_path / "file", np.random.default_rng(0)
+    path.write_bytes(b"whole")
+
+    def strict(path):
+        if path.read_bytes() != b"whole":
+            raise ValueError("damaged")
+
+    for load, expected in ((strict, 20), (Path.read_bytes, 0)):
+        for change in (damages.flip, damages.cut):
+            assert damages.damage(load, path, [path], change, 20, rng) == expected
+    assert path.read_bytes() == b"whole"
 
 
 def test_a_kill_loses_what_the_processes_took_beyond_the_fit(kills):
