@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from inspect import Signature, signature
 from numbers import Integral
@@ -16,12 +17,17 @@ from torch import nn
 class Numbers(Interval):  # type: ignore[misc]
     """Numbers in an interval, as a constraint on a parameter.
 
-    True and False are refused, though Python counts them among the integers.
+    True and False are refused, though Python counts them among the integers, and
+    integers that neither NumPy nor a float can hold.
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Whether a value is such a number."""
-        return super().is_satisfied_by(val) and not isinstance(val, bool)
+        if not super().is_satisfied_by(val) or isinstance(val, bool):
+            return False
+        largest = sys.maxsize if self.type is Integral else sys.float_info.max
+        # Also in an open interval, because such a number is not meant.
+        return not isinstance(val, Integral) or abs(int(val)) <= largest
 
 
 class Condition(HasMethods):  # type: ignore[misc]

@@ -155,6 +155,9 @@ def test_intervals_of_numbers():
     whole = Numbers(Real, None, None, closed="neither")
     assert not any(whole.is_satisfied_by(v) for v in (inf, -inf, nan, True, np.True_))
     assert whole.is_satisfied_by(-1e300)
+    assert not any(whole.is_satisfied_by(v) for v in (10**400, -(10**400)))
+    count = Numbers(Integral, 1, None, closed="left")
+    assert [count.is_satisfied_by(v) for v in (2**63 - 1, 2**63)] == [True, False]
 
 
 @pytest.mark.parametrize(
