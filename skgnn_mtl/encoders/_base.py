@@ -109,7 +109,7 @@ class GraphEncoder(Component, ABC):
         """
         return []
 
-    def split(
+    def cut(
         self, batch: GraphBatch
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
         """Cut the computation behind the rows of the nodes, for attributions.

@@ -192,7 +192,7 @@ class CGCNN(GraphEncoder):
             v = self.drop(layer(v, u, batch))
         return v
 
-    def split(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def cut(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Cut behind the embedding of the nodes.
 
         Parameters

@@ -130,7 +130,7 @@ class DMPNN(GraphEncoder):
         atoms = self.nodes(batch.node_codes, batch.node_features)
         return self._propagate(atoms, batch, self._edge_classes(batch))
 
-    def split(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def cut(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Cut behind the columns of the atoms, which the bonds read, too.
 
         Parameters

@@ -203,7 +203,7 @@ class Pretrained(GraphEncoder):
         """
         return self.trained.stages()
 
-    def split(
+    def cut(
         self, batch: GraphBatch
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
         """Cut the copy behind the rows of the nodes.
@@ -218,7 +218,7 @@ class Pretrained(GraphEncoder):
         parts : tuple (rows, rest) or None
             Those of the copy.
         """
-        return self.trained.split(batch)
+        return self.trained.cut(batch)
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Compute the node states.

@@ -149,7 +149,7 @@ class LayerStack(GraphEncoder):
             h = self.drop(h if k == self.n_layers - 1 else activation(h))
         return h
 
-    def split(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def cut(self, batch: GraphBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Cut behind the embedding of the nodes.
 
         Parameters

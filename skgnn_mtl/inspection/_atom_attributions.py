@@ -112,7 +112,7 @@ def atom_attributions(
         ``skgnn_mtl[attributions]``.
     TypeError
         If the estimator is another one, if X is not graphs, or if an encoder of your
-        own does not have ``split``.
+        own does not have ``cut``.
     ValueError
         If a task, the method or the number of steps is not valid.
 
@@ -264,11 +264,11 @@ def _cut(
 ) -> _Cut:
     """Cut the network behind the rows of the atoms of some graphs."""
     batch = graphs.batch(rows).to(device)
-    parts = module.encoder.split(batch)
+    parts = module.encoder.cut(batch)
     if parts is None:
         raise TypeError(
             f"{type(module.encoder.core).__name__} does not say which rows of the "
-            "atoms it reads: write its method split, see GraphEncoder."
+            "atoms it reads: write its method cut, see GraphEncoder."
         )
     columns, rest = parts
 

@@ -63,7 +63,7 @@ def zero_of(model, graphs):
     """Outputs for atoms without any feature, in the units of (transformed) y."""
     batch = graphs.batch(np.arange(len(graphs)))
     with torch.no_grad():
-        rows, rest = model.module_.encoder.split(batch)
+        rows, rest = model.module_.encoder.cut(batch)
         states = rest(torch.zeros_like(rows))
         return model.module_.predict_states(states, batch).double().numpy()
 
@@ -149,14 +149,14 @@ def test_a_sum_over_atoms_is_attributed_exactly(method):
     np.testing.assert_allclose(found[1], [-1.2, 0.5, 0.5], atol=1e-2)
     # Exact for the network itself, whatever it has learned.
     module, graphs = pipe[-1].module_, pipe[0].transform(["CC(=O)N"])
-    rows, _ = module.encoder.split(graphs.batch([0]))
+    rows, _ = module.encoder.cut(graphs.batch([0]))
     exact = (rows @ module.heads.weight[0]).detach() * float(pipe[-1].target_scale_[0])
     np.testing.assert_allclose(found[0], exact, rtol=1e-4)
 
 
 def test_occlusion_takes_one_atom_at_a_time(fitted):
     graphs = X[[16]]
-    rows, rest = fitted.module_.encoder.split(graphs.batch([0]))
+    rows, rest = fitted.module_.encoder.cut(graphs.batch([0]))
     (found,) = atom_attributions(fitted, graphs, method="occlusion")
     for atom in (0, 3, len(rows) - 1):
         without = rows.index_fill(0, torch.tensor([atom]), 0.0)
@@ -479,7 +479,7 @@ def test_an_encoder_of_ones_own_needs_the_cut():
             return self.linear(torch.nn.functional.one_hot(codes, size).float())
 
     model = regressor(Own(), max_epochs=1).fit(X, LOGP)
-    with pytest.raises(TypeError, match="Own does not say .* split"):
+    with pytest.raises(TypeError, match="Own does not say .* cut"):
         atom_attributions(model, X)
 
 

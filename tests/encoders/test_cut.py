@@ -47,7 +47,7 @@ def test_all_encoders_are_here():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_parts_make_the_whole(kind, batch):
     encoder = built(kind)
-    rows, rest = encoder.split(batch)
+    rows, rest = encoder.cut(batch)
     assert len(rows) == batch.n_nodes
     torch.testing.assert_close(rest(rows), encoder(batch), rtol=1e-5, atol=1e-6)
 
@@ -56,8 +56,8 @@ def test_the_parts_make_the_whole(kind, batch):
 def test_rows_are_all_that_an_encoder_reads_from_the_nodes(kind, batch):
     encoder = built(kind)
     turned = batch.with_node_codes(batch.node_codes.flip(0))
-    rows, _ = encoder.split(turned)
-    _, rest = encoder.split(batch)
+    rows, _ = encoder.cut(turned)
+    _, rest = encoder.cut(batch)
     torch.testing.assert_close(rest(rows), encoder(turned), rtol=1e-5, atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_equal_atoms_keep_derivatives_of_their_own():
     encoder = built(DMPNN, X.schema)
     batch = X.batch([0, 1, 2])
     assert len(edge_classes(batch, 3)[-1]) < batch.n_edges  # forward shares
-    rows, rest = encoder.split(batch)
+    rows, rest = encoder.cut(batch)
     rows.requires_grad_()
     # The states of the first molecule only.
     (gradient,) = torch.autograd.grad(rest(rows)[:6].sum(), rows)
@@ -78,7 +78,7 @@ def test_equal_atoms_keep_derivatives_of_their_own():
 def test_a_changed_atom_changes_its_neighbourhood_only():
     X = SmilesToGraph().transform(["CCCCCCCCC"])
     encoder, batch = built(DMPNN, X.schema), X.batch([0])
-    rows, rest = encoder.split(batch)
+    rows, rest = encoder.cut(batch)
     changed = rest(rows.index_fill(0, torch.tensor([0]), 0.0))
     moved = (changed - encoder(batch)).abs().amax(dim=1) > 1e-5
     assert moved.tolist() == [True] * 4 + [False] * 5
@@ -88,7 +88,7 @@ def test_a_pretrained_encoder_is_cut_as_its_copy(batch):
     source = built(GIN)
     encoder = Pretrained(source)
     encoder.build(NETWORK_SCHEMA)
-    rows, rest = encoder.eval().split(batch)
+    rows, rest = encoder.eval().cut(batch)
     torch.testing.assert_close(rest(rows), source(batch), rtol=1e-5, atol=1e-6)
 
 
@@ -104,11 +104,11 @@ def test_an_encoder_without_a_cut_says_so(batch):
         def forward(self, batch):
             return batch.node_features.expand(-1, self.width)
 
-    assert built(Own).split(batch) is None
+    assert built(Own).cut(batch) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_parts_make_no_tensor_elsewhere(kind, batch):
     encoder = built(kind).to("meta")
-    rows, rest = encoder.split(batch.to("meta"))
+    rows, rest = encoder.cut(batch.to("meta"))
     assert rest(rows).device.type == "meta"
