@@ -11,7 +11,7 @@ rows of the same size. ``--report`` writes the tables of
 ``docs/benchmarks/stopping.rst`` from the file.
 
 ========== =========================================================================
-all        no early stopping, all rows; from ``prediction.csv``, where it has this run
+all        no early stopping, all rows
 held       a tenth of the rows is held back and not used: the last of all epochs
 best       the same training, stopped after 10 epochs without a better validation
            loss: its best epoch
@@ -187,15 +187,6 @@ class Study:
         rows = self.table().set_index(KEY)["n_epochs"]
         return int(rows[name, seed, arm])
 
-    def copy(self, name: str, seed: int) -> bool:
-        """Take a run without early stopping from another study; tell if it has it."""
-        other = pd.read_csv(DOCS / "prediction.csv")
-        same = (other["set"] == name) & (other["seed"] == seed)
-        same &= (other["model"] == "default") & (other["split"] == "random")
-        frame = other.loc[same].assign(arm="all", n_epochs=100, best_epoch=100)
-        self.add(frame)
-        return bool(len(frame))
-
     def add(self, frame: pd.DataFrame) -> None:
         """Add rows to the file."""
         new = not self.out.exists()
@@ -203,8 +194,6 @@ class Study:
 
     def record(self, name: str, seed: int, arm: str) -> None:
         """Run an arm and add its rows to the file."""
-        if arm == "all" and self.copy(name, seed):
-            return
         problem, graphs = featurised(name, self.data_home)
         train, test = split_rows(problem, "random", seed)
         table = Table(graphs[train], problem.y.to_numpy()[train], graphs[test], seed)
