@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,19 @@ import torch
 
 # The tests' networks are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)
+
+
+class FigureCloser:
+    """Close the figures of each test, and of each docstring outside this folder."""
+
+    def pytest_runtest_teardown(self) -> None:
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            pyplot.close("all")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(FigureCloser())
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -24,12 +24,6 @@ def pipe():
     return make_pipeline(SmilesToGraph(), small(max_epochs=1)).fit(SMILES, Y)
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
 def test_molecules_are_rows_and_tasks_are_columns(pipe):
     display = AtomAttributionDisplay.from_estimator(pipe, ["CCO", "C"], **OCCLUSION)
     assert display.axes_.shape == (2, 2)

@@ -28,8 +28,6 @@ def comparison(n_folds=3):
 
 
 def test_one_row_a_task_and_a_direction_to_read(tmp_path):
-    import matplotlib.pyplot as plt
-
     display = SingleTaskComparisonDisplay.from_comparison(comparison())
     (ax,) = display.axes_
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Tb (K)", "logP"]
@@ -38,12 +36,9 @@ def test_one_row_a_task_and_a_direction_to_read(tmp_path):
     display.figure_.savefig(tmp_path / "comparison.png")
     # A single fold has no error bar, and is drawn.
     SingleTaskComparisonDisplay.from_comparison(comparison(1))
-    plt.close("all")
 
 
 def test_the_mean_of_the_title_is_that_of_the_marks():
-    import matplotlib.pyplot as plt
-
     unlike = comparison(2)
     multi = unlike.errors["model"] == "multi-task"
     boiling = unlike.errors["task"] == "Tb (K)"
@@ -54,4 +49,3 @@ def test_the_mean_of_the_title_is_that_of_the_marks():
     marks = [bar.lines[0].get_xdata()[0] for bar in ax.containers]
     assert marks[0] == 0.0
     assert ax.get_title().endswith(f"mean change {np.mean(marks):+.1f} %")
-    plt.close("all")

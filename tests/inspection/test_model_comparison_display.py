@@ -1,7 +1,6 @@
 """The picture of a comparison of models."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +46,6 @@ def test_one_mark_for_each_task_and_model_filled_where_the_difference_is_sure(tm
     assert {to_hex(c) for c in twin.get_facecolors()} == {"#ffffff"}
     assert "against network" in ax.get_xlabel()
     display.figure_.savefig(tmp_path / "comparison.png")
-    plt.close("all")
 
 
 def test_bars_are_two_standard_errors_in_percent_of_the_reference():
@@ -62,11 +60,9 @@ def test_bars_are_two_standard_errors_in_percent_of_the_reference():
         ):
             expected = 400 * lines.loc[(model, task), "standard_error"] / level[task]
             assert np.ptp(segment[:, 0]) == pytest.approx(expected)
-    plt.close("all")
 
 
 def test_a_single_fold_is_drawn_without_bars():
     ModelComparisonDisplay.from_comparison(comparison(1))
     with pytest.raises(ValueError, match="one of the models"):
         ModelComparisonDisplay.from_comparison(comparison(), reference="forest")
-    plt.close("all")

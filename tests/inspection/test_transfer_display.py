@@ -30,14 +30,6 @@ def comparison(n_targets=5, n_folds=3):
     return TransferComparison(pd.DataFrame(rows))
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
 @pytest.mark.parametrize("n_targets", [1, 5])
 def test_learning_curves_have_a_panel_a_target_and_a_line_a_method(n_targets, tmp_path):
     made = comparison(n_targets)
