@@ -19,6 +19,7 @@ LAYERS = {
     "_flat": 0,
     "_gram": 0,
     "_overlap": 0,
+    "_pipelines": 0,
     "_seeds": 0,
     "_target_transforms": 0,
     "graphs": 0,

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._pipelines import at_last_step
+
 from ._compute import Computation, Options
 from ._operator import BLOCKS, Block, TaskProblem
 from ._spectrum import HessianSpectrum
@@ -155,10 +157,7 @@ def hessian_spectrum(
         max_seconds=max_seconds, random_state=random_state, verbose=verbose,
     )  # fmt: skip
     rng = check_random_state(random_state)
-    steps = getattr(estimator, "steps", None)
-    if steps is not None:
-        X = estimator[:-1].transform(X) if len(steps) > 1 else X
-        estimator = steps[-1][1]
+    X, estimator = at_last_step(estimator, X)
     if not hasattr(estimator, "task_problem"):
         raise TypeError(
             "hessian_spectrum needs a fitted MultiTaskGNNRegressor or "

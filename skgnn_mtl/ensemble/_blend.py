@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Bunch
@@ -18,6 +19,7 @@ from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
+from ._jobs import Jobs
 from ._members import mean_of, require_kind
 from ._out_of_fold import fit_and_predict, gathered
 from ._tables import ClassTable, Table
@@ -35,6 +37,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     weights: Any
     cv: Any
     n_jobs: int | None
+    checkpoint: str | PathLike[str] | None
     estimators_: list[Any]
     names_: list[str]
     weights_: np.ndarray
@@ -43,6 +46,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weights": [None, StrOptions({"oof"}), "array-like"],
         "n_jobs": [None, Integral],
+        "checkpoint": [None, str, PathLike],
     }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -121,21 +125,22 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         # Before any fit, because folds that lack labels must be refused at once.
         folds = self._folds(X, y, table, groups) if learned else []
         arguments = fit_arguments(chosen, sample_weight, groups)
-        jobs = [
+        jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
+        fits = [
             delayed(fit_member)(
                 clone(part), X, y, None, arguments[name], label_of(name)
             )
             for name, part in chosen.items()
         ]
         # One list of jobs, because there may be fewer members than processes.
-        jobs += [
+        fits += [
             delayed(fit_and_predict)(
                 clone(part), X, y, fold, arguments[name], label_of(name), self._outputs
             )
             for name, part in chosen.items()
             for fold in folds
         ]
-        done = Parallel(n_jobs=self.n_jobs)(jobs)
+        done = jobs.run("member", fits)
         self.names_, self.estimators_ = list(chosen), done[: len(chosen)]
         self._note_features(self.estimators_[0])
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
@@ -145,6 +150,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
             given = self._learned_weights(tables, table, weight[:, 0])
             self.oof_mse_ = mean_squares(table, tables, weight)
         self.weights_ = given
+        jobs.finish()
 
     def _folds(self, X: Any, y: Any, table: np.ndarray, groups: Any) -> Folds:
         presence = self._presence(table)
@@ -207,6 +213,9 @@ class BlendRegressor(MixtureTable, Blend):
         with labels of each task, or with whole groups.
     n_jobs : int, default=None
         Number of fits in parallel.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -288,11 +297,13 @@ class BlendRegressor(MixtureTable, Blend):
         weights: str | ArrayLike | None = None,
         cv: Any = 5,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimators = estimators
         self.weights = weights
         self.cv = cv
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -365,6 +376,9 @@ class BlendClassifier(ClassTable, Blend):
         with each class of each task, or with whole groups.
     n_jobs : int, default=None
         Number of fits in parallel.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -420,11 +434,13 @@ class BlendClassifier(ClassTable, Blend):
         weights: str | ArrayLike | None = None,
         cv: Any = 5,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimators = estimators
         self.weights = weights
         self.cv = cv
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

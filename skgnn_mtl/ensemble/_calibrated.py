@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments
 from skgnn_mtl.model_selection._folds import require_partition, table_folds
 
 from ._calibration import at_points, at_temperature, fit_isotonic, fit_temperature
+from ._jobs import Jobs
 from ._members import require_kind
 from ._out_of_fold import fit_and_hold_out
 from ._tables import ClassTable, Table
@@ -43,6 +45,9 @@ class CalibratedClassifier(ClassTable, Table):
         Seed of the folds.
     n_jobs : int, default=None
         Number of fits in parallel. It does not change the numbers.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -107,6 +112,7 @@ class CalibratedClassifier(ClassTable, Table):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "method": [StrOptions({"temperature", "isotonic"})],
         "n_jobs": [None, Integral],
+        "checkpoint": [None, str, PathLike],
         "random_state": ["random_state"],
     }
 
@@ -118,12 +124,14 @@ class CalibratedClassifier(ClassTable, Table):
         cv: Any = 5,
         random_state: Any = None,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.method = method
         self.cv = cv
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def _parts(self) -> Sequence[Any]:
         return [self.estimator]
@@ -163,7 +171,9 @@ class CalibratedClassifier(ClassTable, Table):
         require_kind(self.estimator, classifier=True, name="estimator")
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight)
-        seed = int(check_random_state(self.random_state).randint(MAX_SEED))
+        jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
+        source = check_random_state(jobs.random_state(self.random_state))
+        seed = int(source.randint(MAX_SEED))
         folds = table_folds(self.cv, X, y, self._presence(table), groups, seed)
         require_partition(folds, len(table))
         arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
@@ -174,11 +184,12 @@ class CalibratedClassifier(ClassTable, Table):
             folds,
             arguments["estimator"],
             self._outputs,
-            self.n_jobs,
+            jobs,
         )
         self._note_features(self.estimator_)
         weight = _row_weights(sample_weight, len(table))[:, 0]
         self._fit_corrections(held_out, table, weight)
+        jobs.finish()
         return self
 
     def _fit_corrections(

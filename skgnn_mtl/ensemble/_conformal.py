@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
+from joblib import delayed
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -15,13 +17,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.estimators._inputs import in_task_order
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
 from ._crepes import least_labels
-from ._members import last_step, require_kind
+from ._jobs import Jobs
+from ._members import require_kind
 from ._out_of_fold import fit_and_hold_out
 from ._repeats import require_apart, warn_of_repeats
 from ._tables import Table
@@ -38,12 +42,14 @@ class Conformal(Table):
     coverage: float
     random_state: Any
     n_jobs: int | None
+    checkpoint: str | PathLike[str] | None
     estimator_: Any
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "method": [StrOptions({"split", "cross", "prefit"})],
         "groups": [None, callable],
         "n_jobs": [None, Integral],
+        "checkpoint": [None, str, PathLike],
         "random_state": ["random_state"],
     }
 
@@ -118,17 +124,23 @@ class Conformal(Table):
         table = self._read_y(X, y, sample_weight)
         if groups is None and self.groups is not None:
             groups = np.asarray(self.groups(X))
-        folds = self._folds(X, y, table, groups)
+        jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
+        folds = self._folds(X, y, table, groups, jobs)
         rows = folds[0][1] if self.method == "split" else np.arange(len(table))
         self._note_calibration(take(X, rows))
         # Before any fit, because a fit may take hours.
         self._require_calibration(table[rows], self.coverage)
         arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
         fit = self._fit_split if self.method == "split" else self._fit_cross
-        return table[rows], fit(X, y, folds, arguments["estimator"])
+        outputs = fit(X, y, folds, arguments["estimator"], jobs)
+        jobs.finish()
+        return table[rows], outputs
 
-    def _folds(self, X: Any, y: Any, table: np.ndarray, groups: Any) -> Folds:
-        seed = int(check_random_state(self.random_state).randint(MAX_SEED))
+    def _folds(
+        self, X: Any, y: Any, table: np.ndarray, groups: Any, jobs: Jobs
+    ) -> Folds:
+        source = check_random_state(jobs.random_state(self.random_state))
+        seed = int(source.randint(MAX_SEED))
         folds = table_folds(self.cv, X, y, self._presence(table), groups, seed)
         folds = folds[:1] if self.method == "split" else folds
         require_apart(folds)
@@ -138,17 +150,18 @@ class Conformal(Table):
         return folds
 
     def _fit_split(
-        self, X: Any, y: Any, folds: Folds, arguments: dict[str, Any]
+        self, X: Any, y: Any, folds: Folds, arguments: dict[str, Any], jobs: Jobs
     ) -> np.ndarray:
         train, test = folds[0]
         member = clone(self.estimator)
-        self.estimator_ = fit_member(
+        fit = delayed(fit_member)(
             member, X, take(y, train), train, arguments, "estimator"
         )
+        self.estimator_ = jobs.run_one("estimator", fit)
         return self._calibration_outputs(self.estimator_, take(X, test), "estimator")
 
     def _fit_cross(
-        self, X: Any, y: Any, folds: Folds, arguments: dict[str, Any]
+        self, X: Any, y: Any, folds: Folds, arguments: dict[str, Any], jobs: Jobs
     ) -> np.ndarray:
         self.estimator_, outputs = fit_and_hold_out(
             self.estimator,
@@ -157,7 +170,7 @@ class Conformal(Table):
             folds,
             arguments,
             self._calibration_outputs,
-            self.n_jobs,
+            jobs,
         )
         return outputs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -48,6 +49,9 @@ class ConformalClassifier(ClassTable, Conformal):
         Seed of the folds.
     n_jobs : int, default=None
         Number of fits in parallel. It does not change the numbers.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -123,6 +127,7 @@ class ConformalClassifier(ClassTable, Conformal):
         coverage: float = 0.9,
         random_state: Any = None,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.method = method
@@ -132,6 +137,7 @@ class ConformalClassifier(ClassTable, Conformal):
         self.coverage = coverage
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -60,6 +61,9 @@ class ConformalRegressor(NumericTable, Conformal):
         Seed of the folds.
     n_jobs : int, default=None
         Number of fits in parallel. It does not change the numbers.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -166,6 +170,7 @@ class ConformalRegressor(NumericTable, Conformal):
         coverage: float = 0.9,
         random_state: Any = None,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.method = method
@@ -176,6 +181,7 @@ class ConformalRegressor(NumericTable, Conformal):
         self.coverage = coverage
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import Ridge
+
+from skgnn_mtl._pipelines import at_last_step, last_step
+from skgnn_mtl.model_selection._fitting import fit_member, take
 
 
 def require_embedding(network: Any) -> None:
@@ -21,10 +25,7 @@ def require_embedding(network: Any) -> None:
     TypeError
         If neither it nor its last step has ``embed``.
     """
-    # To the innermost step, because pipelines may be nested.
-    last = network
-    while hasattr(last, "steps"):
-        last = last.steps[-1][1]
+    last = last_step(network)
     if not hasattr(last, "embed"):
         raise TypeError(
             "embeddings=True needs a network with embed, but "
@@ -47,12 +48,8 @@ def embed(network: Any, X: Any) -> np.ndarray:
     vectors : ndarray of float64 of shape (n, width)
         NaN for an invalid row.
     """
-    if hasattr(network, "steps"):
-        # Not with one step, because an empty pipeline does not transform.
-        if len(network.steps) > 1:
-            X = network[:-1].transform(X)
-        return embed(network[-1], X)
-    return np.asarray(network.embed(X), dtype=np.float64)
+    X, last = at_last_step(network, X)
+    return np.asarray(last.embed(X), dtype=np.float64)
 
 
 def aligned(
@@ -91,3 +88,43 @@ def aligned(
     ridge = Ridge().fit((vectors[known] - center) / scale, reference[known])
     mapped[wanted] = ridge.predict((vectors[test][wanted] - center) / scale)
     return mapped
+
+
+def fit_and_embed(
+    network: Any,
+    X: Any,
+    y: Any,
+    fold: tuple[np.ndarray, np.ndarray],
+    arguments: dict[str, Any],
+    reference: np.ndarray,
+    outputs: Callable[[Any, Any, str], np.ndarray],
+) -> np.ndarray:
+    """Embed the test rows of a fold, in the space of a reference, and predict them.
+
+    Parameters
+    ----------
+    network : estimator or Pipeline
+        Is fitted in place on the training rows.
+    X : array-like of shape (n,)
+        All inputs.
+    y : array-like of shape (n,) or (n, t)
+        All labels.
+    fold : tuple of two ndarrays of int
+        Training and test rows.
+    arguments : dict
+        Further arguments of ``fit``, for all n rows.
+    reference : ndarray of shape (n, width)
+        Vectors by the network of all rows.
+    outputs : callable
+        Predicts by a fitted network, some rows of X and its name.
+
+    Returns
+    -------
+    columns : ndarray of shape (n_test, width + t)
+        Vectors, and beside them what ``outputs`` gives.
+    """
+    train, test = fold
+    name = "network of a fold"
+    fit_member(network, X, take(y, train), train, arguments, name)
+    vectors = aligned(embed(network, X), reference, train, test)
+    return np.hstack([vectors, outputs(network, take(X, test), name)])

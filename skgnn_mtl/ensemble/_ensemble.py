@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import has_fit_parameter
 
+from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
-from ._members import last_step, mean_of, require_kind
+from ._jobs import Jobs
+from ._members import mean_of, require_kind
 from ._tables import ClassTable, Table
 from ._widths import Mixture, MixtureTable, mean_squares, moments_of
 
@@ -38,6 +41,7 @@ class Ensemble(Table):
     resample: str
     n_jobs: int | None
     random_state: Any
+    checkpoint: str | PathLike[str] | None
     estimators_: list[Any]
     oof_predictions_: np.ndarray
     oof_mse_: np.ndarray
@@ -47,6 +51,7 @@ class Ensemble(Table):
         "resample": [StrOptions({"seeds", "folds", "bootstrap"})],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
+        "checkpoint": [None, str, PathLike],
     }
 
     def _parts(self) -> Sequence[Any]:
@@ -56,7 +61,8 @@ class Ensemble(Table):
         self._validate_params()
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight)
-        generator = check_random_state(self.random_state)
+        jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
+        generator = check_random_state(jobs.random_state(self.random_state))
         # All seeds before the jobs, because n_jobs must not change the numbers. The
         # first is drawn in any case, so that theirs do not depend on resample.
         first = int(generator.randint(MAX_SEED))
@@ -65,16 +71,19 @@ class Ensemble(Table):
         draws = self._draws(folds, self._presence(table), groups, seeds)
         groups = self._inner_groups(groups, len(table))
         arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
-            delayed(fit_member)(
-                _seeded(self.estimator, seed),
-                X,
-                take(y, rows),
-                rows,
-                arguments["estimator"],
-                f"Member {k}",
-            )
-            for k, (seed, rows) in enumerate(zip(seeds, draws, strict=True))
+        self.estimators_ = jobs.run(
+            "member",
+            [
+                delayed(fit_member)(
+                    _seeded(self.estimator, seed),
+                    X,
+                    take(y, rows),
+                    rows,
+                    arguments["estimator"],
+                    f"Member {k}",
+                )
+                for k, (seed, rows) in enumerate(zip(seeds, draws, strict=True))
+            ],
         )
         self._note_features(self.estimators_[0])
         for name in ("oof_predictions_", "oof_mse_"):
@@ -84,6 +93,7 @@ class Ensemble(Table):
             self.oof_predictions_ = self._shaped(held_out)
             weight = _row_weights(sample_weight, len(table))
             self.oof_mse_ = mean_squares(table, held_out, weight)
+        jobs.finish()
 
     def _folds(
         self, X: Any, y: Any, presence: pd.DataFrame, groups: Any, seed: int
@@ -168,6 +178,9 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         Number of members that are fitted in parallel. It does not change the numbers.
     random_state : int, RandomState instance or None, default=None
         Seed of the members, folds and samples.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -240,12 +253,14 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         resample: str = "seeds",
         n_jobs: int | None = None,
         random_state: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_members = n_members
         self.resample = resample
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -316,6 +331,9 @@ class EnsembleClassifier(ClassTable, Ensemble):
         Number of members that are fitted in parallel. It does not change the numbers.
     random_state : int, RandomState instance or None, default=None
         Seed of the members, folds and samples.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -366,12 +384,14 @@ class EnsembleClassifier(ClassTable, Ensemble):
         resample: str = "seeds",
         n_jobs: int | None = None,
         random_state: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_members = n_members
         self.resample = resample
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

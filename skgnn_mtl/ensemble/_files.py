@@ -39,6 +39,7 @@ _TRUSTED = [
     "skgnn_mtl.ensemble._recommended.negative_brier",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._regression.mean_squared_error",
+    "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
     *(f"{_SPLIT}.{name}" for name in ("GroupKFold", "KFold", "ShuffleSplit")),
     *(f"{_SPLIT}.Stratified{name}" for name in ("GroupKFold", "KFold")),

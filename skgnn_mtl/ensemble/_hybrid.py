@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
@@ -17,7 +18,8 @@ from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
-from ._embeddings import aligned, embed, require_embedding
+from ._embeddings import embed, fit_and_embed, require_embedding
+from ._jobs import Jobs
 from ._members import mean_of, require_kind
 from ._out_of_fold import gathered
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
@@ -47,6 +49,7 @@ class Hybrid(Table):
     cv: Any
     random_state: Any
     n_jobs: int | None
+    checkpoint: str | PathLike[str] | None
 
     network_: Any
     learner_: Any
@@ -57,6 +60,7 @@ class Hybrid(Table):
         "embeddings": ["boolean"],
         "blend": ["boolean"],
         "n_jobs": [None, Integral],
+        "checkpoint": [None, str, PathLike],
         "random_state": ["random_state"],
     }
 
@@ -70,7 +74,8 @@ class Hybrid(Table):
         self._validate_params()
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight)
-        seeds = self._seeds()
+        jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
+        seeds = self._seeds(jobs)
         network = self._make_network(X, seeds[0], classifier=classifier)
         # Before the fits, because the network is the expensive one.
         if self.embeddings:
@@ -87,22 +92,24 @@ class Hybrid(Table):
         self.descriptors_ = descriptors
         if not self.embeddings:  # first, because the network may take hours
             self.learner_ = self._fit_learner(
-                learner, columns, y, sample_weight, groups
+                learner, columns, y, sample_weight, groups, jobs
             )
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
-        self.network_ = fit_member(clone(network), X, y, None, given, "network")
+        fit = delayed(fit_member)(clone(network), X, y, None, given, "network")
+        self.network_ = jobs.run_one("network", fit)
         if self.embeddings:
             folds = self._folds(X, y, table, groups, seeds[2])
             # Out of fold, because vectors of its own training rows tell a network's
             # labels.
-            vectors, outputs = self._held_out(network, X, y, folds, given)
+            vectors, outputs = self._held_out(network, X, y, folds, given, jobs)
             weight = _row_weights(sample_weight, len(table))
             self.oof_mse_ = mean_squares(table, outputs, weight)
             columns = np.hstack([columns, vectors])
             self.learner_ = self._fit_learner(
-                learner, columns, y, sample_weight, groups
+                learner, columns, y, sample_weight, groups, jobs
             )
         self._note_features(self.network_)
+        jobs.finish()
 
     def _folds(
         self, X: Any, y: Any, table: np.ndarray, groups: Any, seed: int | None
@@ -113,12 +120,13 @@ class Hybrid(Table):
         require_partition(folds, len(table))
         return folds
 
-    def _seeds(self) -> list[int | None]:
+    def _seeds(self, jobs: Jobs) -> list[int | None]:
         """Draw seeds of network, learner and folds; None without ``random_state``."""
+        source = jobs.random_state(self.random_state)
         # None keeps the seeds that the user gave to the parts.
         if self.random_state is None:
-            return [None] * 3
-        generator = check_random_state(self.random_state)
+            return [None, None, source]
+        generator = check_random_state(source)
         return list(generator.randint(MAX_SEED, size=3).tolist())
 
     def _make_network(self, X: Any, seed: int | None, *, classifier: bool) -> Any:
@@ -160,7 +168,13 @@ class Hybrid(Table):
         return kind(learner, n_jobs=self.n_jobs)
 
     def _fit_learner(
-        self, learner: PerTask, columns: np.ndarray, y: Any, weight: Any, groups: Any
+        self,
+        learner: PerTask,
+        columns: np.ndarray,
+        y: Any,
+        weight: Any,
+        groups: Any,
+        jobs: Jobs,
     ) -> PerTask:
         """Fit on the rows that have descriptors."""
         # A row of gaps alone could not be read; single gaps are the learner's matter.
@@ -170,22 +184,30 @@ class Hybrid(Table):
         rows = None if readable.all() else np.flatnonzero(readable)
         given = {"sample_weight": weight, "groups": groups}
         arguments = {k: np.asarray(v) for k, v in given.items() if v is not None}
-        fitted: PerTask = fit_member(
+        fit = delayed(fit_member)(
             learner, columns, take(y, rows), rows, arguments, "learner"
         )
+        fitted: PerTask = jobs.run_one("learner", fit)
         return fitted
 
     def _held_out(
-        self, network: Any, X: Any, y: Any, folds: Folds, arguments: dict[str, Any]
+        self,
+        network: Any,
+        X: Any,
+        y: Any,
+        folds: Folds,
+        arguments: dict[str, Any],
+        jobs: Jobs,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Embed and predict each training row by a network fitted without it."""
         reference = embed(self.network_, X)
-        parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_and_embed)(
+        fits = [
+            delayed(fit_and_embed)(
                 clone(network), X, y, fold, arguments, reference, self._outputs
             )
             for fold in folds
-        )
+        ]
+        parts = jobs.run("fold", fits)
         table = gathered(parts, folds, (len(reference), parts[0].shape[1]))[0]
         width = reference.shape[1]
         return table[:, :width].astype(reference.dtype), table[:, width:]
@@ -253,6 +275,9 @@ class HybridRegressor(MixtureTable, Hybrid):
         ``random_state`` of network and learner are set.
     n_jobs : int, default=None
         Number of fits, or chunks of molecules, at a time.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -324,6 +349,7 @@ class HybridRegressor(MixtureTable, Hybrid):
         cv: Any = 5,
         random_state: Any = None,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.network = network
         self.learner = learner
@@ -333,6 +359,7 @@ class HybridRegressor(MixtureTable, Hybrid):
         self.cv = cv
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -436,6 +463,9 @@ class HybridClassifier(ClassTable, Hybrid):
         ``random_state`` of network and learner are set.
     n_jobs : int, default=None
         Number of fits, or chunks of molecules, at a time.
+    checkpoint : path or None, default=None
+        Folder that keeps members and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -494,6 +524,7 @@ class HybridClassifier(ClassTable, Hybrid):
         cv: Any = 5,
         random_state: Any = None,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.network = network
         self.learner = learner
@@ -503,6 +534,7 @@ class HybridClassifier(ClassTable, Hybrid):
         self.cv = cv
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -554,20 +586,3 @@ def _as_table(values: Any, n_rows: int) -> np.ndarray:
     # NaN, because extra trees take it for a gap, but refuse an infinity.
     table[np.isinf(table)] = np.nan
     return table
-
-
-def _fit_and_embed(
-    network: Any,
-    X: Any,
-    y: Any,
-    fold: tuple[np.ndarray, np.ndarray],
-    arguments: dict[str, Any],
-    reference: np.ndarray,
-    outputs: Callable[[Any, Any, str], np.ndarray],
-) -> np.ndarray:
-    """Embed the test rows of a fold, in the space of the reference, and predict."""
-    train, test = fold
-    name = "network of a fold"
-    fit_member(network, X, take(y, train), train, arguments, name)
-    vectors = aligned(embed(network, X), reference, train, test)
-    return np.hstack([vectors, outputs(network, take(X, test), name)])

@@ -152,13 +152,6 @@ def mean_of(
     return total
 
 
-def last_step(estimator: Any) -> Any:
-    """Find the last step of a pipeline, or of pipelines inside of it."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return estimator
-
-
 def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
     """Refuse a class where an instance, or a regressor where a classifier is wanted.
 

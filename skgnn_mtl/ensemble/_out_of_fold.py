@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone
 
 from skgnn_mtl.model_selection._fitting import fit_member, take
 from skgnn_mtl.model_selection._folds import Folds
+
+from ._jobs import Jobs
 
 
 def fit_and_predict(
@@ -85,7 +87,7 @@ def fit_and_hold_out(
     folds: Folds,
     arguments: dict[str, Any],
     outputs: Callable[[Any, Any, str], np.ndarray],
-    n_jobs: int | None,
+    jobs: Jobs,
 ) -> tuple[Any, np.ndarray]:
     """Fit an estimator on all rows, and predict each row out of fold.
 
@@ -103,8 +105,8 @@ def fit_and_hold_out(
         Further arguments of ``fit``, for all n rows.
     outputs : callable
         Predicts by a fitted member, some rows of X and its name.
-    n_jobs : int or None
-        Number of fits in parallel.
+    jobs : Jobs
+        Runs the fits.
 
     Returns
     -------
@@ -114,12 +116,12 @@ def fit_and_hold_out(
         What ``outputs`` gives of each row.
     """
     # One list of jobs, because the fit on all rows must not wait for the folds.
-    jobs = [delayed(fit_member)(clone(estimator), X, y, None, arguments, "estimator")]
+    fits = [delayed(fit_member)(clone(estimator), X, y, None, arguments, "estimator")]
     name = "estimator of a fold"
-    jobs += [
+    fits += [
         delayed(fit_and_predict)(clone(estimator), X, y, fold, arguments, name, outputs)
         for fold in folds
     ]
-    fitted, *parts = Parallel(n_jobs=n_jobs)(jobs)
+    fitted, *parts = jobs.run("estimator", fits)
     n_rows = sum(len(test) for _, test in folds)
     return fitted, gathered(parts, folds, (n_rows, *parts[0].shape[1:]))[0]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
@@ -15,6 +16,7 @@ from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl._warn import warn
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 
+from ._jobs import Jobs
 from ._members import numbers_of, probabilities_of, require_kind
 from ._tables import ClassTable, NumericTable, Table
 from ._widths import half_width, moments_of, takes_return_std
@@ -25,6 +27,7 @@ class PerTask(Table):
 
     estimator: Any
     n_jobs: int | None
+    checkpoint: str | PathLike[str] | None
     estimators_: list[Any]
 
     def _parts(self) -> Sequence[Any]:
@@ -39,16 +42,18 @@ class PerTask(Table):
         arguments: Mapping[str, Any],
     ) -> None:
         """Fit each member on the labels of one task; ``labelled`` is (n, t)."""
-        jobs = []
+        jobs = Jobs(self, X=X, y=list(columns), labelled=labelled, **arguments)
+        fits = []
         for member, y, mask, name in zip(
             members, columns, labelled.T, self.task_names_, strict=True
         ):
             # None for all rows, because X need not be copied then.
             rows = None if mask.all() else np.flatnonzero(mask)
             label = f"Task {name!r} with {len(y)} label(s)"
-            jobs.append(delayed(fit_member)(member, X, y, rows, arguments, label))
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(jobs)
+            fits.append(delayed(fit_member)(member, X, y, rows, arguments, label))
+        self.estimators_ = jobs.run("task", fits)
         self._note_features(self.estimators_[0])
+        jobs.finish()
 
 
 class PerTaskRegressor(NumericTable, PerTask):
@@ -67,6 +72,9 @@ class PerTaskRegressor(NumericTable, PerTask):
         each task. A dict maps names of tasks to transforms; other tasks are unchanged.
     n_jobs : int, default=None
         Number of tasks that are fitted in parallel.
+    checkpoint : path or None, default=None
+        Folder that keeps estimators and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -119,10 +127,12 @@ class PerTaskRegressor(NumericTable, PerTask):
         *,
         target_transform: Any = None,
         n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.target_transform = target_transform
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -278,6 +288,9 @@ class PerTaskClassifier(ClassTable, PerTask):
         Classifier of one target with ``predict_proba``. It is cloned for each task.
     n_jobs : int, default=None
         Number of tasks that are fitted in parallel.
+    checkpoint : path or None, default=None
+        Folder that keeps estimators and networks in training, so that the next ``fit``
+        with the same data and parameters goes on from it; see :ref:`checkpoints`.
 
     Attributes
     ----------
@@ -316,9 +329,16 @@ class PerTaskClassifier(ClassTable, PerTask):
            [1., 0.]])
     """
 
-    def __init__(self, estimator: Any, *, n_jobs: int | None = None) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        n_jobs: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> None:
         self.estimator = estimator
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.model_selection._folds import Folds
-
-from ._members import last_step
 
 
 def require_apart(folds: Folds) -> None:

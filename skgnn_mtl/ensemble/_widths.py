@@ -14,10 +14,11 @@ from scipy.special import ndtri
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._pipelines import at_last_step, last_step
 from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.model_selection._fitting import is_search
 
-from ._members import in_columns, last_step, mean_of, numbers_of
+from ._members import in_columns, mean_of, numbers_of
 from ._tables import NumericTable
 
 _SQUARED_ERROR = "neg_mean_squared_error"
@@ -103,8 +104,7 @@ def moments_of(
 
 def _known_moments(member: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Predict by an ensemble, in a pipeline or not; no variance without the noise."""
-    while hasattr(member, "steps"):
-        X, member = member[:-1].transform(X), member.steps[-1][1]
+    X, member = at_last_step(member, X)
     # Not by predict, which gives a mere spread where the noise is not known.
     mixture: Mixture = member._mixture(X)
     return mixture.mean(), mixture.variance() if mixture.knows_noise else None

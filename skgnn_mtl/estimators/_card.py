@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from sklearn import config_context
-from sklearn.pipeline import Pipeline
+
+from skgnn_mtl._pipelines import last_step
 
 # What the numbers of a prediction depend on.
 _PACKAGES = ("skgnn_mtl", "torch", "scikit-learn", "numpy")
@@ -38,7 +39,7 @@ def _sections(model: Any, description: str) -> Iterator[str]:
         yield description
     with config_context(print_changed_only=True):
         yield f"```python\n{model.__repr__(N_CHAR_MAX=10_000)}\n```"
-    last = model[-1] if isinstance(model, Pipeline) else model
+    last = last_step(model)
     names = getattr(last, "task_names_", None)
     if names:
         yield "## Tasks"

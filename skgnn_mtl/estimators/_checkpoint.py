@@ -33,7 +33,7 @@ _KIND = "checkpoint"
 # Largest share of the time of a fit that writing takes.
 _LARGEST_SHARE = 0.02
 # Parameters that do not change what is trained.
-_FREE = ("checkpoint", "verbose")
+FREE = ("checkpoint", "n_jobs", "verbose")
 _LONGEST = 60
 
 
@@ -64,7 +64,7 @@ class Checkpoint:
         self.parameters = {
             name: _described(name, value)
             for name, value in parameters.items()
-            if name not in _FREE
+            if _own_name(name) not in FREE
         }
         self._stages: dict[str, dict[str, Any]] = {}
         self._cost, self._written_at, self._warned = 0.0, 0.0, False
@@ -310,7 +310,7 @@ def _described(name: str, value: Any) -> list[str]:
     ValueError
         If the value does not have an expression that another process would find equal.
     """
-    if name == "random_state" and not isinstance(value, (int, np.integer)):
+    if _own_name(name) == "random_state" and not isinstance(value, (int, np.integer)):
         # The seed that was drawn from it is in the file.
         return ["drawn", ""]
     writer, text = Writer(), repr(value)
@@ -328,6 +328,11 @@ def _described(name: str, value: Any) -> list[str]:
     digest = _digest([expressed, *writer.tensors.values()])
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return [short, digest]
+
+
+def _own_name(name: str) -> str:
+    """Give the name that a parameter has in the part that it belongs to."""
+    return name.rpartition("__")[2]
 
 
 def _version() -> str:

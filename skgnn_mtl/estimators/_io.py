@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from inspect import isfunction
+from os import PathLike
 from typing import Any
 from zipfile import BadZipFile
 
@@ -177,6 +178,8 @@ class Writer:
         """
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, PathLike):
+            value = str(value)
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, list):

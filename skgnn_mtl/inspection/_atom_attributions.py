@@ -8,10 +8,10 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from skgnn_mtl._component import is_count
+from skgnn_mtl._pipelines import at_last_step
 from skgnn_mtl.estimators import (
     GATERegressor,
     MultiTaskGNNClassifier,
@@ -206,31 +206,9 @@ def _captum() -> Any:
     return IntegratedGradients
 
 
-def featurized(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Run the transformers of a pipeline.
-
-    Parameters
-    ----------
-    estimator : estimator or Pipeline
-        Fitted.
-    X : object
-        What it reads.
-
-    Returns
-    -------
-    X : object
-        What the last step of the pipeline reads, or X itself.
-    estimator : estimator
-        The last step, or the estimator itself.
-    """
-    if not isinstance(estimator, Pipeline):
-        return X, estimator
-    return estimator[:-1].transform(X), estimator[-1]
-
-
 def _read(estimator: Any, X: Any) -> tuple[Any, FittedNetwork, GraphArray]:
     """Run the steps of a pipeline; take the state of its estimator, and its graphs."""
-    graphs, estimator = featurized(estimator, X)
+    graphs, estimator = at_last_step(estimator, X)
     if not isinstance(estimator, _ESTIMATORS):
         names = ", ".join(cls.__name__ for cls in _ESTIMATORS)
         raise TypeError(

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
+from skgnn_mtl._pipelines import at_last_step
 from skgnn_mtl.estimators._inputs import task_positions
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import name_of
 
-from ._atom_attributions import atom_attributions, featurized
+from ._atom_attributions import atom_attributions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +132,7 @@ class AtomAttributionDisplay:
             If X holds the graphs of molecules, which do not tell how to draw them.
         """
         rows = X if _is_many(X) else [X]
-        graphs, fitted = featurized(estimator, rows)
+        graphs, fitted = at_last_step(estimator, rows)
         found = atom_attributions(
             fitted, graphs, _listed(tasks), method=method, n_steps=n_steps
         )

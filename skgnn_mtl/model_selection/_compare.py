@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
+from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import read_targets
 from skgnn_mtl.graphs import GraphArray
@@ -280,7 +281,7 @@ def _errors(
 def _configured(estimator: Any, seed: int, *, single: bool) -> Any:
     """Clone the estimator with a seed, for one task or for all."""
     model = clone(estimator)
-    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    last = last_step(model)
     changes: dict[str, Any] = {"random_state": seed}
     if single:
         changes |= {"task_weighting": "equal", "target_tasks": None}

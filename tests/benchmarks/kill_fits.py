@@ -40,6 +40,7 @@ from skgnn_mtl import (
 )
 from skgnn_mtl.datasets import load_physchem
 from skgnn_mtl.encoders import DMPNN, GIN
+from skgnn_mtl.ensemble import BlendRegressor, EnsembleRegressor
 from skgnn_mtl.estimators import _checkpoint
 from skgnn_mtl.estimators._io import read
 from skgnn_mtl.weighting import BLO, PCGrad
@@ -123,7 +124,40 @@ def cases(
             lambda model: model.fit(graphs, y),
         ),
         "addition": addition(),
+        "ensemble": (
+            lambda **more: EnsembleRegressor(
+                MultiTaskGNNRegressor(encoder, **common), 3, random_state=0, **more
+            ),
+            lambda model: model.fit(graphs, y),
+        ),
+        "blend": (
+            lambda **more: BlendRegressor(
+                [
+                    (name, MultiTaskGNNRegressor(part, **common))
+                    for name, part in (("D-MPNN", encoder), ("GIN", masked))
+                ],
+                weights="oof",
+                cv=2,
+                **more,
+            ),
+            lambda model: model.fit(graphs, y),
+        ),
     }
+
+
+def networks(model: Any) -> list[Any]:
+    """List a network, or those of the members of an ensemble."""
+    members = [*getattr(model, "estimators_", [model])]
+    return [m for m in members if hasattr(m, "module_")]
+
+
+def records_of(model: Any) -> list[dict[str, Any]]:
+    """List the records of all epochs."""
+    found: list[dict[str, Any]] = []
+    for network in networks(model):
+        additions = getattr(network, "addition_history_", {}).values()
+        found += [*network.history_, *(r for added in additions for r in added)]
+    return found
 
 
 def outcome(model: Any, graphs: Any) -> str:
@@ -131,12 +165,10 @@ def outcome(model: Any, graphs: Any) -> str:
     found = hashlib.sha256()
     apply = model.transform if isinstance(model, GNNPretrainer) else model.predict
     found.update(np.ascontiguousarray(apply(graphs)))
-    for tensor in model.module_.state_dict().values():
-        found.update(tensor.contiguous().numpy())
-    records = [*model.history_]
-    for added in getattr(model, "addition_history_", {}).values():
-        records += added
-    for record in records:
+    for network in networks(model):
+        for tensor in network.module_.state_dict().values():
+            found.update(tensor.contiguous().numpy())
+    for record in records_of(model):
         rest = {key: value for key, value in record.items() if key != "seconds"}
         found.update(repr(rest).encode())
     return found.hexdigest()
@@ -162,7 +194,10 @@ def child(work: Callable[[], str], answer: Path) -> int:
 
 
 def epochs_kept(path: Path) -> int:
-    """Count the epochs that are in a checkpoint; 0 without one."""
+    """Count the epochs that are in a checkpoint, and in those of a folder."""
+    if path.is_dir():
+        # Of members in training; those that have ended are in files of another kind.
+        return sum(epochs_kept(part) for part in path.glob("*.0"))
     if not path.exists():
         return 0
     stages = read(path, kind="checkpoint")["stages"].values()
@@ -246,9 +281,7 @@ def measure_alone(
             started = time.perf_counter()
             model = fit(make())
             seconds = time.perf_counter() - started
-            additions = getattr(model, "addition_history_", {}).values()
-            n_epochs = len(model.history_) + sum(map(len, additions))
-            return f"{seconds} {outcome(model, graphs)} {n_epochs}"
+            return f"{seconds} {outcome(model, graphs)} {len(records_of(model))}"
 
         os.waitpid(child(work, answer), 0)
         seconds, expected, n_epochs = answer.read_text().split()

@@ -199,7 +199,12 @@ def test_a_file_keeps_sets_and_calibrated_probabilities(method, table, tmp_path)
     line = make_pipeline(FEW, PerTaskClassifier(LogisticRegression()))
     inner = CalibratedClassifier(line, method=method, cv=2, random_state=0)
     model = ConformalClassifier(
-        inner, method="cross", class_conditional=True, cv=2, coverage=0.5
+        inner,
+        method="cross",
+        class_conditional=True,
+        cv=2,
+        coverage=0.5,
+        random_state=0,
     ).fit(X, classes)
     model.save(tmp_path / "model")
     again = ConformalClassifier.load(tmp_path / "model")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killed import Killed, killer
 from sklearn.model_selection import ShuffleSplit
 from skorch.callbacks import Callback
 from small_estimators import halves, small
@@ -92,10 +93,6 @@ KINDS = {
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-class Killed(BaseException):
-    """A process that ends, which nothing in the package expects."""
-
-
 @pytest.fixture(autouse=True)
 def always(monkeypatch):
     """Write after each epoch, however fast the epochs are."""
@@ -104,18 +101,7 @@ def always(monkeypatch):
 
 @pytest.fixture
 def killed_after(monkeypatch):
-    """Let the process end after some epochs; 0 stands for no end."""
-    kept = _net._Net.keep
-    count = {"left": 0}
-
-    def keep(net, final):
-        kept(net, final)
-        count["left"] -= 1
-        if count["left"] == 0:
-            raise Killed
-
-    monkeypatch.setattr(_net._Net, "keep", keep)
-    return lambda n: count.update(left=n)
+    return killer(monkeypatch)
 
 
 @pytest.fixture
