@@ -9,8 +9,10 @@ one run: one model on one fold of a set, as it comes (``conformal`` no) or insid
 ``ConformalRegressor``, which fits it on four fifths of the training rows (yes). Runs
 that the file holds are not repeated, and none begins after ``--minutes``. "constant"
 has the predictions of "laplace" and one width for each task: the deviation of its
-errors on the training rows. ``--report`` writes the tables of
-``docs/benchmarks/confidence.rst``.
+errors on the training rows. "novelty" has the predictions of "laplace", too, and the
+distance of a molecule from the training rows, which is no width but may rank errors;
+the errors of the farthest third of the test rows and of the nearest are in the row.
+``--report`` writes the tables of ``docs/benchmarks/confidence.rst``.
 
 chemprop's widths are calibrated by its "zscaling" on a tenth of the training rows, by
 which it also chooses its epoch.
@@ -50,6 +52,7 @@ from scipy.stats import norm
 from sklearn.pipeline import Pipeline
 
 from skgnn_mtl.ensemble import ConformalRegressor
+from skgnn_mtl.inspection import novelty
 from skgnn_mtl.metrics import (
     nan_calibration_error,
     nan_error_rank_correlation,
@@ -93,6 +96,7 @@ def variance_head(problem: Problem, seed: int) -> Any:
 ESTIMATORS = {
     "constant": network,
     "laplace": network,
+    "novelty": network,
     "variance": variance_head,
     "ensemble": members,
     "hybrid": hybrid,
@@ -125,6 +129,10 @@ def fit_and_predict(
     seconds = time.process_time() - start
     found = problem.X.iloc[test]
     shape = (len(test), problem.y.shape[1])
+    if job.model == "novelty":
+        mean = model.predict(found).reshape(shape)
+        far = np.broadcast_to(novelty(model, found, X)[:, None], shape)
+        return Widths(mean, far, {}, seconds)
     if job.model == "constant" and job.conformal == "no":
         errors = y.to_numpy() - model.predict(X).reshape(y.shape)
         mean = model.predict(found).reshape(shape)
@@ -203,7 +211,14 @@ def scores(found: Widths, truth: pd.DataFrame, scale: np.ndarray) -> dict[str, A
             row["tasks_90"] = json.dumps(np.round(covered, 4).tolist())
     error = np.sqrt(np.nanmean((truth.to_numpy() - mean) ** 2, axis=0))
     row["rmse"] = np.nanmean(error)
-    if np.isfinite(std).all():
+    if not found.intervals:
+        row["spearman"] = nan_error_rank_correlation(truth, mean, found.std)
+        rank = np.argsort(found.std[:, 0], kind="stable")
+        third = len(rank) // 3
+        for name, rows in (("nearest", rank[:third]), ("farthest", rank[-third:])):
+            errors = np.sqrt(np.nanmean((truth.to_numpy() - mean)[rows] ** 2, axis=0))
+            row[f"rmse_{name}"] = np.nanmean(errors)
+    elif np.isfinite(std).all():
         row["nll"] = nan_gaussian_nll(truth, mean, std)
         row["calibration_error"] = nan_calibration_error(truth, mean, std)
         if np.ptp(std, axis=0).all():  # a constant width has no ranks
@@ -232,13 +247,14 @@ def record(job: Job, options: argparse.Namespace) -> None:
     pd.DataFrame([row]).reindex(columns=COLUMNS).to_csv(
         options.out, mode="a", header=not options.out.exists(), index=False
     )
-    print(*job, row["coverage_90"], row.get("nll"), flush=True)
+    print(*job, row.get("coverage_90"), row.get("nll"), flush=True)
 
 
 COLUMNS = [
     *KEY,
     *("n_train", "n_test", "fit_seconds", "rmse", "nll", "calibration_error"),
     "spearman",
+    *("rmse_nearest", "rmse_farthest"),
     *(f"{kind}_{100 * c:.0f}" for kind in ("coverage", "width") for c in COVERAGES),
     "tasks_90",
 ]
@@ -250,7 +266,8 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
         for seed in options.seeds:
             for name in options.sets:
                 for model in options.models:
-                    for conformal in ("no",) if model in PEERS else ("no", "yes"):
+                    alone = model in (*PEERS, "novelty")
+                    for conformal in ("no",) if alone else ("no", "yes"):
                         yield Job(name, split, seed, model, conformal)
 
 

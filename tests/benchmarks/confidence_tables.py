@@ -13,7 +13,7 @@ SPLITS = ("random", "scaffold")
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 # Modes of chemprop_confidence_peer.py.
 PEERS = {"chemprop ensemble": "ensemble", "chemprop MVE": "mve"}
-MODELS = ("constant", "laplace", "variance", "ensemble", "hybrid", *PEERS)
+MODELS = ("constant", "laplace", "novelty", "variance", "ensemble", "hybrid", *PEERS)
 SCORES = {
     "coverage_50": "Coverage of 50 % intervals, %",
     "coverage_80": "Coverage of 80 % intervals, %",
@@ -24,6 +24,8 @@ SCORES = {
     "calibration_error": "Expected normalised calibration error",
     "spearman": "Spearman's correlation of width and absolute error",
     "rmse": "RMSE, in standard deviations of the labels",
+    "rmse_nearest": "The same of the third of the rows nearest to the training rows",
+    "rmse_farthest": "The same of the third farthest away",
     "fit_seconds": "CPU seconds to fit, one thread, on a busy machine",
 }
 
@@ -41,7 +43,9 @@ def report(rows: pd.DataFrame) -> str:
             continue
         text.append(heading(f"{split.capitalize()} folds"))
         for column, title in SCORES.items():
-            text += [f"{title}:", "", grid(table(part, column), "model")]
+            known = part.dropna(subset=column)
+            if not known.empty:
+                text += [f"{title}:", "", grid(table(known, column), "model")]
         text += [
             "Share of tasks (over sets and seeds) whose 90 % intervals cover 88-92 % "
             "of the test\nlabels, and the mean coverage:",
@@ -77,7 +81,7 @@ def spread_writer(factor: float, digits: int) -> Callable[[pd.Series], str]:
 def tasks_within(rows: pd.DataFrame) -> pd.DataFrame:
     """Count tasks by the mean, over seeds, of their coverage."""
     out = {}
-    for model, part in rows.groupby("model", sort=False):
+    for model, part in rows.dropna(subset="tasks_90").groupby("model", sort=False):
         means = []
         for _, runs in part.groupby("set"):
             covered = np.array([json.loads(text) for text in runs["tasks_90"]], float)
