@@ -26,6 +26,7 @@ from ._scores import (
     nan_roc_auc_score,
     nan_root_mean_squared_error,
 )
+from ._screening import ScreeningScores, nan_screening_scores
 from ._width_scorers import (
     interval_scorer,
     nan_error_rank_correlation_scorer,
@@ -44,6 +45,7 @@ from ._widths import (
 )
 
 __all__ = [
+    "ScreeningScores",
     "delta_m",
     "interval_scorer",
     "mean_rank",
@@ -62,6 +64,7 @@ __all__ = [
     "nan_roc_auc_score",
     "nan_roc_auc_scorer",
     "nan_root_mean_squared_error",
+    "nan_screening_scores",
     "neg_nan_brier_score_scorer",
     "neg_nan_calibration_error_scorer",
     "neg_nan_expected_calibration_error_scorer",
