@@ -9,6 +9,7 @@ from ._calibrated import CalibratedClassifier
 from ._conformal_classifier import ConformalClassifier
 from ._conformal_regressor import ConformalRegressor
 from ._ensemble import EnsembleClassifier, EnsembleRegressor
+from ._grouped import GroupedClassifier, GroupedRegressor
 from ._hybrid import HybridClassifier, HybridRegressor
 from ._per_task import PerTaskClassifier, PerTaskRegressor
 
@@ -20,6 +21,8 @@ __all__ = [
     "ConformalRegressor",
     "EnsembleClassifier",
     "EnsembleRegressor",
+    "GroupedClassifier",
+    "GroupedRegressor",
     "HybridClassifier",
     "HybridRegressor",
     "PerTaskClassifier",

@@ -14,6 +14,7 @@ from ._label_presence import LabelPresenceKFold
 from ._model_comparison import ModelComparison
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
+from ._task_groups import TaskGroups, suggest_task_groups
 from ._transfer import TransferComparison, compare_transfer
 from ._transfer_methods import TransferModel, TransferProblem
 
@@ -24,6 +25,7 @@ __all__ = [
     "ScaffoldKFold",
     "ScaffoldSplit",
     "SingleTaskComparison",
+    "TaskGroups",
     "TransferComparison",
     "TransferModel",
     "TransferProblem",
@@ -34,4 +36,5 @@ __all__ = [
     "cross_val_predict_with_gaps",
     "scaffold_groups",
     "scaffold_train_test_split",
+    "suggest_task_groups",
 ]

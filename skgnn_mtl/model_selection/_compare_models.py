@@ -128,7 +128,7 @@ def compare_models(
     classifier = _are_classifiers(named)
     metric = _read_scoring(scoring, classifier=classifier)
     X, y = as_rows(X), as_rows(y)
-    problem = _read_problem(X, y, classifier=classifier)
+    problem = read_problem(X, y, classifier=classifier)
     generator = check_random_state(random_state)
     runs = list(_runs(cv, n_repeats, X, y, problem.presence, groups, generator))
     seeds = generator.randint(_MAX_SEED, size=len(runs)).tolist()
@@ -221,7 +221,7 @@ def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
     return scoring
 
 
-def _read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
+def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
     if not classifier:
         values, names = read_targets(X, y)
         table = values.reshape(len(values), -1)

@@ -14,6 +14,8 @@ from skgnn_mtl.ensemble import (
     ConformalRegressor,
     EnsembleClassifier,
     EnsembleRegressor,
+    GroupedClassifier,
+    GroupedRegressor,
     HybridClassifier,
     HybridRegressor,
     PerTaskClassifier,
@@ -32,6 +34,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*labels of one class only:UserW
     ]
 )
 def test_per_task(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        GroupedRegressor(PerTaskRegressor(Ridge()), None),
+        GroupedClassifier(PerTaskClassifier(LogisticRegression()), None),
+    ]
+)
+def test_grouped(estimator, check):
     check(estimator)
 
 
