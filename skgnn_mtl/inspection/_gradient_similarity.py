@@ -14,11 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from skgnn_mtl._gram import cosines
 from skgnn_mtl._overlap import label_overlap
 from skgnn_mtl._seeds import MAX_SEED
+from skgnn_mtl._warn import warn
+from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.training import MultiTaskModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+# Cosines of pairs of tasks with less overlap are noise (arXiv:2604.07848).
+_LEAST_OVERLAP = 0.3
 
 
 def gradient_similarity(
@@ -76,9 +81,17 @@ def gradient_similarity(
     ValueError
         If X or y do not fit the estimator, or if all shared parameters are frozen.
 
+    Warns
+    -----
+    UserWarning
+        If pairs of tasks have an overlap below 0.3. Their cosines hardly tell whether
+        one task helps the other [2]_; ``suggest_task_groups`` of ``model_selection``
+        measures it.
+
     References
     ----------
     .. [1] T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.
+    .. [2] arXiv:2604.07848 (2026).
 
     Examples
     --------
@@ -114,6 +127,9 @@ def gradient_similarity(
         gradients.append(shared.gradients()[1].double().cpu().numpy())
         masses.append(shared.masses.sum(dim=0).numpy())
         labelled.append(problem.info["labelled"])
+    names = list(estimator.task_names_)
+    overlap = label_overlap(np.concatenate(labelled))
+    _warn_of_little_overlap(overlap, names)
     (J_a, J_b), (mass_a, mass_b) = gradients, masses
     mass = mass_a + mass_b
     # Silent, because entries of tasks without labels are NaN on purpose.
@@ -126,9 +142,21 @@ def gradient_similarity(
             cosines=np.clip(cosines(J @ J.T, np.outer(norms, norms)), -1.0, 1.0),
             norms=norms,
             magnitudes=2.0 * np.outer(norms, norms) / squares,
-            overlap=label_overlap(np.concatenate(labelled)),
+            overlap=overlap,
             reliability=np.clip(cosines((J_a * J_b).sum(axis=1), lengths), -1.0, 1.0),
-            task_names=list(estimator.task_names_),
+            task_names=names,
+        )
+
+
+def _warn_of_little_overlap(overlap: np.ndarray, names: Sequence[str]) -> None:
+    # NaN for a task without labels, which is no matter of the overlap.
+    pairs = np.argwhere(np.triu(overlap < _LEAST_OVERLAP, k=1))
+    if len(pairs):
+        shown = listed([f"{names[s]} and {names[t]}" for s, t in pairs])
+        warn(
+            f"{len(pairs)} pair(s) of tasks share less than {100 * _LEAST_OVERLAP:.0f} "
+            f"% of their rows: {shown}. Their cosines hardly tell whether one task helps "
+            "the other; suggest_task_groups of model_selection measures it."
         )
 
 
@@ -206,7 +234,7 @@ class GradientSimilarityDisplay:
         *,
         random_state: int | np.random.RandomState | None = None,
         ax: Axes | None = None,
-        min_overlap: float = 0.3,
+        min_overlap: float = _LEAST_OVERLAP,
     ) -> Self:
         """Compute the similarities and draw them.
 
@@ -239,7 +267,9 @@ class GradientSimilarityDisplay:
         )
         return display.plot(ax=ax, min_overlap=min_overlap)
 
-    def plot(self, ax: Axes | None = None, *, min_overlap: float = 0.3) -> Self:
+    def plot(
+        self, ax: Axes | None = None, *, min_overlap: float = _LEAST_OVERLAP
+    ) -> Self:
         """Draw both triangles and the diagonal.
 
         Parameters

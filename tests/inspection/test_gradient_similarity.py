@@ -75,7 +75,9 @@ def test_overlap_counts_rows_with_both_labels_among_those_with_either(fitted):
     y[:60, 0] = np.nan
     y[30:, 1] = np.nan
     y[:, 3] = np.nan
-    result = gradient_similarity(fitted, X, y, random_state=0)
+    few = r"2 pair.* less than 30 % .*: 'task_0 and task_1', 'task_1 and task_2'\."
+    with pytest.warns(UserWarning, match=few):
+        result = gradient_similarity(fitted, X, y, random_state=0)
     assert result.overlap[0, 1] == 0.0
     assert result.overlap[0, 2] == 0.5
     assert result.overlap[1, 2] == 0.25
