@@ -153,10 +153,11 @@ def _warn_of_little_overlap(overlap: np.ndarray, names: Sequence[str]) -> None:
     pairs = np.argwhere(np.triu(overlap < _LEAST_OVERLAP, k=1))
     if len(pairs):
         shown = listed([f"{names[s]} and {names[t]}" for s, t in pairs])
+        least = f"{100 * _LEAST_OVERLAP:.0f} %"
         warn(
-            f"{len(pairs)} pair(s) of tasks share less than {100 * _LEAST_OVERLAP:.0f} "
-            f"% of their rows: {shown}. Their cosines hardly tell whether one task helps "
-            "the other; suggest_task_groups of model_selection measures it."
+            f"{len(pairs)} pair(s) of tasks share less than {least} of their rows: "
+            f"{shown}. Their cosines hardly tell whether one task helps the other; "
+            "suggest_task_groups of model_selection measures it."
         )
 
 
