@@ -87,7 +87,7 @@ class GradientSurgery(Descent):
         else:
             if weighting.n_splits == 1:  # because parts need no labels in common
                 self.monitor.note_labels(labels.weights > 0)
-            G = self._representation_gramians(model, result, labels, tasks)
+            G = self._representation_gramians(result, labels, tasks)
             weights = self._weigh(G, tasks, context)
         self.age += 1
         spread = torch.zeros_like(self.weights)
@@ -243,11 +243,11 @@ class GradientSurgery(Descent):
         return J
 
     def _representation_gramians(
-        self, model: MultiTaskModel, result: TaskPass, labels: Labels, tasks: Tensor
+        self, result: TaskPass, labels: Labels, tasks: Tensor
     ) -> Tensor:
         n_graphs, n_splits = len(labels), self.weighting.n_splits
         if n_splits == 1:
-            return representation_gramian(model, result, tasks)
+            return representation_gramian(result, tasks)
         gramians = []
         edges = np.linspace(0, n_graphs, min(n_splits, n_graphs) + 1).astype(int)
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -255,7 +255,7 @@ class GradientSurgery(Descent):
             # Rescaled, because the slopes belong to means over the whole batch.
             mass = labels.weights[part].sum(dim=0).to(result.mass)
             ratio = result.mass / torch.where(mass > 0, mass, torch.inf)
-            G = representation_gramian(model, result, tasks, part)
+            G = representation_gramian(result, tasks, part)
             ratio = ratio[tasks].to(G)
             gramians.append(G * ratio * ratio[:, None])
         return torch.stack(gramians)

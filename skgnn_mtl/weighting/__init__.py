@@ -14,7 +14,6 @@ from ._aligned_mtl import AlignedMTL
 from ._anchored import relate_to_target as relate_to_target
 from ._anchored_pcgrad import AnchoredPCGrad
 from ._base import (
-    CurvatureWeighting,
     Decision,
     GramianWeighting,
     JacobianAggregation,
@@ -26,7 +25,7 @@ from ._blo import BLO
 from ._cagrad import CAGrad
 from ._capabilities import EpochAware, LookBack, TargetAware
 from ._config import ConFIG
-from ._curvature import Curvature
+from ._curvature import Curvature, CurvatureWeighting
 from ._db_mtl import DBMTL
 from ._dwa import DWA
 from ._equal import Equal
@@ -49,6 +48,7 @@ from ._held_out import (
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._mgda import MGDA
+from ._momentum import momentum_bounds as momentum_bounds
 from ._nash_mtl import NashMTL
 from ._ntk_mtl import NTKMTLSR
 from ._pcgrad import PCGrad

@@ -25,6 +25,7 @@ from skgnn_mtl.encoders import GIN
 from skgnn_mtl.estimators import _checkpoint, _curvature
 from skgnn_mtl.estimators._compute import stopped_by_sigterm
 from skgnn_mtl.estimators._io import read, write
+from skgnn_mtl.optimizers import SAM, SAMO
 from skgnn_mtl.training import _net
 from skgnn_mtl.weighting import (
     BLO,
@@ -43,6 +44,19 @@ KINDS = {
     "dropout": DROPOUT,
     "clip and muon": {"optimizer": "muon", "gradient_clip": 0.5},
     "sgd and warm-up": {"optimizer": "sgd", "lr_schedule": "warmup_cosine"},
+    "sam": {"optimizer": "sam", **DROPOUT},
+    "samo": {"optimizer": SAMO(base="muon"), "batch_size": 8, **DROPOUT},
+    "sam and losses afterwards": {"optimizer": SAM(0.1), "task_weighting": "famo"},
+    "sam and held-out rows": {
+        "optimizer": "sam",
+        "task_weighting": BLO(every=2),
+        **HELPED,
+    },
+    "soap": {"optimizer": "soap", "batch_size": 8},
+    "adaptive momentum": {
+        "task_weighting": PCGrad(adaptive_momentum=True),
+        "batch_size": 8,
+    },
     "surgery in random order": {"task_weighting": "pcgrad", **DROPOUT},
     "kept weights": {"task_weighting": PCGrad(update_every=3), "batch_size": 8},
     "representation": {"task_weighting": NashMTL(gradients="representation")},
