@@ -9,7 +9,7 @@ is then the vector-Jacobian product of the network with that column alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,11 @@ class TaskPass:
         """Multiply the slopes of each task by its weight (n_tasks,)."""
         n_columns = self.slopes.shape[1] // max(self.n_tasks, 1)
         return self.slopes * weights.to(self.slopes).repeat(n_columns)
+
+    def among(self, mask: Tensor) -> TaskPass:
+        """Keep the slopes of some graphs, by a mask (n_graphs,) of 0 and 1."""
+        own = {task: each.among(mask) for task, each in self.own.items()}
+        return replace(self, slopes=self.slopes * mask[:, None], own=own)
 
     def seed(self, task: int) -> Seed:
         """Return the tensor and the cotangent that give a task's gradient."""

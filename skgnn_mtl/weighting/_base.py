@@ -61,6 +61,8 @@ class TaskWeighting(Component, ABC):
     * ``anchor`` (t,), the weights that pool the target tasks, as ``pool`` says;
     * ``lookback`` (t,), the inner products of the target's gradient with the gradients
       of the previous evaluation, None without one;
+    * ``cross`` (t, t), the inner products of the gradients of the first half of the
+      batch with those of the second half, which costs one more backward pass per task;
     * ``diagonals``, a function without arguments that draws an unbiased sample (t, p)
       of the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
       backward pass per task.
@@ -407,10 +409,7 @@ class GramianWeighting(TaskWeighting):
             # Without the vanished tasks, positions are no longer the row numbers.
             if "tasks" in context and tasks is None:
                 context["tasks"] = torch.arange(len(alive))
-            context = {
-                name: value[alive] if isinstance(value, Tensor) else value
-                for name, value in context.items()
-            }
+            context = {name: _among(value, alive) for name, value in context.items()}
         weights = torch.zeros_like(squares)
         found = self.forward(G, **context)
         values, report = found if isinstance(found, tuple) else (found, SolverReport())
@@ -423,6 +422,13 @@ class GramianWeighting(TaskWeighting):
         weights[alive] = self._rescaled(values.detach()).to(weights)
         check_finite(self, weights)
         return Decision(weights, report)
+
+
+def _among(value: Any, alive: Tensor) -> Any:
+    """Select the entries of tasks in a vector (t,) or a matrix (t, t)."""
+    if not isinstance(value, Tensor):
+        return value
+    return value[alive][:, alive] if value.ndim == 2 else value[alive]
 
 
 class JacobianAggregation(TaskWeighting):

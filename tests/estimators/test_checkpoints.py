@@ -31,9 +31,11 @@ from skgnn_mtl.weighting import (
     BLO,
     DBMTL,
     Curvature,
+    ExcessMTL,
     NashMTL,
     PCGrad,
     RCGrad,
+    SDMGrad,
 )
 
 DROPOUT = {"encoder": GIN(width=16, n_layers=2, dropout=0.3)}
@@ -67,6 +69,10 @@ KINDS = {
     "second look": {"task_weighting": "famo", **DROPOUT},
     "epoch means": {"task_weighting": "dwa"},
     "own parameters": {"task_weighting": "uncertainty"},
+    "groups": {"task_weighting": "go4align"},
+    "discrepancy": {"task_weighting": "ldcmtl", "batch_size": 8},
+    "excess risks": {"task_weighting": ExcessMTL(warmup_epochs=1)},
+    "halves": {"task_weighting": SDMGrad(update_every=2), "batch_size": 8},
     "gradnorm": {"task_weighting": "gradnorm"},
     "curvature": {"task_weighting": Curvature(update_every=2), "batch_size": 8},
     "curvature of batches": {
