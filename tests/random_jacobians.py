@@ -22,7 +22,7 @@ GRAMIAN_METHODS = part_names(weighting, GramianWeighting)
 JACOBIAN_METHODS = part_names(weighting, JacobianAggregation)
 METHODS = part_names(weighting, TaskWeighting)
 # Methods for which one task, the first by default, is the target.
-ANCHORED = ["anchoredpcgrad", "blo", "gcs", "gns", "rcgrad"]
+ANCHORED = ["anchoredpcgrad", "blo", "gcs", "gcsgns", "gns", "rcgrad"]
 
 
 def random_jacobian(n_tasks=3, rank=None, decades=1.0, seed=0, n_parameters=30):

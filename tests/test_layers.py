@@ -31,6 +31,7 @@ LAYERS = {
     "weighting": 1,
     "auxiliary": 1,
     "curvature": 1,
+    "optimizers": 1,
     "training": 2,
     "gate": 2.5,  # it may import training, never the reverse
     "estimators": 3,
@@ -66,6 +67,7 @@ ALLOWED = {
         "training",
         "gate",
         "curvature",
+        "optimizers",
         "estimators",
         "inspection/_atom_attributions.py",
     },
@@ -73,6 +75,7 @@ ALLOWED = {
     "torch_geometric": {"graphs/_array.py", "graphs/_data.py"},
     "pooch": {"datasets"},
     "matplotlib": {"inspection"},
+    "pytorch_optimizer": {"training/_soap.py"},
     "crepes": {"ensemble/_crepes.py"},
 }
 FILES = sorted(

@@ -25,7 +25,7 @@ from skgnn_mtl.graphs import GraphBatch, GraphSchema
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
     AVERAGES,
-    OPTIMIZERS,
+    OPTIMIZER_NAMES,
     SCHEDULES,
     TrainingOptions,
 )
@@ -73,7 +73,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "encoder": [str, GraphEncoder],
         "readout": [str, Readout],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "optimizer": [StrOptions(OPTIMIZER_NAMES), callable],
         "lr": [Numbers(Real, 0, None, closed="neither")],
         "weight_decay": [Numbers(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions({*SCHEDULES, "plateau"}), callable],

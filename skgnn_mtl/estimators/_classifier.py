@@ -76,8 +76,8 @@ default="relu"
         Weights of the labels of each class: a dict from class to weight for a single
         task, a list with one entry per task for several. "balanced" gives both classes
         of a task the same total weight.
-    optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
-        A callable makes a torch optimizer from (params, lr=, weight_decay=).
+    optimizer : str or callable, default="adamw"
+        As in :class:`MultiTaskGNNRegressor`.
     lr : float, default=1e-3
         Learning rate at its highest.
     weight_decay : float, default=0.0

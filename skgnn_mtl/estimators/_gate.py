@@ -119,7 +119,7 @@ default=(128,), (64,), (64,)
     target_transform : None, "log10", "log", transformer or dict, default=None
         Transform of the labels, undone on predictions; see
         :class:`MultiTaskGNNRegressor`. :meth:`add_task` reads it for the new task.
-    optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
+    optimizer : str or callable, default="adamw"
         As in :class:`MultiTaskGNNRegressor`, like all that follow.
     lr : float, default=1e-3
         Learning rate at its highest.

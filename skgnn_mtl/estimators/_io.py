@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from sklearn.base import BaseEstimator
 from torch import nn
 
-from skgnn_mtl import auxiliary, encoders, metrics, readouts, weighting
+from skgnn_mtl import auxiliary, encoders, metrics, optimizers, readouts, weighting
 from skgnn_mtl._archive import Target, read_archive, write_archive
 from skgnn_mtl._component import Component, part_names
 from skgnn_mtl._target_transforms import TargetTransforms
@@ -33,6 +33,7 @@ _TENSORS = "tensors.safetensors"
 _FAMILIES = {
     "auxiliary": auxiliary,
     "encoders": encoders,
+    "optimizers": optimizers,
     "readouts": readouts,
     "weighting": weighting,
 }

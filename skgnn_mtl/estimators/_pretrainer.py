@@ -54,8 +54,8 @@ None, or list of these names, default="auto"
         logistic loss where a column has two values in the training rows, else the
         squared error. All but the logistic loss are of standardised columns. None
         ignores ``y``, which pipelines hand to every step.
-    optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
-        A callable makes a torch optimizer from (params, lr=, weight_decay=).
+    optimizer : str or callable, default="adamw"
+        As in :class:`MultiTaskGNNRegressor`.
     lr : float, default=1e-3
         Learning rate at its highest.
     weight_decay : float, default=0.0

@@ -292,6 +292,9 @@ def resolve_weighting(value: Any) -> TaskWeighting:
     # The class as well, because a weighting is a module and thus callable.
     if callable(value) and not isinstance(value, TaskWeighting):
         return as_task_weighting(value)
+    if isinstance(value, str):
+        # Because "gcs+gns" is the authors' name of a class.
+        value = value.replace("+", "")
     part: TaskWeighting = resolve_part(
         value, weighting, TaskWeighting, "task_weighting"
     )

@@ -86,10 +86,11 @@ or callable, default="squared_error"
         error, it is left out, or its loss is one-sided. "bound" makes the loss 0 where
         the prediction is beyond the bound. Scales count it as its number, scores leave
         it out. A falling ``target_transform`` turns it round.
-    optimizer : {"adamw", "adam", "sgd", "muon"} or callable, default="adamw"
-        "muon" updates the matrices of hidden layers by orthogonal matrices and all
-        else by AdamW; it needs torch 2.9. A callable makes a torch optimizer from
-        (params, lr=, weight_decay=).
+    optimizer : str or callable, default="adamw"
+        "adamw", "adam", "sgd"; "muon" (orthogonal updates of hidden matrices, torch
+        2.9), "soap" (the extra "optimizers"); "sam" and "samo", or instances of
+        :mod:`skgnn_mtl.optimizers`. A callable makes one of (params, lr=,
+        weight_decay=).
     lr : float, default=1e-3
         Learning rate at its highest.
     weight_decay : float, default=0.0

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphBatch, Labels
-from skgnn_mtl.training import LOSSES, Step, StepRecord, task_losses
+from skgnn_mtl.optimizers import SharpnessAware
+from skgnn_mtl.training import LOSSES, Replay, Step, StepRecord, at_moved, task_losses
 
 from ._addition import AdditionModel
 from ._model import Embedded, GATEModel
@@ -68,6 +69,8 @@ class AlignmentStep(Step):
     ) -> None:
         self.terms, self.task_names, self.n_warmup = terms, list(task_names), n_warmup
         self.n_steps = 0
+        self._method: SharpnessAware | None = None
+        self._replay = Replay()
         self.spread: dict[str, float] = {}
         self._values: list[dict[str, Tensor]] = []
 
@@ -87,6 +90,15 @@ class AlignmentStep(Step):
             Targets and weights (n_graphs, n_tasks), and as a column the weights of the
             graphs (n_graphs, 1), on the device of the batch.
         """
+
+    def sharpen(self, method: SharpnessAware) -> None:
+        """Take the gradients at weights that a method moves for all tasks at once."""
+        if method.by_task:
+            raise ValueError(
+                f"optimizer={method!r} moves the weights of each task alone, but the "
+                "alignment terms belong to all tasks: use 'sam'."
+            )
+        self._method = method
 
     def losses(
         self, model: Any, graphs: GraphBatch | Embedded, labels: Labels
@@ -115,9 +127,14 @@ class AlignmentStep(Step):
         record : StepRecord
             Losses and weights of the tasks.
         """
-        found = self.evaluate(model, graphs, labels.to(graphs.device))
+        placed = labels.to(graphs.device)
+        self._replay.begin(graphs.device)
+        found = self.evaluate(model, graphs, placed)
         # One pass, because the terms share the graph of the losses.
-        (found.losses.sum() + self._weighted(found.terms)).backward()
+        total = found.losses.sum() + self._weighted(found.terms)
+        if self._method is not None:
+            total = self._uphill(self._method, total, model, graphs, placed)
+        total.backward()
         self._note(found)
         self.n_steps += 1
         losses = found.losses.detach()
@@ -131,6 +148,27 @@ class AlignmentStep(Step):
         record: StepRecord,
     ) -> None:
         """Do nothing, because no term learns from the step."""
+
+    def _uphill(
+        self,
+        method: SharpnessAware,
+        total: Tensor,
+        model: Any,
+        graphs: GraphBatch | Embedded,
+        labels: Labels,
+    ) -> Tensor:
+        """Compute the total again at moved weights, with the same random numbers."""
+        moving = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        parts = torch.autograd.grad(
+            total, list(moving.values()), materialize_grads=True
+        )
+        moves = dict(zip(moving, method(parts), strict=True))
+        with self._replay.again(model, graphs.device):
+            found = at_moved(
+                lambda network: self.evaluate(network, graphs, labels), model, moves
+            )
+        again: Tensor = found.losses.sum() + self._weighted(found.terms)
+        return again
 
     def _weighted(self, values: dict[str, Tensor]) -> Tensor | float:
         """Sum the terms with their weights of this step."""

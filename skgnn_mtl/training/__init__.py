@@ -3,6 +3,7 @@
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from ._ascent import at_moved
 from ._averaging import AVERAGES, WeightAverage
 from ._bounded import BoundedLoss, tobit_nll
 from ._features import GraphFeatures
@@ -12,11 +13,11 @@ from ._keeper import Keeper
 from ._likelihood import LIKELIHOODS, GaussianNLL, log_variances
 from ._loss import LOSSES, Loss, logistic, task_losses
 from ._model import MultiTaskModel
-from ._optimizers import OPTIMIZERS
+from ._optimizers import OPTIMIZER_NAMES, OPTIMIZERS
 from ._options import TrainingOptions, TrainingResult
 from ._problem import network_problem, shared_by_name
 from ._protocol import Step, StepRecord
-from ._replay import recalibrate
+from ._replay import Replay, recalibrate
 from ._schedule import SCHEDULES
 from ._step import TrainingStep
 
@@ -28,6 +29,7 @@ __all__ = [
     "LIKELIHOODS",
     "LOSSES",
     "OPTIMIZERS",
+    "OPTIMIZER_NAMES",
     "SCHEDULES",
     "BoundedLoss",
     "GaussianNLL",
@@ -37,12 +39,14 @@ __all__ = [
     "Keeper",
     "Loss",
     "MultiTaskModel",
+    "Replay",
     "Step",
     "StepRecord",
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
     "WeightAverage",
+    "at_moved",
     "check_callbacks",
     "log_variances",
     "logistic",

@@ -8,8 +8,8 @@ is then the vector-Jacobian product of the network with that column alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class TaskPass:
     auxiliary : list of (Tensor or None)
         Losses of auxiliary tasks, with their graph; None for an absent one. Their
         positions follow those of the columns of the outputs.
+    head_weights : Tensor of shape (k n_tasks, width), optional
+        Weights of linear heads in this pass, which may be at moved parameters.
+    own : dict of int to TaskPass
+        Passes that the entries of single tasks were taken from, by their positions.
     """
 
     representation: Tensor
@@ -55,6 +59,8 @@ class TaskPass:
     slopes: Tensor
     n_tasks: int
     auxiliary: Sequence[Tensor | None] = ()
+    head_weights: Tensor | None = None
+    own: Mapping[int, TaskPass] = field(default_factory=dict)
 
     def column(self, task: int) -> Tensor:
         """Select the slopes of one task; the other columns are zero."""
@@ -68,8 +74,16 @@ class TaskPass:
         n_columns = self.slopes.shape[1] // max(self.n_tasks, 1)
         return self.slopes * weights.to(self.slopes).repeat(n_columns)
 
+    def among(self, mask: Tensor) -> TaskPass:
+        """Keep the slopes of some graphs, by a mask (n_graphs,) of 0 and 1."""
+        own = {task: each.among(mask) for task, each in self.own.items()}
+        return replace(self, slopes=self.slopes * mask[:, None], own=own)
+
     def seed(self, task: int) -> Seed:
         """Return the tensor and the cotangent that give a task's gradient."""
+        # Of its own pass, because the joined outputs would reach all the others.
+        if task in self.own:
+            return self.own[task].seed(task)
         n_tasks = self.n_tasks
         if task < n_tasks:
             return self.outputs, self.column(task)
@@ -139,7 +153,17 @@ def task_pass(
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
     mass = torch.cat([mass, *(count[None] for count in counts)])
     losses = with_auxiliary(losses, extra)
-    return TaskPass(z, outputs, losses, mass, slopes, labels.n_tasks, extra)
+    linear = isinstance(model.heads, nn.Linear)
+    return TaskPass(
+        z,
+        outputs,
+        losses,
+        mass,
+        slopes,
+        labels.n_tasks,
+        extra,
+        model.head_weights().detach() if linear else None,
+    )
 
 
 def forward_pass(
@@ -163,6 +187,20 @@ def forward_pass(
     with frozen_statistics(model):
         extra = auxiliary_losses(model.tasks(), context, labels.columns)
     return z, model.read(z), extra
+
+
+def batch_losses(
+    model: MultiTaskModel,
+    graphs: GraphBatch,
+    labels: Labels,
+    loss: Loss,
+    draws: torch.Generator | None,
+) -> Tensor:
+    """Compute the detached losses (n_entries,) of a batch, 0 for absent ones."""
+    _, outputs, extra = forward_pass(model, graphs, labels, draws)
+    labels = labels.to(graphs.device)
+    losses, _ = task_losses(outputs, labels.targets, labels.weights, loss)
+    return with_auxiliary(losses, extra)
 
 
 def auxiliary_pass(
@@ -273,7 +311,7 @@ def _fill_rows(
 
 
 def representation_gramian(
-    model: MultiTaskModel, result: TaskPass, tasks: Tensor, rows: slice = slice(None)
+    result: TaskPass, tasks: Tensor, rows: slice = slice(None)
 ) -> Tensor:
     r"""Compute the Gramian of the losses' gradients at the representation.
 
@@ -282,8 +320,6 @@ def representation_gramian(
 
     Parameters
     ----------
-    model : MultiTaskModel
-        Has ``heads``.
     result : TaskPass
         The forward pass.
     tasks : Tensor of int64 of shape (t,)
@@ -298,8 +334,8 @@ def representation_gramian(
     """
     D = result.slopes[rows]
     # In closed form where that is possible, because it needs no backward pass.
-    if isinstance(model.heads, nn.Linear):
-        A = model.head_weights().detach()
+    if result.head_weights is not None:
+        A = result.head_weights
         # The columns of a task add up, because its loss reads all of them.
         n_columns, n_tasks = len(A) // result.n_tasks, result.n_tasks
         own = tasks + n_tasks * torch.arange(n_columns)[:, None]

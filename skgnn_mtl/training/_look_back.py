@@ -7,10 +7,10 @@ from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch, Labels
 
-from ._jacobian import forward_pass, with_auxiliary
-from ._loss import Loss, task_losses
+from ._jacobian import batch_losses
+from ._loss import Loss
 from ._model import MultiTaskModel
-from ._replay import frozen_statistics, random_state, replayed
+from ._replay import Replay
 
 
 class SecondPass:
@@ -26,30 +26,15 @@ class SecondPass:
 
     def __init__(self, loss: Loss, draws: torch.Generator | None) -> None:
         self.loss, self.draws = loss, draws
+        self._replay = Replay(draws)
 
     def begin(self, device: torch.device) -> None:
         """Store the random states before the first pass."""
-        self._random_state = random_state(device)
-        if self.draws is not None:
-            self._drawn = self.draws.get_state()
+        self._replay.begin(device)
 
     def losses(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
     ) -> Tensor:
         """Compute the losses (n_entries,), detached; nothing else changes."""
-        if self.draws is not None:
-            # Repeats the draws of the first pass; the generator continues afterwards.
-            now = self.draws.get_state()
-            self.draws.set_state(self._drawn)
-        with (
-            replayed(self._random_state, graphs.device),
-            frozen_statistics(model),
-            torch.no_grad(),
-        ):
-            _, outputs, extra = forward_pass(model, graphs, labels, self.draws)
-            labels = labels.to(graphs.device)
-            losses, _ = task_losses(outputs, labels.targets, labels.weights, self.loss)
-            found: Tensor = with_auxiliary(losses, extra)
-        if self.draws is not None:
-            self.draws.set_state(now)
-        return found
+        with self._replay.again(model, graphs.device), torch.no_grad():
+            return batch_losses(model, graphs, labels, self.loss, self.draws)

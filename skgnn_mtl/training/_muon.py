@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from ._parts import PartedOptimizer
 
-class MuonAdamW(torch.optim.Optimizer):
+
+class MuonAdamW(PartedOptimizer):
     """Orthogonal updates of matrices [1]_, and AdamW's for what is no matrix.
 
     The updates of matrices are scaled to the size of AdamW's, so that both have one
@@ -48,49 +50,9 @@ class MuonAdamW(torch.optim.Optimizer):
                 f"optimizer='muon' needs torch 2.9, found {torch.__version__}: "
                 "pip install --upgrade torch"
             )
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self._parts: list[torch.optim.Optimizer] = []
-        # For each group of a part, the position of the group that it belongs to.
-        self._owners: list[list[int]] = []
-        self._add(_muon, lambda p: id(p) in matrices)
-        self._add(torch.optim.AdamW, lambda p: id(p) not in matrices)
-
-    def _add(self, make: Callable[..., Any], belongs: Callable[[Any], bool]) -> None:
-        chosen = [
-            (k, [p for p in group["params"] if belongs(p)])
-            for k, group in enumerate(self.param_groups)
-        ]
-        chosen = [(k, params) for k, params in chosen if params]
-        if chosen:
-            self._parts.append(make([{"params": params} for _, params in chosen]))
-            self._owners.append([k for k, _ in chosen])
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make a step, after the closure if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for part, owners in zip(self._parts, self._owners, strict=True):
-            for own, k in zip(part.param_groups, owners, strict=True):
-                owner = self.param_groups[k]
-                # A schedule changes the groups of this optimizer only.
-                own["lr"], own["weight_decay"] = owner["lr"], owner["weight_decay"]
-            part.step()
-        return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of both parts."""
-        kept = super().state_dict()
-        states = {str(k): part.state_dict() for k, part in enumerate(self._parts)}
-        return {"state": states, "param_groups": kept["param_groups"]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from the :meth:`state_dict` of an optimizer of the same model."""
-        super().load_state_dict({**state_dict, "state": {}})
-        for k, part in enumerate(self._parts):
-            part.load_state_dict(state_dict["state"][str(k)])
+        super().__init__(params, lr, weight_decay)
+        self.add_part(_muon, lambda p: id(p) in matrices)
+        self.add_part(torch.optim.AdamW, lambda p: id(p) not in matrices)
 
 
 def _muon(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -22,7 +22,8 @@ from skgnn_mtl.graphs import BatchDataset, GraphLoader
 from ._averaging import WeightAverage
 from ._faults import broken, check_predictions, explained, require_finite_weights
 from ._keeper import Keeper, load_training_state, training_state
-from ._optimizers import by_name, optimizer_arguments
+from ._momentum import adapt_momentum
+from ._optimizers import by_name, optimizer_arguments, sharpen
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._records import EpochRecords
@@ -101,6 +102,7 @@ def train(
     ValueError
         If no batch has anything to learn from, or if a score is not a finite number.
     """
+    sharpen(step, options.optimizer)
     epochs = EpochRecords(task_names, watched)
     n_batches = len(GraphLoader(train_set, options.batch_size))
     watching = _watching(scorer is not None, options, n_batches)
@@ -282,6 +284,9 @@ class _Net(NeuralNet):  # type: ignore[misc]
         self._set_training(True)
         graphs, labels = batch
         record = self.step.backward(self.module_, graphs.to(self.device), labels)
+        # Here, because the optimizer's step has called this function and reads it next.
+        if self.step.momentum is not None:
+            adapt_momentum(self.optimizer_, self.module_, self.step.momentum)
         # For callbacks only, because the gradients are set at this point.
         loss = (record.weights * record.losses).sum()
         return {"loss": loss, "y_pred": None, "record": record}

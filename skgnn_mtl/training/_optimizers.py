@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from skgnn_mtl import optimizers
+from skgnn_mtl._component import part_names
+from skgnn_mtl.optimizers import SharpnessAware
+
 from ._muon import MuonAdamW, hidden_matrices
 from ._options import TrainingOptions
+from ._protocol import Step
+from ._soap import SOAP
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "muon": MuonAdamW,
     "sgd": torch.optim.SGD,
+    "soap": SOAP,
 }
+SHARPNESS_AWARE: dict[str, type] = part_names(optimizers, SharpnessAware)
+OPTIMIZER_NAMES = {*OPTIMIZERS, *SHARPNESS_AWARE}
+# Whose steps one kernel makes for all tensors.
+_FUSED = ("adam", "adamw", "sgd")
 
 
 def by_name(table: dict[str, Any], value: Any) -> Any:
@@ -24,16 +36,62 @@ def by_name(table: dict[str, Any], value: Any) -> Any:
     return table[value] if isinstance(value, str) else value
 
 
+def sharpness_aware(
+    optimizer: str | Callable[..., Any],
+) -> tuple[SharpnessAware | None, str | Callable[..., Any]]:
+    """Divide a parameter ``optimizer`` into its two methods.
+
+    Parameters
+    ----------
+    optimizer : str or callable
+        The parameter of an estimator.
+
+    Returns
+    -------
+    method : SharpnessAware or None
+        Where the gradients are taken; None for the weights themselves.
+    base : str or callable
+        What makes the steps.
+
+    Raises
+    ------
+    ValueError
+        If a sharpness-aware method has a base that is none, or other wrong parameters.
+    """
+    method = optimizer
+    if isinstance(optimizer, str) and optimizer in SHARPNESS_AWARE:
+        method = SHARPNESS_AWARE[optimizer]()
+    if not isinstance(method, SharpnessAware):
+        return None, optimizer
+    method.check_parameters()
+    base = method.base
+    if isinstance(base, str) and base not in OPTIMIZERS:
+        raise ValueError(
+            f"base must be one of {sorted(OPTIMIZERS)} or a callable, got {method!r}."
+        )
+    if isinstance(base, SharpnessAware):
+        raise ValueError(f"base must not be sharpness-aware itself, got {method!r}.")
+    return method, base
+
+
+def sharpen(step: Step, optimizer: Any) -> None:
+    """Tell a step where the optimizer wants the gradients to be taken."""
+    method, _ = sharpness_aware(optimizer)
+    if method is not None:
+        step.sharpen(method)
+
+
 def optimizer_arguments(
     model: nn.Module, options: TrainingOptions, device: torch.device
 ) -> dict[str, Any]:
     """Give the optimizer to skorch's net, with its rates and other needs."""
+    _, optimizer = sharpness_aware(options.optimizer)
     return {
-        "optimizer": by_name(OPTIMIZERS, options.optimizer),
+        "optimizer": by_name(OPTIMIZERS, optimizer),
         "optimizer__lr": options.lr,
         "optimizer__weight_decay": options.weight_decay,
         **_encoder_group(model, options.lr),
-        **_optimizer_options(model, options.optimizer, device),
+        **_optimizer_options(model, optimizer, device),
     }
 
 
@@ -45,8 +103,8 @@ def _optimizer_options(
         return {}
     if optimizer == "muon":
         return {"optimizer__matrices": hidden_matrices(model)}
-    # Faster, because one kernel updates all tensors.
-    return {"optimizer__fused": True} if device.type in ("cpu", "cuda") else {}
+    fused = device.type in ("cpu", "cuda") and optimizer in _FUSED
+    return {"optimizer__fused": True} if fused else {}
 
 
 def _encoder_group(model: nn.Module, lr: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from skgnn_mtl.graphs import Labels
+from skgnn_mtl.optimizers import SharpnessAware
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,28 @@ class Step(ABC):
     ----------
     follows_up : bool
         Whether :meth:`after_step` does anything.
+    momentum : tuple of float or None
+        Smallest and largest share of the optimizer's running mean of gradients, if it
+        follows the cosine of both in each step.
     """
 
     follows_up: bool = False
+    momentum: tuple[float, float] | None = None
+
+    @abstractmethod
+    def sharpen(self, method: SharpnessAware) -> None:
+        """Take the gradients at weights that a method moves, from now on.
+
+        Parameters
+        ----------
+        method : SharpnessAware
+            Decides the moves.
+
+        Raises
+        ------
+        ValueError
+            If the step cannot have the moves of this method.
+        """
 
     @abstractmethod
     def losses(self, model: Any, graphs: Any, labels: Labels) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,39 @@ def replayed(state: RandomState, device: torch.device) -> Iterator[None]:
         yield
 
 
+class Replay:
+    """Further passes of a batch with the random numbers of its first pass.
+
+    Parameters
+    ----------
+    draws : torch.Generator or None
+        Randomness of the auxiliary tasks.
+    """
+
+    def __init__(self, draws: torch.Generator | None = None) -> None:
+        self.draws = draws
+
+    def begin(self, device: torch.device) -> None:
+        """Store the random states before the first pass."""
+        self._random_state = random_state(device)
+        if self.draws is not None:
+            self._drawn = self.draws.get_state()
+
+    @contextmanager
+    def again(self, model: nn.Module, device: torch.device) -> Iterator[None]:
+        """Repeat the draws; generators and running statistics do not change."""
+        now = None
+        if self.draws is not None:
+            now = self.draws.get_state()
+            self.draws.set_state(self._drawn)
+        try:
+            with replayed(self._random_state, device), frozen_statistics(model):
+                yield
+        finally:
+            if self.draws is not None and now is not None:
+                self.draws.set_state(now)
+
+
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the batch without a change of the running statistics."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphBatch, Labels
+from skgnn_mtl.optimizers import SharpnessAware
 from skgnn_mtl.weighting import (
     CurvatureWeighting,
     EpochAware,
@@ -21,10 +22,12 @@ from skgnn_mtl.weighting import (
     LookBack,
     TargetAware,
     TaskWeighting,
+    momentum_bounds,
     wants,
 )
 
 from ._adam import TaskAdam
+from ._ascent import Ascent
 from ._curvature import CurvatureDescent, check_convex, gauss_newton_diagonals
 from ._descent import Descent, LossDescent
 from ._held_out import HeldOutLoop, HeldOutRows
@@ -99,10 +102,13 @@ class TrainingStep(Step):
             self.weighting.set_targets(self._targets)  # type: ignore[operator]
         self.monitor = GradientMonitor()
         self._descent = self._make_descent(chunk)
+        rule = weighting.rule if n_entries > 1 else None
+        self.momentum = momentum_bounds(rule)
         # With a single entry all methods follow the plain gradient.
         looks_back = isinstance(weighting, LookBack) and n_entries > 1
         self._second_pass = SecondPass(loss, draws) if looks_back else None
         self._held_out: HeldOutLoop | None = None
+        self._ascent: Ascent | None = None
         self._adam = TaskAdam(
             weighting.parameters(), n_entries, weighting.lr, weighting.weight_decay
         )
@@ -118,6 +124,10 @@ class TrainingStep(Step):
         elif isinstance(rule, CurvatureWeighting) and n_entries > 1:
             return CurvatureDescent(rule, self.loss, self.generator)
         return LossDescent(rule, n_entries)
+
+    def sharpen(self, method: SharpnessAware) -> None:
+        """Take the gradients, and the losses of the weighting, at moved weights."""
+        self._ascent = Ascent(method, self.loss, self.draws, self.generator)
 
     def losses(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
@@ -170,6 +180,8 @@ class TrainingStep(Step):
         """
         if self._second_pass is not None:
             self._second_pass.begin(graphs.device)
+        if self._ascent is not None:
+            self._ascent.begin(graphs.device)
         result = task_pass(model, graphs, labels, self.loss, self.draws)
         losses, mass = result.losses, result.mass
         # Converted, because the tensor of an empty list is not boolean.
@@ -178,7 +190,9 @@ class TrainingStep(Step):
         tasks = present.nonzero()[:, 0]
         if not len(tasks):  # without gradients the optimizer does nothing
             return StepRecord(losses, mass, torch.zeros_like(losses), present)
-        context = self._context(losses, mass, tasks)
+        if self._ascent is not None:
+            result = self._ascent.moved(model, graphs, labels, result, tasks)
+        context = self._context(result.losses, mass, tasks)
         # A function, so that only methods that call it pay for the curvature.
         context["diagonals"] = partial(
             gauss_newton_diagonals,

@@ -53,6 +53,7 @@ class GradientSurgery(Descent):
         self._jacobian, self._direction = torch.empty(0, 0), torch.empty(0)
         # Rows of the last evaluation and their tasks, which "lookback" compares with.
         self._compares = wants(weighting, "lookback")
+        self._wants_halves = wants(weighting, "cross")
         self._spare, self._last = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
     def backward(
@@ -81,13 +82,16 @@ class GradientSurgery(Descent):
             J = self._jacobian
         elif weighting.gradients == "parameters":
             J = self._fill(result, tasks, shared)
-            weights = self._weigh(gram(J), tasks, context)
+            G = gram(J)
+            if self._wants_halves:
+                context["cross"] = self._cross(G, result, labels, tasks, shared)
+            weights = self._weigh(G, tasks, context)
             torch.mv(J.t(), weights.to(J), out=self._direction)
             self._last = tasks
         else:
             if weighting.n_splits == 1:  # because parts need no labels in common
                 self.monitor.note_labels(labels.weights > 0)
-            G = self._representation_gramians(model, result, labels, tasks)
+            G = self._representation_gramians(result, labels, tasks)
             weights = self._weigh(G, tasks, context)
         self.age += 1
         spread = torch.zeros_like(self.weights)
@@ -242,12 +246,46 @@ class GradientSurgery(Descent):
             self.chunk = fitted
         return J
 
+    def _cross(
+        self,
+        gramian: Tensor,
+        result: TaskPass,
+        labels: Labels,
+        tasks: Tensor,
+        shared: Sequence[Tensor],
+    ) -> Tensor:
+        """Multiply the gradients of the first half of a batch with the second half's.
+
+        An entry that one of its halves has no labels for is that of the whole batch.
+        """
+        whole = self._jacobian[: len(tasks)]
+        first = torch.arange(len(labels)) < len(labels) // 2
+        halves = (len(tasks), whole.shape[1])
+        if self._spare.shape != halves:
+            self._spare = torch.empty(halves, dtype=whole.dtype, device=whole.device)
+        part = result.among(first.to(result.slopes))
+        chunk = self.chunk or (1 if whole.device.type == "cpu" else len(tasks))
+        fill_jacobian(self._spare, part, tasks, shared, chunk)
+        # The losses are means over the labels of the whole batch.
+        mass = torch.stack([labels.weights[rows].sum(0) for rows in (first, ~first)])
+        shares = torch.ones(2, len(result.losses), dtype=torch.float64)
+        shares[:, : result.n_tasks] = mass / mass.sum(dim=0).clamp(min=1e-30)
+        ours, theirs = shares[:, tasks]
+        G = gramian.cpu().double()
+        own = gram(self._spare).cpu().double()
+        both = (self._spare @ whole.t()).cpu().double()
+        # The gradient of the second half is what the first half leaves of the whole.
+        split = (both - own) / (ours[:, None] * theirs).clamp(min=1e-300)
+        columns = tasks < result.n_tasks
+        known = (ours[:, None] > 0) & (theirs > 0) & columns[:, None] & columns
+        return torch.where(known, split, G)
+
     def _representation_gramians(
-        self, model: MultiTaskModel, result: TaskPass, labels: Labels, tasks: Tensor
+        self, result: TaskPass, labels: Labels, tasks: Tensor
     ) -> Tensor:
         n_graphs, n_splits = len(labels), self.weighting.n_splits
         if n_splits == 1:
-            return representation_gramian(model, result, tasks)
+            return representation_gramian(result, tasks)
         gramians = []
         edges = np.linspace(0, n_graphs, min(n_splits, n_graphs) + 1).astype(int)
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -255,7 +293,7 @@ class GradientSurgery(Descent):
             # Rescaled, because the slopes belong to means over the whole batch.
             mass = labels.weights[part].sum(dim=0).to(result.mass)
             ratio = result.mass / torch.where(mass > 0, mass, torch.inf)
-            G = representation_gramian(model, result, tasks, part)
+            G = representation_gramian(result, tasks, part)
             ratio = ratio[tasks].to(G)
             gramians.append(G * ratio * ratio[:, None])
         return torch.stack(gramians)

@@ -14,7 +14,6 @@ from ._aligned_mtl import AlignedMTL
 from ._anchored import relate_to_target as relate_to_target
 from ._anchored_pcgrad import AnchoredPCGrad
 from ._base import (
-    CurvatureWeighting,
     Decision,
     GramianWeighting,
     JacobianAggregation,
@@ -26,16 +25,20 @@ from ._blo import BLO
 from ._cagrad import CAGrad
 from ._capabilities import EpochAware, LookBack, TargetAware
 from ._config import ConFIG
-from ._curvature import Curvature
+from ._cosmos import COSMOS
+from ._curvature import Curvature, CurvatureWeighting
 from ._db_mtl import DBMTL
 from ._dwa import DWA
 from ._equal import Equal
+from ._excess_mtl import ExcessMTL
 from ._fair_grad import FairGrad
 from ._famo import FAMO
 from ._fixed import Fixed
 from ._gcs import GCS
+from ._gcs_gns import GCSGNS
 from ._geometric_mean import GeometricMean
 from ._gns import GNS
+from ._go4align import GO4Align
 from ._grad_drop import GradDrop
 from ._grad_norm import GradNorm
 from ._grad_vac import GradVac
@@ -48,14 +51,19 @@ from ._held_out import (
 )
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
+from ._ldc_mtl import LDCMTL
 from ._mgda import MGDA
+from ._modo import MoDo
+from ._momentum import momentum_bounds as momentum_bounds
 from ._nash_mtl import NashMTL
 from ._ntk_mtl import NTKMTLSR
+from ._pbi import PBI
 from ._pcgrad import PCGrad
 from ._plug_in import as_task_weighting
 from ._rcgrad import RCGrad
 from ._rlw import RLW
 from ._scale_invariant import ScaleInvariant
+from ._sdmgrad import SDMGrad
 from ._solvers import SolverReport
 from ._stch import STCH
 from ._uncertainty import Uncertainty
@@ -67,6 +75,7 @@ __all__ = [  # noqa: RUF022
     "AnchoredPCGrad",
     "BLO",
     "CAGrad",
+    "COSMOS",
     "ConFIG",
     "Curvature",
     "CurvatureWeighting",
@@ -75,12 +84,15 @@ __all__ = [  # noqa: RUF022
     "Decision",
     "EpochAware",
     "Equal",
+    "ExcessMTL",
     "FAMO",
     "FairGrad",
     "Fixed",
     "FreshBatch",
     "GCS",
+    "GCSGNS",
     "GNS",
+    "GO4Align",
     "GeometricMean",
     "GradDrop",
     "GradNorm",
@@ -93,14 +105,18 @@ __all__ = [  # noqa: RUF022
     "IMTLG",
     "IMTLL",
     "JacobianAggregation",
+    "LDCMTL",
     "LookBack",
     "LossWeighting",
     "MGDA",
+    "MoDo",
     "NTKMTLSR",
     "NashMTL",
+    "PBI",
     "PCGrad",
     "RCGrad",
     "RLW",
+    "SDMGrad",
     "STCH",
     "ScaleInvariant",
     "SolverReport",

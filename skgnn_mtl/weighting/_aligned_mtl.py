@@ -36,7 +36,8 @@ class AlignedMTL(GramianWeighting):
         Which of the kept eigenvalues sets the length; for an even number, "median" is
         the lower of the two in the middle.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Raises
     ------

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from skgnn_mtl._component import Component
 
+from ._momentum import AdaptiveMomentum, check_momentum
 from ._solvers import SolverReport, combination_vanishes
 
 # Shorter gradients, relative to the longest, are those of tasks that are solved.
@@ -60,6 +61,8 @@ class TaskWeighting(Component, ABC):
     * ``anchor`` (t,), the weights that pool the target tasks, as ``pool`` says;
     * ``lookback`` (t,), the inner products of the target's gradient with the gradients
       of the previous evaluation, None without one;
+    * ``cross`` (t, t), the inner products of the gradients of the first half of the
+      batch with those of the second half, which costs one more backward pass per task;
     * ``diagonals``, a function without arguments that draws an unbiased sample (t, p)
       of the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
       backward pass per task.
@@ -250,6 +253,10 @@ class GramianWeighting(TaskWeighting):
         Steps between two evaluations of the gradients; the weights are kept in between.
     rescale : {"none", "mean1"}, default="none"
         "mean1" divides the weights by their mean.
+    adaptive_momentum : bool or pair of floats, default=False
+        Smallest and largest momentum of the optimizer, which then follows the cosine of
+        the direction with the running mean of earlier ones: what the weighting decides
+        counts more where it is new. True stands for (0.5, 0.9).
 
     Attributes
     ----------
@@ -271,6 +278,9 @@ class GramianWeighting(TaskWeighting):
     ----------
     .. [1] P. Quinton, V. Rey, "Jacobian Descent for Multi-Objective Optimization",
        2024, arXiv:2406.16232. Maps of Jacobians and Gramians in this form.
+    .. [2] Z. Zhou et al., "Delve into the Applicability of Advanced Optimizers for
+       Multi-Task Learning", 2026, arXiv:2604.08939. The idea of
+       ``adaptive_momentum``; the formula of this package is its own.
 
     Examples
     --------
@@ -289,11 +299,13 @@ class GramianWeighting(TaskWeighting):
         gradients: str = "parameters",
         update_every: int = 1,
         rescale: str = "none",
+        adaptive_momentum: AdaptiveMomentum = False,
     ) -> None:
         super().__init__()
         self.gradients = gradients
         self.update_every = update_every
         self.rescale = rescale
+        self.adaptive_momentum = adaptive_momentum
 
     @abstractmethod
     def forward(self, gramian: Tensor) -> Tensor | tuple[Tensor, SolverReport]:
@@ -324,6 +336,7 @@ class GramianWeighting(TaskWeighting):
         _check_choice(self, "gradients", ("parameters", "representation"))
         check_count(self, "update_every")
         check_count(self, "n_splits")
+        check_momentum(self)
         if self.n_splits > 1 and self.gradients == "parameters":
             raise ValueError(
                 "A batch is split for gradients='representation' only; set n_splits=1: "
@@ -396,10 +409,7 @@ class GramianWeighting(TaskWeighting):
             # Without the vanished tasks, positions are no longer the row numbers.
             if "tasks" in context and tasks is None:
                 context["tasks"] = torch.arange(len(alive))
-            context = {
-                name: value[alive] if isinstance(value, Tensor) else value
-                for name, value in context.items()
-            }
+            context = {name: _among(value, alive) for name, value in context.items()}
         weights = torch.zeros_like(squares)
         found = self.forward(G, **context)
         values, report = found if isinstance(found, tuple) else (found, SolverReport())
@@ -414,60 +424,11 @@ class GramianWeighting(TaskWeighting):
         return Decision(weights, report)
 
 
-class CurvatureWeighting(TaskWeighting):
-    """A map from the curvatures (t,) of the tasks' losses to weights (t,).
-
-    The curvatures are those of the shared parameters at the latest batches. They are
-    computed every ``update_every`` steps, and the weights are kept in between.
-
-    Attributes
-    ----------
-    statistic : {"ggn_trace", "ggn_max", "hessian_max"}
-        Trace of the Gauss-Newton matrix, its largest eigenvalue, or that of the
-        Hessian.
-    update_every : int
-        Steps between two evaluations of the curvature.
-    n_batches : int
-        Latest batches to compute on.
-    n_probes : int
-        Random combinations for each batch; for "ggn_trace".
-    n_steps : Tensor of int64 of shape ()
-        Buffer that counts the steps, so that a continuation keeps the rhythm.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skgnn_mtl.weighting import Curvature, CurvatureWeighting
-    >>> isinstance(Curvature(), CurvatureWeighting)
-    True
-    """
-
-    statistic: str
-    update_every: int
-    n_batches: int
-    n_probes: int
-    n_steps: Tensor
-
-    @abstractmethod
-    def forward(self, statistics: Tensor, tasks: Tensor | None = None) -> Tensor:
-        """Receive new curvatures, and weigh the tasks.
-
-        Parameters
-        ----------
-        statistics : Tensor of shape (t,)
-            Curvatures of some tasks.
-        tasks : Tensor of int64 of shape (t,), optional
-            Positions of these tasks; None for all.
-
-        Returns
-        -------
-        weights : Tensor of shape (t,)
-            Their weights, in the dtype of the statistics.
-        """
-
-    @abstractmethod
-    def weights(self) -> Tensor:
-        """Compute the weights of all tasks (n_tasks,) from the curvatures so far."""
+def _among(value: Any, alive: Tensor) -> Any:
+    """Select the entries of tasks in a vector (t,) or a matrix (t, t)."""
+    if not isinstance(value, Tensor):
+        return value
+    return value[alive][:, alive] if value.ndim == 2 else value[alive]
 
 
 class JacobianAggregation(TaskWeighting):
@@ -477,10 +438,16 @@ class JacobianAggregation(TaskWeighting):
     losses. The weights in ``history_`` are those whose combination of the gradients
     comes closest to the direction.
 
+    Parameters
+    ----------
+    adaptive_momentum : bool or pair of floats, default=False
+        As in :class:`GramianWeighting`.
+
     Raises
     ------
     ValueError
-        In use, if the direction does not have the shape (p,).
+        At the start of a fit, if ``adaptive_momentum`` is another value. In use, if the
+        direction does not have the shape (p,).
     FloatingPointError
         In use, if the direction is not finite.
 
@@ -496,6 +463,21 @@ class JacobianAggregation(TaskWeighting):
     >>> GradDrop().direction(torch.tensor([[1.0, 2.0], [1.0, 2.0]]))
     tensor([2., 4.])
     """
+
+    def __init__(self, *, adaptive_momentum: AdaptiveMomentum = False) -> None:
+        super().__init__()
+        self.adaptive_momentum = adaptive_momentum
+
+    def check_options(self) -> None:
+        """Check the options of the family.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that it cannot have.
+        """
+        super().check_options()
+        check_momentum(self)
 
     @abstractmethod
     def forward(self, jacobian: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ class CAGrad(GramianWeighting):
     shrink : {0, 1, 2}, default=1
         Which divisor bounds the length of the step.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Raises
     ------

@@ -2,15 +2,72 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ._base import CurvatureWeighting, check_count, present
+from ._base import TaskWeighting, check_count, present
 from ._capabilities import EpochAware
 
 _STATISTICS = ("ggn_trace", "ggn_max", "hessian_max")
+
+
+class CurvatureWeighting(TaskWeighting):
+    """A map from the curvatures (t,) of the tasks' losses to weights (t,).
+
+    The curvatures are those of the shared parameters at the latest batches. They are
+    computed every ``update_every`` steps, and the weights are kept in between.
+
+    Attributes
+    ----------
+    statistic : {"ggn_trace", "ggn_max", "hessian_max"}
+        Trace of the Gauss-Newton matrix, its largest eigenvalue, or that of the
+        Hessian.
+    update_every : int
+        Steps between two evaluations of the curvature.
+    n_batches : int
+        Latest batches to compute on.
+    n_probes : int
+        Random combinations for each batch; for "ggn_trace".
+    n_steps : Tensor of int64 of shape ()
+        Buffer that counts the steps, so that a continuation keeps the rhythm.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skgnn_mtl.weighting import Curvature, CurvatureWeighting
+    >>> isinstance(Curvature(), CurvatureWeighting)
+    True
+    """
+
+    statistic: str
+    update_every: int
+    n_batches: int
+    n_probes: int
+    n_steps: Tensor
+
+    @abstractmethod
+    def forward(self, statistics: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """Receive new curvatures, and weigh the tasks.
+
+        Parameters
+        ----------
+        statistics : Tensor of shape (t,)
+            Curvatures of some tasks.
+        tasks : Tensor of int64 of shape (t,), optional
+            Positions of these tasks; None for all.
+
+        Returns
+        -------
+        weights : Tensor of shape (t,)
+            Their weights, in the dtype of the statistics.
+        """
+
+    @abstractmethod
+    def weights(self) -> Tensor:
+        """Compute the weights of all tasks (n_tasks,) from the curvatures so far."""
 
 
 class Curvature(CurvatureWeighting, EpochAware):

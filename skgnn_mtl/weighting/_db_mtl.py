@@ -31,6 +31,8 @@ class DBMTL(JacobianAggregation):
         Memory of the running means.
     beta_decay : float, default=0.0
         The exponent :math:`\gamma` of its decay.
+    **options : object
+        ``adaptive_momentum`` of :class:`JacobianAggregation`.
 
     Notes
     -----
@@ -58,8 +60,10 @@ class DBMTL(JacobianAggregation):
     means: Tensor
     steps: Tensor
 
-    def __init__(self, *, beta: float = 0.9, beta_decay: float = 0.0) -> None:
-        super().__init__()
+    def __init__(
+        self, *, beta: float = 0.9, beta_decay: float = 0.0, **options: Any
+    ) -> None:
+        super().__init__(**options)
         self.beta = beta
         self.beta_decay = beta_decay
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ._base import LossWeighting, pooled, present
+from ._by_task import by_task
 
 
 class Fixed(LossWeighting):
@@ -63,31 +63,8 @@ class Fixed(LossWeighting):
         task_names : sequence of str, optional
             Their names; needed if the weights are a dict.
         """
-        weights = self.weights
-        if isinstance(weights, Mapping):
-            weights = self._in_order(weights, task_names)
-        values = np.asarray([] if weights is None else weights, dtype=np.float64)
-        if values.shape != (n_tasks,):
-            raise ValueError(
-                f"There are {n_tasks} tasks (columns of y and auxiliary tasks), but "
-                f"{values.size} weights were given: {self!r}."
-            )
-        if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-            raise ValueError(
-                f"Weights must be finite, none negative and not all zero, got {self!r}."
-            )
+        values = by_task(self, self.weights, n_tasks, task_names)
         self.register_buffer("a", torch.from_numpy(values))
-
-    def _in_order(
-        self, weights: Mapping[str, float], task_names: Sequence[str] | None
-    ) -> list[float]:
-        names = list(task_names or ())
-        if set(weights) != set(names):
-            raise ValueError(
-                f"The weights name the tasks {sorted(weights)}, but the tasks are "
-                f"{names}."
-            )
-        return [weights[name] for name in names]
 
     def forward(
         self,

@@ -31,7 +31,8 @@ class GNS(GramianWeighting):
     pool : {"labels", "tasks"}, default="labels"
         Weights of the targets within :math:`g_0`: their labels in the batch, or equal.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Raises
     ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -32,6 +34,8 @@ class GradDrop(JacobianAggregation):
     ----------
     leak : float or array-like of shape (n_tasks,), default=0.0
         Share of a task's gradient that is always kept.
+    **options : object
+        ``adaptive_momentum`` of :class:`JacobianAggregation`.
 
     Notes
     -----
@@ -52,8 +56,8 @@ class GradDrop(JacobianAggregation):
     (2.0, 3.0)
     """
 
-    def __init__(self, leak: ArrayLike = 0.0) -> None:
-        super().__init__()
+    def __init__(self, leak: ArrayLike = 0.0, **options: Any) -> None:
+        super().__init__(**options)
         self.leak = leak
 
     def forward(

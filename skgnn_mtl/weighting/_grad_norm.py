@@ -36,7 +36,8 @@ class GradNorm(GramianWeighting, EpochAware):
     lr : float, default=0.025
         Learning rate of the Adam that trains s.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Notes
     -----

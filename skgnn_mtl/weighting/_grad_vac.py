@@ -36,7 +36,8 @@ class GradVac(GramianWeighting):
     beta : float, default=0.5
         Rate of the running means.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Notes
     -----

@@ -29,7 +29,8 @@ class IMTLG(GramianWeighting):
         What to do where :math:`\sum_t v_t` is negative, so that the published direction
         raises *every* loss. "flip" divides by the modulus, "published" by the sum.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Raises
     ------

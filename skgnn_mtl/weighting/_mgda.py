@@ -26,7 +26,8 @@ class MGDA(GramianWeighting):
         Divisor of the gradients before the shortest combination is computed: 1, their
         norms, the losses, or the products of both.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Raises
     ------

@@ -24,7 +24,8 @@ class PCGrad(GramianWeighting):
     Parameters
     ----------
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Notes
     -----

@@ -110,8 +110,8 @@ def _from_torchjd(function: Any, kinds: set[str]) -> TaskWeighting:
         if name in _TWO_BATCHES:
             raise TypeError(
                 f"task_weighting={function!r} cannot be used: {name} needs products of "
-                "the gradients of two independent batches, and a training step has one "
-                "batch. Use task_weighting='mgda', which it approximates."
+                "the gradients of two independent batches. Use task_weighting='modo' "
+                "or 'sdmgrad', which divide the batch of a step."
             )
     if "Scalarizer" in kinds:
         if hasattr(function, "update"):

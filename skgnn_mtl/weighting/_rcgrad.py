@@ -82,7 +82,8 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
     pool : {"labels", "tasks"}, default="labels"
         Weights of the targets within :math:`g_0`: their labels in the batch, or equal.
     **options : object
-        ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
+        ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
+        :class:`GramianWeighting`.
 
     Attributes
     ----------

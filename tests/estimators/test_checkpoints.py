@@ -26,14 +26,17 @@ from skgnn_mtl.encoders import GIN
 from skgnn_mtl.estimators import _checkpoint, _curvature
 from skgnn_mtl.estimators._compute import stopped_by_sigterm
 from skgnn_mtl.estimators._io import read, write
+from skgnn_mtl.optimizers import SAM, SAMO
 from skgnn_mtl.training import _net
 from skgnn_mtl.weighting import (
     BLO,
     DBMTL,
     Curvature,
+    ExcessMTL,
     NashMTL,
     PCGrad,
     RCGrad,
+    SDMGrad,
 )
 
 DROPOUT = {"encoder": GIN(width=16, n_layers=2, dropout=0.3)}
@@ -44,6 +47,19 @@ KINDS = {
     "dropout": DROPOUT,
     "clip and muon": {"optimizer": "muon", "gradient_clip": 0.5},
     "sgd and warm-up": {"optimizer": "sgd", "lr_schedule": "warmup_cosine"},
+    "sam": {"optimizer": "sam", **DROPOUT},
+    "samo": {"optimizer": SAMO(base="muon"), "batch_size": 8, **DROPOUT},
+    "sam and losses afterwards": {"optimizer": SAM(0.1), "task_weighting": "famo"},
+    "sam and held-out rows": {
+        "optimizer": "sam",
+        "task_weighting": BLO(every=2),
+        **HELPED,
+    },
+    "soap": {"optimizer": "soap", "batch_size": 8},
+    "adaptive momentum": {
+        "task_weighting": PCGrad(adaptive_momentum=True),
+        "batch_size": 8,
+    },
     "surgery in random order": {"task_weighting": "pcgrad", **DROPOUT},
     "kept weights": {"task_weighting": PCGrad(update_every=3), "batch_size": 8},
     "representation": {"task_weighting": NashMTL(gradients="representation")},
@@ -54,6 +70,10 @@ KINDS = {
     "second look": {"task_weighting": "famo", **DROPOUT},
     "epoch means": {"task_weighting": "dwa"},
     "own parameters": {"task_weighting": "uncertainty"},
+    "groups": {"task_weighting": "go4align"},
+    "discrepancy": {"task_weighting": "ldcmtl", "batch_size": 8},
+    "excess risks": {"task_weighting": ExcessMTL(warmup_epochs=1)},
+    "halves": {"task_weighting": SDMGrad(update_every=2), "batch_size": 8},
     "gradnorm": {"task_weighting": "gradnorm"},
     "curvature": {"task_weighting": Curvature(update_every=2), "batch_size": 8},
     "curvature of batches": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from skgnn_mtl.gate import (
 from skgnn_mtl.gate._model import TaskMLP, TaskModules
 from skgnn_mtl.gate._terms import alignment, observe, pair_spread
 from skgnn_mtl.graphs import Labels
+from skgnn_mtl.optimizers import SAM, SAMO
 from skgnn_mtl.readouts import Mean
 
 LAYOUT = TaskLayout(4, (6,), (5,), (3,))
@@ -381,6 +383,33 @@ def test_only_new_modules_are_trained(batch):
     assert all(p.grad is not None for p in trained)
     assert all(p.grad is None for p in whole.parameters())
     assert all(torch.equal(v, before[k]) for k, v in whole.state_dict().items())
+
+
+def test_moved_weights_give_the_gradients_of_a_moved_addition(batch):
+    """Losses and terms at weights uphill; the sources stay where they are."""
+    e, targets, weights, rows = batch
+    labels = Labels(targets[:, :1], weights[:, :1], (rows,))
+    terms = GATETerms()
+    model = AdditionModel(Embeddings(3), [0, 1, 2], terms.perturbations(e))
+    with torch.no_grad():
+        cache = model.evaluate_sources(e)
+    twin, plain = copy.deepcopy(model), AdditionStep(terms, ["new"])
+    plain.backward(twin, cache, labels)
+    trained = [p for p in twin.parameters() if p.requires_grad]
+    with torch.no_grad():
+        for p, move in zip(trained, SAM(0.3)([p.grad for p in trained]), strict=True):
+            p.add_(move)
+            p.grad = None
+    AdditionStep(terms, ["new"]).backward(twin, cache, labels)
+    sharp = AdditionStep(terms, ["new"])
+    sharp.sharpen(SAM(0.3))
+    sharp.backward(model, cache, labels)
+    own = [p for p in model.parameters() if p.requires_grad]
+    for p, other in zip(own, trained, strict=True):
+        torch.testing.assert_close(p.grad, other.grad)
+        assert p.grad.any()
+    with pytest.raises(ValueError, match="use 'sam'"):
+        sharp.sharpen(SAMO())
 
 
 def test_the_default_task_has_the_published_size():

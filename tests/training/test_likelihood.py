@@ -157,7 +157,7 @@ def test_the_gramian_at_the_representation_has_both_heads(network, tasks):
         network.read(z), labels.targets, labels.weights, GaussianNLL(0.5)
     )[0]
     J = jacobian_of(losses[tasks], [z])
-    torch.testing.assert_close(representation_gramian(network, result, tasks), J @ J.T)
+    torch.testing.assert_close(representation_gramian(result, tasks), J @ J.T)
 
 
 def test_a_step_sets_the_gradients_of_weighted_losses(network):

@@ -6,7 +6,7 @@ import torch
 from random_jacobians import conflicting_jacobian, make, random_jacobian
 
 from skgnn_mtl import MultiTaskGNNRegressor
-from skgnn_mtl.weighting import GCS, GNS, AnchoredPCGrad
+from skgnn_mtl.weighting import GCS, GCSGNS, GNS, AnchoredPCGrad
 
 # Tasks 0 and 2 are targets, pooled by three and one labels.
 ANCHOR = torch.tensor([0.75, 0.0, 0.25, 0.0, 0.0]).double()
@@ -32,6 +32,12 @@ def test_directions_are_those_of_explicit_vectors():
         torch.testing.assert_close(direction(GCS, J), expected)
         expected = g + sum(min(1.0, n / J[i].norm()) * J[i] for i in AUXILIARY)
         torch.testing.assert_close(direction(GNS, J), expected)
+        w = {i: max(0.0, cosine[i] * n / J[i].norm()) for i in AUXILIARY}
+        expected = g + sum(w[i] * J[i] for i in AUXILIARY)
+        torch.testing.assert_close(direction(GCSGNS, J), expected)
+        w = {i: max(0.0, cosine[i]) * min(0.8, n / J[i].norm()) for i in AUXILIARY}
+        expected = g + sum(w[i] * J[i] for i in AUXILIARY)
+        torch.testing.assert_close(direction(GCSGNS, J, max_scale=0.8), expected)
         expected = g + sum(J[i] - min(0.0, J[i] @ g) / n**2 * g for i in AUXILIARY)
         torch.testing.assert_close(direction(AnchoredPCGrad, J), expected)
 
@@ -42,14 +48,14 @@ def test_projected_auxiliaries_never_oppose_the_target():
         assert direction(AnchoredPCGrad, J) @ g >= g @ g * (1 - 1e-12)
 
 
-@pytest.mark.parametrize("cls", [GCS, GNS, AnchoredPCGrad])
+@pytest.mark.parametrize("cls", [GCS, GCSGNS, GNS, AnchoredPCGrad])
 def test_without_auxiliaries_it_is_the_pooled_target(cls):
     J = random_jacobian(2)
     anchor = torch.tensor([0.4, 0.6]).double()
     torch.testing.assert_close(direction(cls, J, anchor), anchor @ J)
 
 
-@pytest.mark.parametrize("cls", [GCS, GNS, AnchoredPCGrad])
+@pytest.mark.parametrize("cls", [GCS, GCSGNS, GNS, AnchoredPCGrad])
 def test_the_order_of_tasks_does_not_matter(cls):
     order = torch.tensor([3, 2, 0, 4, 1])
     for J in cases():
@@ -70,7 +76,7 @@ def test_scaling_an_auxiliary_loss_changes_no_direction_it_should_not():
     torch.testing.assert_close(direction(GNS, long), direction(GNS, scaled))
 
 
-@pytest.mark.parametrize("cls", [GCS, GNS, AnchoredPCGrad])
+@pytest.mark.parametrize("cls", [GCS, GCSGNS, GNS, AnchoredPCGrad])
 def test_without_a_target_gradient_nothing_moves(cls):
     J = random_jacobian(3)
     method = make(cls, 3)
@@ -97,3 +103,14 @@ def test_missing_targets_are_warned_of_and_named_ones_are_used():
     assert model.history_[-1]["task_weights"]["task_0"] == 1.0
     with pytest.raises(ValueError, match="pool"):
         model.set_params(task_weighting=GCS(pool="rows")).fit(X, y)
+
+
+def test_the_authors_name_of_a_method_is_understood():
+    X, y = np.eye(6), np.arange(12.0).reshape(6, 2)
+    by_name, by_class = (
+        MultiTaskGNNRegressor(
+            task_weighting=name, target_tasks=[0], max_epochs=2, random_state=0
+        ).fit(X, y)
+        for name in ("gcs+gns", GCSGNS())
+    )
+    np.testing.assert_array_equal(by_name.predict(X), by_class.predict(X))

@@ -11,11 +11,13 @@ from skgnn_mtl.weighting import (
     DWA,
     FAMO,
     IMTLL,
+    PBI,
     RLW,
     STCH,
     Equal,
     Fixed,
     GeometricMean,
+    GO4Align,
     ScaleInvariant,
     Uncertainty,
 )
@@ -37,7 +39,7 @@ def method(request):
 
 
 def test_weights_are_the_derivatives_of_the_scalar(method):
-    if isinstance(method, (RLW, FAMO)):
+    if isinstance(method, (RLW, FAMO, GO4Align)):
         pytest.skip("random, or with a constant that depends on the losses")
     weights = method.task_weights(LOSSES)
     for t in range(4):
@@ -54,7 +56,8 @@ def test_weights_are_the_derivatives_of_the_scalar(method):
 def test_weights_are_positive_detached_and_leave_the_losses_alone(method):
     losses = LOSSES.clone().requires_grad_()
     weights = method.task_weights(losses)
-    assert (weights > 0).all()
+    # Small losses are to rise towards the preference.
+    assert (weights > 0).all() or isinstance(method, PBI)
     assert not weights.requires_grad
     assert losses.grad is None
 
@@ -68,8 +71,9 @@ def test_mean1_divides_by_the_mean(method):
     if "rescale" not in method.get_params():
         pytest.skip("learns what the weights are")
     plain = method.task_weights(LOSSES, generator=generator())
-    method.set_params(rescale="mean1")
-    scaled = method.task_weights(LOSSES, generator=generator())
+    # Another one, because a method may learn from the losses.
+    other = make(type(method), rescale="mean1")
+    scaled = other.task_weights(LOSSES, generator=generator())
     torch.testing.assert_close(scaled, plain / plain.mean())
 
 

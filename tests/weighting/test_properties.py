@@ -32,11 +32,11 @@ from skgnn_mtl.weighting import (
 from skgnn_mtl.weighting._pcgrad import random_orders
 
 UNIT_AT_ONE_TASK = set(METHODS) - {
-    *("scaleinvariant", "uncertainty", "imtll", "stch", "dbmtl", "cagrad"),
+    *("scaleinvariant", "uncertainty", "imtll", "stch", "dbmtl", "cagrad", "ldcmtl"),
 }
 SCALE_FREE = {
     *("scaleinvariant", "stch", "dbmtl", "geometricmean", "famo", "ntkmtlsr"),
-    *("imtlg", "nashmtl", "fairgrad", "config"),
+    *("imtlg", "nashmtl", "fairgrad", "config", "ldcmtl"),
 }
 LINEAR_UNDER_SCALING = {"equal", "fixed", "rlw", "upgrad", "config"}
 NON_CONFLICTING = {"mgda", "imtlg", "nashmtl", "fairgrad", "upgrad", "config"}
@@ -396,6 +396,9 @@ def test_state_of_absent_tasks_does_not_change(name):
         (UPGrad, {"update_every": 0}),
         (METHODS["ntkmtlsr"], {"gradients": "parameters"}),
         (METHODS["ntkmtlsr"], {"n_splits": 0}),
+        (METHODS["modo"], {"gradients": "representation"}),
+        (METHODS["sdmgrad"], {"n_iter": 0}),
+        (METHODS["excessmtl"], {"warmup_epochs": 0}),
     ],
 )
 def test_wrong_options_are_named(cls, bad):
@@ -412,6 +415,7 @@ def test_wrong_options_are_named(cls, bad):
         (CAGrad, {"c": -1.0}),
         (CAGrad, {"shrink": 3}),
         (METHODS["fairgrad"], {"alpha": 0.0}),
+        (METHODS["gcsgns"], {"max_scale": 0.0}),
     ],
 )
 def test_wrong_parameters_of_a_method_are_named(cls, bad):

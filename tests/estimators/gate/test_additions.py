@@ -306,3 +306,15 @@ def test_a_target_of_noise_is_not_learned_worse_than_alone(make):
         errors.append([np.sqrt(np.mean((p - noise[test]) ** 2)) for p in predictions])
     added, alone = np.transpose(errors)
     assert added.mean() < alone.mean() + alone.std(ddof=1)
+
+
+def test_tasks_are_trained_and_added_at_moved_weights(make, graphs, gaps, scarce):
+    plain, sharp = (
+        make(optimizer=name).fit(graphs, gaps).add_task(graphs, scarce, name="new")
+        for name in ("adamw", "sam")
+    )
+    found = sharp.predict(graphs)
+    assert np.isfinite(found).all()
+    assert (abs(found - plain.predict(graphs)).max(axis=0) > 1e-5).all()
+    with pytest.raises(ValueError, match="use 'sam'"):
+        make(optimizer="samo").fit(graphs, gaps)
