@@ -14,7 +14,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -141,7 +141,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
         if given is None:
             tables = gathered(done[len(chosen) :], folds, table.shape)
-            weight = _row_weights(sample_weight, len(table))
+            weight = as_row_weights(sample_weight, len(table))[:, None]
             given = self._learned_weights(tables, table, weight[:, 0])
             self.oof_mse_ = mean_squares(table, tables, weight)
         self.weights_ = given

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import has_fit_parameter
 
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
@@ -82,7 +82,7 @@ class Ensemble(Table):
         if folds:
             held_out = self._held_out(X, table.shape, folds)
             self.oof_predictions_ = self._shaped(held_out)
-            weight = _row_weights(sample_weight, len(table))
+            weight = as_row_weights(sample_weight, len(table))[:, None]
             self.oof_mse_ = mean_squares(table, held_out, weight)
 
     def _folds(
