@@ -355,7 +355,9 @@ def task_positions(tasks: Any, names: Sequence[str], parameter: str) -> list[int
     ValueError
         If there is no entry, or one is no task or may be two.
     """
-    if not lists_tasks(tasks, names):
+    if isinstance(tasks, np.ndarray):
+        tasks = np.atleast_1d(tasks)
+    elif not lists_tasks(tasks, names):
         tasks = [tasks]
     if not len(tasks):
         raise ValueError(f"{parameter} is empty; None stands for all tasks.")

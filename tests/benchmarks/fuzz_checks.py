@@ -242,12 +242,15 @@ def _network(cls: type, encoder: Any = None, **settings: Any) -> Any:
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Do something; a refusal is one of three kinds of errors."""
+    """Do something; a refusal is one of some kinds of errors."""
     with silence():
         try:
             return work(), None
-        except (ValueError, TypeError, FloatingPointError) as error:
+        except (ValueError, TypeError, FloatingPointError, ImportError) as error:
             return None, error
+        except OSError as error:
+            # A path is a parameter like others, and the message names it.
+            return None, ValueError(f"checkpoint or element_table: {error.filename}")
         except Exception as error:
             # Not a refusal, whatever it says.
             return None, RuntimeError(f"not a refusal: {error!r}")
@@ -358,6 +361,7 @@ class Parameters:
         y[::3, 0] = np.nan
         halves = np.where(np.isnan(y), np.nan, y > 0)
         regressor, table = PerTaskRegressor(Ridge()), np.nan_to_num(y)
+        codes = np.arange(16) % 2
         cells = CifToGraph(on_error="nan").transform(self.rows["cif"])
         numbers = np.arange(len(cells), dtype=float)
         network = _network(MultiTaskGNNRegressor)
@@ -376,10 +380,10 @@ class Parameters:
             (regressor, (table, y)),
             (EnsembleRegressor(network, n_members=2, random_state=0), (graphs, y)),
             (BlendRegressor([("a", regressor), ("b", regressor)], cv=2), (table, y)),
-            (ConformalRegressor(regressor, random_state=0), (table, table)),
+            (ConformalRegressor(regressor, coverage=0.5), (table, table)),
             (
                 CalibratedClassifier(PerTaskClassifier(LogisticRegression()), cv=2),
-                (table, table > 0),
+                (table, codes),
             ),
             (SmilesToGraph(), (self.rows["smiles"],)),
             (SmilesToGraph(descriptors=["TPSA"]), (self.rows["smiles"],)),
@@ -396,8 +400,8 @@ class Parameters:
             name
             for name in model.get_params(deep=True)
             if name.split("__")[-1] not in self.LEFT_OUT
-            # Others check theirs themselves.
-            and "estimator__estimator" not in name
+            # Members check theirs themselves, each in its way.
+            and "estimator__" not in name
         ]
         name = names[int(rng.integers(len(names)))]
         return clone(model), data, name, odd_value(rng)
@@ -416,7 +420,8 @@ class Parameters:
                 continue
             found.counts["refused"] += 1
             last = name.split("__")[-1]
-            if type(error) is RuntimeError or last not in str(error):
+            message = " ".join([str(error), *getattr(error, "__notes__", ())])
+            if type(error) is RuntimeError or last not in message:
                 what = (type(model).__name__, name, value)
                 found.add("unnamed", number, what, f"{error!r}")
         return found
