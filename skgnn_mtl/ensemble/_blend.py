@@ -58,6 +58,8 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         params : dict
             Parameters by name.
         """
+        # fit complains of members that are no pairs.
+        deep = deep and _are_pairs(self.estimators)
         params: dict[str, Any] = self._get_params("estimators", deep=deep)
         return params
 
@@ -83,17 +85,14 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         return Bunch(**dict(zip(self.names_, self.estimators_, strict=True)))
 
     def _parts(self) -> Sequence[Any]:
-        try:
-            return [part for _, part in self.estimators if not _is_left_out(part)]
-        except (TypeError, ValueError):
+        if not _are_pairs(self.estimators):
             return []  # fit complains of it
+        return [part for _, part in self.estimators if not _is_left_out(part)]
 
     def _chosen(self, *, classifier: bool) -> dict[str, Any]:
         """Check the members, and leave out those that are None or "drop"."""
         pairs = self.estimators
-        if not isinstance(pairs, (list, tuple)) or not all(
-            isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs
-        ):
+        if not _are_pairs(pairs):
             raise TypeError(
                 "estimators must be a list of pairs (name, estimator), but is "
                 f"{pairs!r}."
@@ -464,6 +463,12 @@ class BlendClassifier(ClassTable, Blend):
 def label_of(name: str) -> str:
     """Name a member in a message."""
     return f"Member {name!r}"
+
+
+def _are_pairs(members: Any) -> bool:
+    return isinstance(members, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in members
+    )
 
 
 def _is_left_out(part: Any) -> bool:

@@ -157,4 +157,6 @@ def _morgan(radius: int, size: int) -> Any:
     rdkit()  # complains if it is missing
     from rdkit.Chem import rdFingerprintGenerator
 
-    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
+    return rdFingerprintGenerator.GetMorganGenerator(
+        radius=int(radius), fpSize=int(size)
+    )

@@ -128,7 +128,7 @@ class SmilesToGraph(GraphTransformer):
 
     **Strings.** What follows a blank is a name. Letters outside of ASCII, further lines
     and numbers that RDKit would cut off (a charge of 999) make a row invalid, and so do
-    more than 10,000 letters, because RDKit's time grows with the square of the atoms.
+    more than 6000 letters, because RDKit's time grows with the square of the atoms.
 
     A reading with most columns named (rather than functions) costs little more than
     RDKit's parser.

@@ -22,8 +22,9 @@ _BRACKET = re.compile(r"\[(\d*)([^\[\]]*)\]")
 _LONG_NUMBER = re.compile(r"\[(\d{5}|[^\[\]]*[#+-]\d{3})")
 HEAVIEST = 118
 _LARGEST_ISOTOPE, _LARGEST_CHARGE = 2**16 - 1, 2**7 - 1
-# RDKit needs a second for these, and four times as long for twice as many.
-_MOST_LETTERS = 10_000
+# RDKit needs a second or two for these (conjugated chains, a stereo centre between long
+# chains), and four times as long for twice as many.
+_MOST_LETTERS = 6000
 
 
 def is_suspect(text: str) -> bool:

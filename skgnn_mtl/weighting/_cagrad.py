@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, ClassVar
 
 from torch import Tensor
+
+from skgnn_mtl._component import Numbers
 
 from ._base import Decision, GramianWeighting, as_matrix, as_weights
 from ._constraints import NOT_NEGATIVE
@@ -62,6 +65,7 @@ class CAGrad(GramianWeighting):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "c": [NOT_NEGATIVE],
+        "shrink": [Numbers(Integral, 0, 2, closed="both")],
     }
 
     def __init__(self, *, c: float = 0.4, shrink: int = 1, **options: Any) -> None:

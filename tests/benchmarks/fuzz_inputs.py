@@ -48,6 +48,8 @@ KINDS = {
     "tables": (10_000, 2_500, 25),
     "parameters": (10_000, 2_500, 25),
 }
+# Seconds that a step of many inputs has beyond those of one input.
+MORE_FOR_A_STEP = 60.0
 COLUMNS = (
     *("kind", "first", "inputs", "refused", "crashes", "hangs", "shifted", "unnamed"),
     *("slowest", "grown_mb", "minutes"),
@@ -141,32 +143,32 @@ def watch(command: list[str], limit: float) -> Iterator[dict[str, Any] | str]:
     line : dict or str
         A line; at the end "done", "crash" or "hang".
     """
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     lines: queue.Queue[str | None] = queue.Queue()
+    with subprocess.Popen(command, text=True, **streams) as process:
 
-    def read() -> None:
-        for line in process.stdout:
-            lines.put(line)
-        lines.put(None)
+        def read() -> None:
+            for line in process.stdout:
+                lines.put(line)
+            lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
-    # The imports come before the first line.
-    wait = 600.0
-    while True:
-        try:
-            line = lines.get(timeout=wait)
-        except queue.Empty:
-            process.kill()
-            process.wait()
-            yield "hang"
-            return
-        if line is None:
-            yield "crash" if process.wait() else "done"
-            return
-        wait = limit
-        yield json.loads(line)
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        # The imports come before the first line.
+        wait = 600.0
+        while True:
+            try:
+                line = lines.get(timeout=wait)
+            except queue.Empty:
+                process.kill()
+                reader.join()
+                yield "hang"
+                return
+            if line is None:
+                yield "crash" if process.wait() else "done"
+                return
+            wait = limit
+            yield json.loads(line)
 
 
 class Run:
@@ -177,7 +179,7 @@ class Run:
     command : list of str
         The process that tries; first, last and step are appended.
     limit : float
-        Seconds for one input. A step of many has a minute more.
+        Seconds for one input. A step of many has some more.
     """
 
     def __init__(self, command: list[str], limit: float) -> None:
@@ -203,15 +205,16 @@ class Run:
 
     def _process(self, first: int, last: int, step: int) -> tuple[int, str]:
         """Run one process; tell how far it came, and how it ended."""
-        reached = first
-        limit = self.limit + (60.0 if step > 1 else 0.0)
+        reached, end = first, ""
+        limit = self.limit + (MORE_FOR_A_STEP if step > 1 else 0.0)
         for line in watch([*self.command, *map(str, (first, last, step))], limit):
             if isinstance(line, str):
-                return reached, line
+                end = line
+                continue
             reached = line["next"]
             if "counts" in line:
                 self._add(line)
-        raise AssertionError("watch ends with a word")
+        return reached, end
 
     def _add(self, line: dict[str, Any]) -> None:
         for name, count in line["counts"].items():
@@ -275,7 +278,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", help=", ".join(KINDS))
     parser.add_argument("--data-home", type=Path)
     parser.add_argument("--total", type=int, help="inputs per kind")
-    parser.add_argument("--limit", type=float, default=30.0, help="seconds per input")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds per input")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path, default=OUT)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 # A row of this length is still a row; longer ones are refused by their length alone.
-_LONGEST = 12_000
+_LONGEST = 8000
 _ODD_LETTERS = ("\0", "\t", "\n", "\r\n", "é", "–", "\ud800", "\U0001f600", "\ufeff")
 _SMILES_TOKENS = (
     *("C", "c", "N", "n", "O", "o", "S", "s", "P", "F", "Cl", "Br", "B", "*", "H"),
@@ -66,7 +66,7 @@ def _edit(parts: Any, rng: np.random.Generator, new: Any, other: Any) -> Any:
         case 2:  # delete
             return parts[:begin] + parts[end:]
         case 3:  # repeat
-            n = 2 if rng.random() < 0.98 else int(rng.integers(2, 3000))
+            n = 2 if rng.random() < 0.998 else int(rng.integers(2, 3000))
             return parts[:begin] + parts[begin:end] * n + parts[end:]
         case 4:  # cut off
             return parts[:end]
