@@ -51,6 +51,8 @@ TESTS = (
 )
 # Tools of the daily run are pinned and take no part in the tests.
 TOOLS = ("mypy", "ruff")
+# The torch of the daily run, for the jobs that are not about versions.
+DAILY = "torch==2.13.0"
 SHOWN = ("numpy", "torch", "scikit-learn", "rdkit")
 _REQUIREMENT = re.compile(r"([\w.-]+(?:\[[\w,]+\])?)>=([\w.]+)")
 
@@ -94,9 +96,9 @@ def to_install(job: str, work: Path) -> list[str]:
     if job == "oldest":
         return [*lowest(), "-e", str(ROOT)]
     if job == "plain":
-        return [*without_extras(), "-e", str(ROOT)]
+        return [DAILY, *without_extras(), "-e", str(ROOT)]
     if job == "wheel":
-        return [f"{next((work / 'dist').glob('*.whl'))}[test]"]
+        return [DAILY, f"{next((work / 'dist').glob('*.whl'))}[test]"]
     return ["-e", f"{ROOT}[test]"]
 
 
