@@ -26,6 +26,18 @@ def damages(monkeypatch):
 
 
 @pytest.fixture
+def threads(monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+    return importlib.import_module("predict_in_threads")
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+    return importlib.import_module("versions")
+
+
+@pytest.fixture
 def page():
     return (FOLDER / "reliability.rst").read_text()
 
@@ -85,3 +97,60 @@ def test_three_real_kills_change_nothing(tmp_path):
     rows = pd.read_csv(tmp_path / "reliability_kills.csv")
     assert len(rows) == 1
     assert rows["identical"].all()
+
+
+# -- threads ---------------------------------------------------------------------------
+
+
+def test_the_table_of_threads_is_written_from_the_file(threads, page):
+    rows = pd.read_csv(FOLDER / "reliability_threads.csv")
+    assert threads.report(rows) in page
+    assert (rows["identical"] == rows["outcomes"]).all()
+
+
+def test_outcomes_in_threads_are_counted(threads, monkeypatch):
+    """Predictions that differ from the one made alone are not identical."""
+    graphs, y = threads.load(20)
+    assert threads.beside_a_fit(graphs, y, 4) == (5, 5)
+    monkeypatch.setattr(threads, "in_threads", lambda work, n, beside=None: ["no"] * n)
+    assert threads.alone(graphs, y, 3) == (3, 0)
+
+
+def test_the_table_of_loading_is_that_of_the_file(page):
+    for row in pd.read_csv(FOLDER / "reliability_load.csv", dtype=str).to_numpy():
+        assert any(line.split() == list(row) for line in page.splitlines())
+
+
+# -- versions --------------------------------------------------------------------------
+
+
+def test_the_table_of_versions_is_written_from_the_file(versions, page):
+    rows = pd.read_csv(FOLDER / "reliability_versions.csv", dtype=str)
+    assert versions.report(rows) in page
+    assert set(rows["job"]) <= set(versions.JOBS)
+
+
+def test_every_dependency_has_a_lower_bound(versions):
+    pinned = versions.lowest()
+    assert "numpy==2.0" in pinned
+    assert all(line.count("==") == 1 for line in pinned)
+    assert not any(line.startswith(versions.TOOLS) for line in pinned)
+    # Each extra of users is a part of what the tests need.
+    _, extras = versions.declared()
+    optional = {line for name in ("crystals", "files") for line in extras[name]}
+    assert optional <= set(extras["test"])
+    assert not optional & set(versions.without_extras())
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("...\n3 passed, 1 skipped in 2.0s", (3, 0, 1)),
+        ("1 failed, 2 passed, 4 errors in 2.0s", (2, 5, 0)),
+        ("no tests ran in 0.1s", (0, 1, 0)),
+        ("", (0, 1, 0)),
+    ],
+)
+def test_outcomes_are_read_from_the_last_line(versions, printed, expected):
+    counts = versions.outcomes(printed)
+    assert tuple(counts[k] for k in ("passed", "failed", "skipped")) == expected

@@ -15,7 +15,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -62,6 +62,8 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         params : dict
             Parameters by name.
         """
+        # fit complains of members that are no pairs.
+        deep = deep and _are_pairs(self.estimators)
         params: dict[str, Any] = self._get_params("estimators", deep=deep)
         return params
 
@@ -87,17 +89,14 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         return Bunch(**dict(zip(self.names_, self.estimators_, strict=True)))
 
     def _parts(self) -> Sequence[Any]:
-        try:
-            return [part for _, part in self.estimators if not _is_left_out(part)]
-        except (TypeError, ValueError):
+        if not _are_pairs(self.estimators):
             return []  # fit complains of it
+        return [part for _, part in self.estimators if not _is_left_out(part)]
 
     def _chosen(self, *, classifier: bool) -> dict[str, Any]:
         """Check the members, and leave out those that are None or "drop"."""
         pairs = self.estimators
-        if not isinstance(pairs, (list, tuple)) or not all(
-            isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs
-        ):
+        if not _are_pairs(pairs):
             raise TypeError(
                 "estimators must be a list of pairs (name, estimator), but is "
                 f"{pairs!r}."
@@ -146,7 +145,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
         if given is None:
             tables = gathered(done[len(chosen) :], folds, table.shape)
-            weight = _row_weights(sample_weight, len(table))
+            weight = as_row_weights(sample_weight, len(table))[:, None]
             given = self._learned_weights(tables, table, weight[:, 0])
             self.oof_mse_ = mean_squares(table, tables, weight)
         self.weights_ = given
@@ -480,6 +479,12 @@ class BlendClassifier(ClassTable, Blend):
 def label_of(name: str) -> str:
     """Name a member in a message."""
     return f"Member {name!r}"
+
+
+def _are_pairs(members: Any) -> bool:
+    return isinstance(members, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in members
+    )
 
 
 def _is_left_out(part: Any) -> bool:

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments
 from skgnn_mtl.model_selection._folds import require_partition, table_folds
 
@@ -187,7 +187,7 @@ class CalibratedClassifier(ClassTable, Table):
             jobs,
         )
         self._note_features(self.estimator_)
-        weight = _row_weights(sample_weight, len(table))[:, 0]
+        weight = as_row_weights(sample_weight, len(table))
         self._fit_corrections(held_out, table, weight)
         jobs.finish()
         return self

@@ -220,6 +220,7 @@ class ConformalRegressor(NumericTable, Conformal):
         UserWarning
             If calibration rows seem to be training rows.
         """
+        self._validate_params()
         if self.normalise == "std" and not takes_return_std(self.estimator):
             raise self._no_width()
         labels, outputs = self._fit_conformal(

@@ -13,12 +13,13 @@ from joblib import delayed
 from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import has_fit_parameter
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
@@ -47,7 +48,7 @@ class Ensemble(Table):
     oof_mse_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "n_members": [Numbers(Integral, 1, None, closed="left")],
         "resample": [StrOptions({"seeds", "folds", "bootstrap"})],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
@@ -91,7 +92,7 @@ class Ensemble(Table):
         if folds:
             held_out = self._held_out(X, table.shape, folds)
             self.oof_predictions_ = self._shaped(held_out)
-            weight = _row_weights(sample_weight, len(table))
+            weight = as_row_weights(sample_weight, len(table))[:, None]
             self.oof_mse_ = mean_squares(table, held_out, weight)
         jobs.finish()
 

@@ -14,7 +14,7 @@ from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -102,7 +102,7 @@ class Hybrid(Table):
             # Out of fold, because vectors of its own training rows tell a network's
             # labels.
             vectors, outputs = self._held_out(network, X, y, folds, given, jobs)
-            weight = _row_weights(sample_weight, len(table))
+            weight = as_row_weights(sample_weight, len(table))[:, None]
             self.oof_mse_ = mean_squares(table, outputs, weight)
             columns = np.hstack([columns, vectors])
             self.learner_ = self._fit_learner(

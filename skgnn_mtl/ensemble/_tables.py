@@ -35,7 +35,7 @@ from skgnn_mtl.estimators._inputs import (
     require_labels,
 )
 from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
-from skgnn_mtl.metrics._tables import _row_weights
+from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._folds import class_presence, label_presence
 
 from ._files import load, save
@@ -79,7 +79,7 @@ class Table(
         labels, names = self._read_labels(X, y)
         table = labels.reshape(len(labels), -1)
         if sample_weight is not None:
-            weight = _row_weights(sample_weight, len(table))
+            weight = as_row_weights(sample_weight, len(table))[:, None]
             # As a gap, because a label of weight 0 must not count anywhere.
             table = np.where(weight > 0, table, np.nan)
         check_labels(~np.isnan(table), names, "training")

@@ -98,7 +98,10 @@ def read_weights(given: Any, names: list[str], n_tasks: int) -> np.ndarray:
     m = len(names)
     if given is None:
         return np.full((m, n_tasks), 1 / m)
-    weights = np.asarray(given, dtype=np.float64)
+    try:
+        weights = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"weights must be numbers, but are {given!r}.") from error
     if weights.shape not in ((m,), (m, n_tasks)):
         raise ValueError(
             f"weights must have the shape ({m},) or ({m}, {n_tasks}), one per member "

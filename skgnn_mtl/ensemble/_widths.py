@@ -294,7 +294,8 @@ def check_coverage(coverage: Any) -> float:
     ValueError
         If it is something else.
     """
-    if not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
+    # Not as a float, because an integer may be too large for one.
+    if not (isinstance(coverage, Real) and 0 < coverage < 1):  # type: ignore[operator]
         raise ValueError(
             f"coverage must be between 0 and 1, such as 0.9, but is {coverage!r}."
         )

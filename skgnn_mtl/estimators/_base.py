@@ -55,7 +55,7 @@ WIDTHS = Condition(
 _DEVICE = Condition(computes, "'auto' or a device of torch that computes")
 _SPLITTER = Condition(
     # A string has a method of this name, too.
-    lambda value: hasattr(value, "split") and not isinstance(value, str),
+    lambda value: hasattr(value, "split") and not isinstance(value, (str, bytes)),
     "a splitter",
 )
 
@@ -274,6 +274,13 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         # scikit-learn looks for attributes that end in an underscore, but here these
         # are properties, because all of them must change in one assignment.
         return "_fitted_state" in self.__dict__
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether a fit starts from the state of the last one."""
+        # By its type, because the parameter has not been checked yet.
+        wanted = isinstance(self.warm_start, (bool, np.bool_)) and bool(self.warm_start)
+        return wanted and self.__sklearn_is_fitted__()
 
     @property
     def _state(self) -> FittedState:

@@ -141,14 +141,15 @@ def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
             f"Task {name!r} has text and other labels, such as {text!r} and "
             f"{number!r}. Write all labels of a task in one way."
         )
-    table = np.array(labels)
     try:
+        table = np.array(labels)
         # scikit-learn's check, because it tells continuous numbers from classes.
         check_classification_targets(table)
     except ValueError as error:
-        shown = list(dict.fromkeys(labels))[:5]
+        # By their text, because labels such as lists cannot be keys themselves.
+        shown = ", ".join(list(dict.fromkeys(map(repr, labels)))[:5])
         raise ValueError(
-            f"Task {name!r} must have labels of two classes, but has {shown}. {error}"
+            f"Task {name!r} must have labels of two classes, but has [{shown}]. {error}"
         ) from error
     found = np.unique(table)
     # scikit-learn's checks of binary classifiers look for these words.

@@ -336,7 +336,7 @@ callable, default="cosine"
             y,
             sample_weight,
             groups,
-            resume=self.warm_start and self.__sklearn_is_fitted__(),
+            resume=self._goes_on,
             scoring=self.scoring,
             hessian_spectrum=self.hessian_spectrum,
         )

@@ -109,11 +109,50 @@ def stopped_by_sigterm() -> Iterator[None]:
 @contextmanager
 def limited_threads(n_threads: int | None) -> Iterator[None]:
     """Run with ``n_threads`` torch threads, or as many as there are."""
-    # Restored also after an error, because the setting belongs to the process.
-    before = torch.get_num_threads()
-    if n_threads is not None:
-        torch.set_num_threads(n_threads)
+    if n_threads is None:
+        yield
+        return
+    outer, _LIMIT.n_threads = _LIMIT.n_threads, n_threads
+    _LIMITS.begin(n_threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        # Also after an error, because the setting belongs to the process.
+        _LIMIT.n_threads = outer
+        _LIMITS.end(outer)
+
+
+class _Limit(threading.local):
+    """Torch threads that this thread of Python asked for; None without a limit."""
+
+    n_threads: int | None = None
+
+
+class _Limits:
+    """All limits in force, of which the last one to end restores torch's setting.
+
+    Each thread of Python has a number of torch threads. A new one starts with the last
+    number that any thread has set. Without counting, one that starts within a limit
+    would take that for the setting before, and restore it at the end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_in_force, self._before = 0, 1
+
+    def begin(self, n_threads: int) -> None:
+        """Set the number of torch threads of this thread."""
+        with self._lock:
+            if not self._n_in_force:
+                self._before = torch.get_num_threads()
+            self._n_in_force += 1
+            torch.set_num_threads(n_threads)
+
+    def end(self, outer: int | None) -> None:
+        """Return to the limit around this one, or to the setting before all."""
+        with self._lock:
+            self._n_in_force -= 1
+            torch.set_num_threads(self._before if outer is None else outer)
+
+
+_LIMIT, _LIMITS = _Limit(), _Limits()

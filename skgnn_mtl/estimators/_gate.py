@@ -388,7 +388,7 @@ default=(128,), (64,), (64,)
             tasks that were not added by then are left out.
         """
         require_labels(self, y)
-        resume = self.warm_start and self.__sklearn_is_fitted__()
+        resume = self._goes_on
         if resume:
             self._refuse_to_move_sources("fit with warm_start=True")
         if self.target_tasks is None:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import (
-    # Private, because no public function reads row weights or column names.
-    _check_sample_weight,
+    # Private, because no public function counts rows or reads column names.
     _get_feature_names,
+    _num_samples,
     check_array,
-    check_consistent_length,
     validate_data,
 )
 
@@ -23,6 +22,7 @@ from skgnn_mtl.metrics._bounds import take_bounds
 from skgnn_mtl.metrics._tables import (
     as_cells,
     as_numbers,
+    as_row_weights,
     column_names,
     find_task,
     is_frame,
@@ -30,6 +30,8 @@ from skgnn_mtl.metrics._tables import (
     name_of,
     refuse_masked,
 )
+
+from ._number_table import naming_entries_of, refuse_times
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def learn_graphs(estimator: Any, X: Any) -> tuple[GraphArray, Inputs]:
     # Before check_array, because its result has no names. Not validate_data, because it
     # would write attributes on the estimator.
     names = _get_feature_names(X)
-    table = check_array(X, dtype=np.float64, estimator=estimator, input_name="X")
+    with naming_entries_of(X):
+        table = check_array(X, dtype=np.float64, estimator=estimator, input_name="X")
     graphs = GraphArray.from_features(table)
     return graphs, Inputs(graphs.schema, table.shape[1], names)
 
@@ -115,7 +118,8 @@ def read_graphs(estimator: Any, X: Any) -> GraphArray:
         _refuse_empty(graphs)
     else:
         _refuse_no_table(estimator, X)
-        table = validate_data(estimator, X, dtype=np.float64, reset=False)
+        with naming_entries_of(X):
+            table = validate_data(estimator, X, dtype=np.float64, reset=False)
         graphs = GraphArray.from_features(table)
     # Also for a table, because one of a single column has as many features as graphs.
     if graphs.schema != estimator.schema_:
@@ -131,13 +135,14 @@ def _refuse_empty(graphs: GraphArray) -> None:
     if not len(graphs):
         # In scikit-learn's words, because its users know them.
         raise ValueError(
-            "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
-            "required."
+            "X is empty: found array with 0 sample(s) (shape=(0,)) while a minimum of "
+            "1 is required."
         )
 
 
 def _refuse_no_table(estimator: Any, X: Any) -> None:
     refuse_masked(X, "X", "fill or drop them")
+    refuse_times(X)
     _refuse_strings(estimator, X)
 
 
@@ -260,10 +265,23 @@ def read_cells(X: Any, y: Any) -> np.ndarray:
     cells = as_cells(y, "y")
     if cells.ndim not in (1, 2):
         raise ValueError(f"y must have one or two dimensions, but has {cells.ndim}.")
-    check_consistent_length(X, cells)
+    _check_length(X, cells)
     if not cells.size:
         raise ValueError(f"y must have a column, but has shape {cells.shape}.")
     return cells
+
+
+def _check_length(X: Any, cells: np.ndarray) -> None:
+    try:
+        n_rows = _num_samples(X)
+    except TypeError as error:
+        raise TypeError(f"X must have rows, but is {type(X).__name__}.") from error
+    if n_rows != len(cells):
+        # In scikit-learn's words, because its users know them.
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: X has "
+            f"{n_rows} rows, but y has {len(cells)}."
+        )
 
 
 def require_labels(estimator: Any, y: Any) -> None:
@@ -337,7 +355,9 @@ def task_positions(tasks: Any, names: Sequence[str], parameter: str) -> list[int
     ValueError
         If there is no entry, or one is no task or may be two.
     """
-    if not lists_tasks(tasks, names):
+    if isinstance(tasks, np.ndarray):
+        tasks = np.atleast_1d(tasks)
+    elif not lists_tasks(tasks, names):
         tasks = [tasks]
     if not len(tasks):
         raise ValueError(f"{parameter} is empty; None stands for all tasks.")
@@ -479,16 +499,7 @@ def read_row_weights(graphs: GraphArray, sample_weight: Any) -> np.ndarray:
     ValueError
         If a weight is negative or not a finite number, or if no row counts.
     """
-    refuse_masked(sample_weight, "sample_weight", "fill them with 0")
-    weight = _check_sample_weight(
-        sample_weight,
-        # An array of this length, because a GraphArray is no array of numbers.
-        np.empty((len(graphs), 1)),
-        dtype=np.float64,
-        ensure_non_negative=True,
-    )
-    if not weight.any():
-        raise ValueError("All sample weights are zero: there is nothing to fit.")
+    weight = as_row_weights(sample_weight, len(graphs))
     # A common factor does not have a meaning, but could leave the range of float32.
     weight = weight / weight.max()
     invalid = np.flatnonzero(~graphs.valid)

@@ -281,7 +281,7 @@ callable, default="cosine"
             If the user interrupts the training: its best state so far is kept. After
             any other error the estimator is as it was before the call.
         """
-        resume = self.warm_start and self.__sklearn_is_fitted__()
+        resume = self._goes_on
         return self._adopt(self._fit(X, y, sample_weight, groups, resume=resume))
 
     def partial_fit(

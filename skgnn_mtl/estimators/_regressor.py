@@ -370,7 +370,7 @@ callable, default="cosine"
         rows = (X, y, sample_weight, groups)
         state = self._fit(
             *rows,
-            resume=self.warm_start and self.__sklearn_is_fitted__(),
+            resume=self._goes_on,
             scoring=self.scoring,
             hessian_spectrum=self.hessian_spectrum,
         )

@@ -211,13 +211,14 @@ class RdkitDescriptors:
     def __init__(self, names: Sequence[str] | None) -> None:
         known = _functions()
         self.names = tuple(known if names is None else names)
-        if not self.names or len(set(self.names)) < len(self.names):
+        # By their text, because what is no name may be a list.
+        if not self.names or len(set(map(repr, self.names))) < len(self.names):
             raise ValueError(
                 "descriptors must list different names, at least one, but is "
                 f"{list(self.names)}."
             )
         for name in self.names:
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 near = get_close_matches(str(name), known, n=1)
                 advice = f" Did you mean {near[0]!r}?" if near else ""
                 raise ValueError(

@@ -85,8 +85,9 @@ class SmilesToDescriptors(DescriptorTable):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DescriptorTable._parameter_constraints,
         "descriptors": [StrOptions({"rdkit2d"}), "array-like", callable, None],
-        "morgan_counts": [Interval(Integral, 0, None, closed="left")],
-        "radius": [Interval(Integral, 0, None, closed="left")],
+        # RDKit counts in 32 bits.
+        "morgan_counts": [Interval(Integral, 0, 2**31 - 1, closed="both")],
+        "radius": [Interval(Integral, 0, 2**31 - 1, closed="both")],
     }
 
     def __init__(
@@ -156,4 +157,6 @@ def _morgan(radius: int, size: int) -> Any:
     rdkit()  # complains if it is missing
     from rdkit.Chem import rdFingerprintGenerator
 
-    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
+    return rdFingerprintGenerator.GetMorganGenerator(
+        radius=int(radius), fpSize=int(size)
+    )

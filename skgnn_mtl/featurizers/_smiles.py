@@ -127,7 +127,8 @@ class SmilesToGraph(GraphTransformer):
     errors are errors of the transformation, for any ``on_error``.
 
     **Strings.** What follows a blank is a name. Letters outside of ASCII, further lines
-    and numbers that RDKit would cut off (a charge of 999) make a row invalid.
+    and numbers that RDKit would cut off (a charge of 999) make a row invalid, and so do
+    more than 6000 letters, because RDKit's time grows with the square of the atoms.
 
     A reading with most columns named (rather than functions) costs little more than
     RDKit's parser.

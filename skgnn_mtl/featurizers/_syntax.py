@@ -22,10 +22,13 @@ _BRACKET = re.compile(r"\[(\d*)([^\[\]]*)\]")
 _LONG_NUMBER = re.compile(r"\[(\d{5}|[^\[\]]*[#+-]\d{3})")
 HEAVIEST = 118
 _LARGEST_ISOTOPE, _LARGEST_CHARGE = 2**16 - 1, 2**7 - 1
+# RDKit needs a second or two for these (conjugated chains, a stereo centre between long
+# chains), and four times as long for twice as many.
+_MOST_LETTERS = 6000
 
 
 def is_suspect(text: str) -> bool:
-    """Tell quickly whether RDKit might read something else than is written.
+    """Tell quickly whether RDKit might misread a row, or take minutes for it.
 
     Parameters
     ----------
@@ -39,6 +42,7 @@ def is_suspect(text: str) -> bool:
     """
     return (
         not text.isascii()
+        or len(text) > _MOST_LETTERS
         or "\n" in text
         or "\r" in text
         or ("[" in text and _LONG_NUMBER.search(text) is not None)
@@ -46,7 +50,7 @@ def is_suspect(text: str) -> bool:
 
 
 def why_misread(text: str) -> str:
-    """Name what RDKit would leave out, or wrap around as a number too large.
+    """Name what RDKit would leave out, wrap around as too large, or not end with.
 
     Parameters
     ----------
@@ -68,6 +72,11 @@ def why_misread(text: str) -> str:
     # What follows a blank is a name or an extension; RDKit skips a byte-order mark.
     smiles = re.split(f"[{_BLANKS}]", text.strip(_BLANKS), maxsplit=1)[0]
     smiles = smiles.removeprefix("\ufeff")
+    if len(smiles) > _MOST_LETTERS:
+        return (
+            f"it has {len(smiles)} letters, but RDKit could take minutes for more than "
+            f"{_MOST_LETTERS}; pass the molecule as an RDKit object"
+        )
     for position, letter in enumerate(smiles):
         if not letter.isascii():
             return f"unexpected {letter!r} at position {position}"

@@ -59,7 +59,8 @@ def read_scored(
     names = names or made_up_names(true.shape[1])
     _refuse_infinity(true, names, "y_true")
     _refuse_infinity(pred, names, name)
-    weight = np.where(np.isnan(true), 0.0, _row_weights(sample_weight, len(true)))
+    row_weights = as_row_weights(sample_weight, len(true))[:, None]
+    weight = np.where(np.isnan(true), 0.0, row_weights)
     rows = _rows_with_prediction(pred, names, name)
     true, pred, weight = true[rows], pred[rows], weight[rows]
     true, pred = (np.where(weight > 0, table, 0.0) for table in (true, pred))
@@ -129,7 +130,10 @@ def _cells_of_list(values: list[Any] | tuple[Any, ...], name: str) -> np.ndarray
                 f"Rows of {name} must be equally long, but rows 0 and {row} differ: "
                 f"{values[0]!r} and {values[row]!r}."
             )
-    cells = np.asarray(values)
+    try:
+        cells = np.asarray(values)
+    except ValueError:  # lists of several lengths among the entries
+        return np.array(values, dtype=object)
     # One string among numbers must not make strings of them.
     return np.array(values, dtype=object) if cells.dtype.kind in "SU" else cells
 
@@ -286,25 +290,38 @@ def _refuse_infinity(table: np.ndarray, names: list[str], name: str) -> None:
         )
 
 
-def _row_weights(sample_weight: Any, n: int) -> np.ndarray:
-    """Weights of the rows as a column, (n, 1)."""
+def as_row_weights(sample_weight: Any, n: int) -> np.ndarray:
+    """Read the weights of rows, (n,); name the first that is none. None means 1."""
     if sample_weight is None:
-        return np.ones((n, 1))
+        return np.ones(n)
     refuse_masked(sample_weight, "sample_weight", "fill them with 0 to leave rows out")
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n,):
+    cells = as_cells(sample_weight, "sample_weight")
+    if cells.shape != (n,):
         raise ValueError(
-            f"sample_weight must have shape ({n},), but has shape {weight.shape}."
+            f"sample_weight must have shape ({n},), but has shape {cells.shape}."
         )
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        row = int(np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))[0])
+    if cells.dtype.kind in "biuf":
+        weight = cells.astype(np.float64)
+        cells = weight.astype(object)
+    else:
+        weight = np.array(list(map(_weight_or_nan, cells)))
+    wrong = ~(np.isfinite(weight) & (weight >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise ValueError(
             "sample_weight must be finite and not negative, but "
-            f"sample_weight[{row}] = {weight[row]}."
+            f"sample_weight[{row}] = {_shown(cells[row])}."
         )
     if not weight.any():
         raise ValueError("sample_weight is zero in every row; no label has a weight.")
-    return weight[:, None]
+    return weight
+
+
+def _weight_or_nan(entry: Any) -> float:
+    try:
+        return _number(entry)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def _rows_with_prediction(pred: np.ndarray, names: list[str], name: str) -> np.ndarray:

@@ -99,23 +99,38 @@ def table_folds(
         If there are fewer rows than folds, or the training rows of a fold have none of
         what a column stands for.
     """
-    if isinstance(cv, Integral) and len(presence) < int(cv):
+    if isinstance(cv, Integral) and not 2 <= int(cv) <= len(presence):
         raise ValueError(
-            f"{cv} folds need as many rows, but X has n_samples={len(presence)}."
+            f"cv={cv} folds need as many rows, and at least 2 folds, but X has "
+            f"n_samples={len(presence)}."
         )
     if isinstance(cv, Integral) and groups is None:
         splitter = LabelPresenceKFold(int(cv), random_state=random_state)
-        pairs = splitter.split(presence, presence)
+        folds = list(splitter.split(presence, presence))
     elif isinstance(cv, Integral):
         splitter = GroupKFold(int(cv), shuffle=True, random_state=random_state)
-        pairs = splitter.split(presence, groups=groups)
+        folds = list(splitter.split(presence, groups=groups))
     else:
-        pairs = check_cv(cv).split(X, y, groups)
-    every = np.arange(len(presence))
-    # Splits may be masks.
-    folds = [(every[np.asarray(a)], every[np.asarray(b)]) for a, b in pairs]
+        folds = _folds_of_splitter(cv, X, y, groups, len(presence))
     present = presence.notna().to_numpy()
     _require_training_labels(folds, present, list(presence.columns))
+    return folds
+
+
+def _folds_of_splitter(cv: Any, X: Any, y: Any, groups: Any, n_rows: int) -> Folds:
+    """Ask a splitter of the user's, or read a list; errors name the parameter."""
+    every = np.arange(n_rows)
+    try:
+        pairs = list(check_cv(cv).split(X, y, groups))
+        # Splits may be masks.
+        folds = [(every[np.asarray(a)], every[np.asarray(b)]) for a, b in pairs]
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            "cv must be an integer, a splitter or a list of pairs (train, test) that "
+            f"fit X, but {cv!r} fails: {error}"
+        ) from error
+    if not folds:
+        raise ValueError(f"cv={cv!r} gives no fold.")
     return folds
 
 

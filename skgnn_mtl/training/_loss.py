@@ -67,12 +67,17 @@ def task_losses(
     ValueError
         If the loss does not return one value per entry.
     """
-    values = loss(outputs, targets)
-    if values.shape != targets.shape:
+    try:
+        values = loss(outputs, targets)
+    except Exception as error:
+        error.add_note(f"Raised by loss={loss!r}, for outputs and targets of a batch.")
+        raise
+    shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if shape != tuple(targets.shape):
         # An average would pool the tasks, and include the entries of gaps.
         raise ValueError(
             "The loss must map outputs and targets to one value per entry, of shape "
-            f"{tuple(targets.shape)}, but its result has shape {tuple(values.shape)}; "
+            f"{tuple(targets.shape)}, but its result has shape {shape}; "
             'a loss of torch needs reduction="none".'
         )
     mass = weights.sum(dim=0)

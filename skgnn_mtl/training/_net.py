@@ -117,7 +117,11 @@ def train(
     net.average, net.watching, net.epochs = average, watching, epochs
     net.generator, net.observer, net.keeper = generator, observer, keeper
     # Here, because an earlier state needs an optimizer to be loaded into.
-    net.initialize()
+    try:
+        net.initialize()
+    except Exception as error:
+        error.add_note(f"Raised for optimizer={options.optimizer!r} or by a callback.")
+        raise
     kind = type(net.optimizer_).__name__
     if optimizer_state is not None and optimizer_state["kind"] == kind:
         # Only the moments continue, because rate and decay are those of the options.

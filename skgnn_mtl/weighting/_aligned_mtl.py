@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ._base import GramianWeighting, as_matrix, as_weights, rank_tolerance
+from ._constraints import check_choice
 
 _SCALES: dict[str, Any] = {
     "min": np.min,
@@ -63,8 +64,7 @@ class AlignedMTL(GramianWeighting):
 
     def forward(self, gramian: Tensor) -> Tensor:
         """Weigh the tasks by a Gramian (t, t)."""
-        if self.scale not in _SCALES:
-            raise ValueError(f"scale must be one of {sorted(_SCALES)}, got {self!r}.")
+        check_choice(self, "scale", tuple(_SCALES))
         values, V = np.linalg.eigh(as_matrix(gramian))
         kept = values > rank_tolerance(gramian) * values[-1]
         values, V = values[kept], V[:, kept]

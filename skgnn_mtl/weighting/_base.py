@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from skgnn_mtl._component import Component
 
+from ._constraints import check_choice, check_count
 from ._momentum import AdaptiveMomentum, check_momentum
 from ._solvers import SolverReport, combination_vanishes
 
@@ -100,9 +100,10 @@ class TaskWeighting(Component, ABC):
         ValueError
             If an option has a value that it cannot have.
         """
-        _check_choice(self, "rescale", ("none", "mean1"))
+        self.check_parameters()
+        check_choice(self, "rescale", ("none", "mean1"))
         wanted = ("labels", "tasks")
-        _check_choice(self, "pool", wanted if self._needs_pool() else (None, *wanted))
+        check_choice(self, "pool", wanted if self._needs_pool() else (None, *wanted))
 
     @property
     def rule(self) -> TaskWeighting:
@@ -123,20 +124,6 @@ class TaskWeighting(Component, ABC):
         # The modulus, because a negative mean must not reverse the direction.
         mean = weights.mean().abs()
         return weights / torch.where(mean > 0, mean, 1.0)
-
-
-def _check_choice(
-    weighting: TaskWeighting, name: str, choices: tuple[Any, ...]
-) -> None:
-    if getattr(weighting, name) not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {weighting!r}.")
-
-
-def check_count(weighting: TaskWeighting, name: str) -> None:
-    """Raise ValueError if a parameter is not an integer of at least 1."""
-    value = getattr(weighting, name)
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {weighting!r}.")
 
 
 class LossWeighting(TaskWeighting):
@@ -333,7 +320,7 @@ class GramianWeighting(TaskWeighting):
             If an option has a value that it cannot have.
         """
         super().check_options()
-        _check_choice(self, "gradients", ("parameters", "representation"))
+        check_choice(self, "gradients", ("parameters", "representation"))
         check_count(self, "update_every")
         check_count(self, "n_splits")
         check_momentum(self)

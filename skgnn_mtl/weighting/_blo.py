@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from ._anchored import relate_to_target
 from ._base import LossWeighting, TaskWeighting, positions
 from ._capabilities import EpochAware, TargetAware
+from ._constraints import MEMORY, NUMBERS, POSITIVE, check_choice
 from ._held_out import (
     FreshBatch,
     HeldOut,
@@ -137,6 +138,14 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
     auxiliary: Tensor
     n_outer_steps: Tensor
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "lr": [POSITIVE],
+        "momentum": [MEMORY],
+        "clip": [POSITIVE],
+        "scale": [POSITIVE],
+        "weight_init": [None, NUMBERS],
+    }
+
     def __init__(
         self,
         inner: RCGrad | None = None,
@@ -201,18 +210,12 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
             raise TypeError(f"inner must be an RCGrad or None, got {self!r}.")
         if self.inner is not None and self.inner.gradients != "parameters":
             raise ValueError(f"inner needs gradients='parameters', got {self!r}.")
-        if self.mode not in _MODES:
-            raise ValueError(f"mode must be one of {_MODES}, got {self!r}.")
+        check_choice(self, "mode", _MODES)
         check_held_out(self)
         if self.pool is None:
             raise ValueError(f"pool must be 'labels' or 'tasks', got {self!r}.")
         if not isinstance(self.n_terms, Integral) or self.n_terms < 0:
             raise ValueError(f"n_terms must be an integer >= 0, got {self!r}.")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self!r}.")
-        for name in ("lr", "clip", "scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {self!r}.")
 
     def set_targets(self, targets: Sequence[int]) -> None:
         """Set the target tasks; the weights restart if the targets have changed.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from skgnn_mtl._component import Numbers
+
 from ._base import Decision, GramianWeighting, as_matrix, as_weights
+from ._constraints import NOT_NEGATIVE
 from ._solvers import conflict_averse
 
 
@@ -59,6 +63,11 @@ class CAGrad(GramianWeighting):
     >>> CAGrad(c=1.0).task_weights(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))
     tensor([1.4286, 0.5714])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "c": [NOT_NEGATIVE],
+        "shrink": [Numbers(Integral, 0, 2, closed="both")],
+    }
 
     def __init__(self, *, c: float = 0.4, shrink: int = 1, **options: Any) -> None:
         super().__init__(**options)

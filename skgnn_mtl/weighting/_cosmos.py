@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._base import LossWeighting, present
 from ._by_task import by_task
+from ._constraints import NOT_NEGATIVE, NUMBERS
 
 _EPS = 1e-8
 
@@ -66,6 +67,11 @@ class COSMOS(LossWeighting):
     """
 
     r: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "penalty": [NOT_NEGATIVE],
+        "preferences": [None, dict, NUMBERS],
+    }
 
     def __init__(
         self, *, penalty: float = 1.0, preferences: Any = None, **options: Any

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ._base import TaskWeighting, check_count, present
+from ._base import TaskWeighting, present
 from ._capabilities import EpochAware
+from ._constraints import (
+    MEMORY,
+    NOT_NEGATIVE,
+    PAIR_AROUND_ONE,
+    check_choice,
+    check_count,
+)
 
 _STATISTICS = ("ggn_trace", "ggn_max", "hessian_max")
 
@@ -145,6 +153,13 @@ class Curvature(CurvatureWeighting, EpochAware):
     means: Tensor
     n_steps: Tensor
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "exponent": [NOT_NEGATIVE],
+        "ema": [MEMORY],
+        "floor": [NOT_NEGATIVE],
+        "clip": [None, PAIR_AROUND_ONE],
+    }
+
     def __init__(
         self,
         *,
@@ -184,18 +199,9 @@ class Curvature(CurvatureWeighting, EpochAware):
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
 
     def _check(self) -> None:
-        if self.statistic not in _STATISTICS:
-            raise ValueError(f"statistic must be one of {_STATISTICS}, got {self!r}.")
+        check_choice(self, "statistic", tuple(_STATISTICS))
         for name in ("update_every", "n_batches", "n_probes"):
             check_count(self, name)
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be in [0, 1), got {self!r}.")
-        if not (self.floor >= 0 and self.exponent >= 0):
-            raise ValueError(f"floor and exponent must not be negative, got {self!r}.")
-        if self.clip is not None:
-            low, high = self.clip
-            if not 0 <= low <= 1 <= high:
-                raise ValueError(f"clip must be two floats around 1, got {self!r}.")
 
     def forward(self, statistics: Tensor, tasks: Tensor | None = None) -> Tensor:
         """Update the means with new curvatures, and weigh the tasks.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import JacobianAggregation, positions
+from ._constraints import MEMORY, NOT_NEGATIVE
 
 
 class DBMTL(JacobianAggregation):
@@ -59,6 +60,11 @@ class DBMTL(JacobianAggregation):
 
     means: Tensor
     steps: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "beta": [MEMORY],
+        "beta_decay": [NOT_NEGATIVE],
+    }
 
     def __init__(
         self, *, beta: float = 0.9, beta_decay: float = 0.0, **options: Any

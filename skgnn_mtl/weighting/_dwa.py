@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import LossWeighting, present
 from ._capabilities import EpochAware
+from ._constraints import POSITIVE
 
 
 class DWA(LossWeighting, EpochAware):
@@ -50,6 +51,10 @@ class DWA(LossWeighting, EpochAware):
     """
 
     epoch_means: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "temperature": [POSITIVE],
+    }
 
     def __init__(self, *, temperature: float = 2.0, **options: Any) -> None:
         super().__init__(**options)

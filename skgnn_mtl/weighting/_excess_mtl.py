@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ._base import JacobianAggregation, check_count, positions
+from ._base import JacobianAggregation, positions
 from ._capabilities import EpochAware
+from ._constraints import POSITIVE, check_count
 
 _EPS = 1e-7
 
@@ -74,6 +75,10 @@ class ExcessMTL(JacobianAggregation, EpochAware):
     first: Tensor
     counts: Tensor
     epochs: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "step_size": [POSITIVE],
+    }
 
     def __init__(
         self, *, step_size: float = 1.0, warmup_epochs: int = 3, **options: Any

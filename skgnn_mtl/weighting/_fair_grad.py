@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ._base import Decision, GramianWeighting, as_matrix, as_weights
+from ._constraints import POSITIVE
 from ._solvers import bargain
 
 
@@ -54,6 +55,10 @@ class FairGrad(GramianWeighting):
     >>> weighting.task_weights(torch.tensor([[1.0, 0.0], [0.0, 8.0]]))
     tensor([1.0000, 0.5000])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [POSITIVE],
+    }
 
     def __init__(
         self, *, alpha: float = 1.0, rescale: str = "mean1", **options: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ._base import LossWeighting, present
 from ._capabilities import LookBack
+from ._constraints import FINITE_NUMBERS, NOT_NEGATIVE, POSITIVE
 
 _EPS = 1e-8
 
@@ -68,6 +69,12 @@ class FAMO(LossWeighting, LookBack):
     """
 
     floor: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "lr": [POSITIVE],
+        "weight_decay": [NOT_NEGATIVE],
+        "min_losses": [FINITE_NUMBERS],
+    }
 
     def __init__(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ._base import LossWeighting, pooled, present
 from ._by_task import by_task
+from ._constraints import NUMBERS
 
 
 class Fixed(LossWeighting):
@@ -45,6 +46,10 @@ class Fixed(LossWeighting):
     """
 
     a: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "weights": [None, dict, NUMBERS],
+    }
 
     def __init__(
         self, weights: Any = None, *, pool: str | None = None, **options: Any

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from ._anchored import relate_to_target
 from ._base import Decision, GramianWeighting
+from ._constraints import POSITIVE
 from ._solvers import SolverReport
 
 
@@ -64,6 +65,10 @@ class GCSGNS(GramianWeighting):
     """
 
     compares_norms = True
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "max_scale": [None, POSITIVE],
+    }
 
     def __init__(
         self,

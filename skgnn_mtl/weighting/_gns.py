@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from ._anchored import relate_to_target
 from ._base import Decision, GramianWeighting
+from ._constraints import POSITIVE
 from ._solvers import SolverReport
 
 
@@ -58,6 +59,10 @@ class GNS(GramianWeighting):
     """
 
     compares_norms = True
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "max_scale": [POSITIVE],
+    }
 
     def __init__(
         self, *, max_scale: float = 1.0, pool: str = "labels", **options: Any

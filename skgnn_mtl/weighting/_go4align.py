@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import LossWeighting, check_count, present
+from ._base import LossWeighting, present
+from ._constraints import POSITIVE, check_count
 
 _EPS = 1e-8
 
@@ -68,6 +69,10 @@ class GO4Align(LossWeighting):
     """
 
     log_shares: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "step_size": [POSITIVE],
+    }
 
     def __init__(
         self, *, n_groups: int = 2, step_size: float = 1e-4, **options: Any

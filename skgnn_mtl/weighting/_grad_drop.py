@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ._base import JacobianAggregation, present
+from ._constraints import FINITE_NUMBERS
 
 # Columns at a time on the CPU; with a dozen tasks, about a megabyte.
 _BLOCK = 16_384
@@ -55,6 +56,10 @@ class GradDrop(JacobianAggregation):
     >>> direction[0].item(), abs(direction[1]).item()
     (2.0, 3.0)
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "leak": [FINITE_NUMBERS],
+    }
 
     def __init__(self, leak: ArrayLike = 0.0, **options: Any) -> None:
         super().__init__(**options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ._base import GramianWeighting, positions
 from ._capabilities import EpochAware
+from ._constraints import FINITE, POSITIVE
 
 
 class GradNorm(GramianWeighting, EpochAware):
@@ -63,6 +64,11 @@ class GradNorm(GramianWeighting, EpochAware):
     """
 
     first_losses: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [FINITE],
+        "lr": [POSITIVE],
+    }
 
     def __init__(
         self, *, alpha: float = 1.5, lr: float = 0.025, **options: Any

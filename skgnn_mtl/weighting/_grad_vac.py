@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from skgnn_mtl._gram import cosines
 
 from ._base import GramianWeighting, as_matrix, as_weights, positions
+from ._constraints import FINITE
 from ._pcgrad import random_orders
 
 
@@ -59,6 +60,10 @@ class GradVac(GramianWeighting):
     """
 
     target_cosines: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "beta": [FINITE],
+    }
 
     def __init__(self, *, beta: float = 0.5, **options: Any) -> None:
         super().__init__(**options)

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from skgnn_mtl._flat import flatten, pull_back, unflatten
 
+from ._constraints import check_choice
+
 
 class HeldOut(NamedTuple):
     """Choice of the training rows that a method learns from, and how often.
@@ -279,5 +281,4 @@ def check_held_out(part: Any) -> None:
         raise ValueError(f"every must be an integer >= 1, got {part!r}.")
     if not isinstance(part.fraction, Real) or not 0 < float(part.fraction) < 1:
         raise ValueError(f"fraction must lie in (0, 1), got {part!r}.")
-    if part.split not in ("tail", "random"):
-        raise ValueError(f"split must be 'tail' or 'random', got {part!r}.")
+    check_choice(part, "split", ("tail", "random"))

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ._base import Decision, GramianWeighting, as_matrix, as_weights, rank_tolerance
+from ._constraints import check_choice
 from ._solvers import SolverReport, equal_projection, norms_and_cosines
 
 
@@ -62,8 +63,7 @@ class IMTLG(GramianWeighting):
 
     def forward(self, gramian: Tensor) -> Decision:
         """Weigh the tasks by a Gramian (t, t)."""
-        if self.on_negative not in ("flip", "published"):
-            raise ValueError(f"on_negative must be flip or published, got {self!r}.")
+        check_choice(self, "on_negative", ("flip", "published"))
         d, C = norms_and_cosines(as_matrix(gramian))
         x = equal_projection(C, rank_tolerance(gramian))
         v = x / d

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ._base import LossWeighting, present
+from ._constraints import FINITE, POSITIVE
 
 
 class IMTLL(LossWeighting):
@@ -45,6 +46,11 @@ class IMTLL(LossWeighting):
     >>> weighting.task_weights(torch.tensor([1.0, 4.0]))
     tensor([1., 1.])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "init": [FINITE],
+        "lr": [POSITIVE],
+    }
 
     def __init__(self, *, init: float = 0.0, lr: float = 0.025, **options: Any) -> None:
         super().__init__(**options)

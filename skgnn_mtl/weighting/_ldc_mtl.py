@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ._base import LossWeighting, present
 from ._capabilities import EpochAware
+from ._constraints import NOT_NEGATIVE, POSITIVE
 
 _EPS = 1e-8
 # Mean of the authors' uniform draw of the first logits in [0.2, 1].
@@ -69,6 +70,11 @@ class LDCMTL(LossWeighting, EpochAware):
     """
 
     first_losses: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "penalty": [NOT_NEGATIVE],
+        "lr": [POSITIVE],
+    }
 
     def __init__(
         self, *, penalty: float = 0.05, lr: float = 1e-3, **options: Any

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ._base import Decision, GramianWeighting, as_matrix, as_weights
+from ._constraints import check_choice
 from ._solvers import SolverReport, min_norm_point, norms_and_cosines, unit_columns
 
 
@@ -77,8 +78,5 @@ class MGDA(GramianWeighting):
             "loss": means,
             "loss+": means * d,
         }
-        if self.normalization not in divisors:
-            raise ValueError(
-                f"normalization must be one of {sorted(divisors)}, got {self!r}."
-            )
+        check_choice(self, "normalization", tuple(divisors))
         return divisors[self.normalization]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ._base import as_weights
+from ._constraints import NOT_NEGATIVE, POSITIVE
 from ._simplex import SimplexWeighting, onto_simplex, products
 
 
@@ -66,6 +67,11 @@ class MoDo(SimplexWeighting):
     >>> weighting.task_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
     tensor([1.0667, 0.9333])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "gamma": [POSITIVE],
+        "rho": [NOT_NEGATIVE],
+    }
 
     def __init__(self, *, gamma: float = 0.1, rho: float = 0.1, **options: Any) -> None:
         super().__init__(**options)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ._base import GramianWeighting, as_matrix, as_weights
+from ._constraints import FINITE
 
 
 class NTKMTLSR(GramianWeighting):
@@ -54,6 +55,10 @@ class NTKMTLSR(GramianWeighting):
     """
 
     weighted_heads = True
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "exponent": [FINITE],
+    }
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ._base import LossWeighting, present
 from ._by_task import by_task
+from ._constraints import FINITE_NUMBERS, NOT_NEGATIVE, NUMBERS
 
 _EPS = 1e-12
 
@@ -72,6 +73,12 @@ class PBI(LossWeighting):
 
     r: Tensor
     z: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "theta": [NOT_NEGATIVE],
+        "preferences": [None, dict, NUMBERS],
+        "ideal": [FINITE_NUMBERS],
+    }
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ._anchored import TargetRelation, relate_to_target
 from ._base import Decision, GramianWeighting, as_matrix, positions
 from ._capabilities import EpochAware, TargetAware
+from ._constraints import check_choice
 from ._held_out import (
     HeldOut,
     HeldOutEvidence,
@@ -168,8 +169,7 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
             ("norm", ("target", "keep")),
             ("learn", ("next", "heldout", None)),
         ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {self!r}.")
+            check_choice(self, name, choices)
         for name, least, most in (
             ("rotation_init", 0.0, 1.0),
             ("rotation_lr", 0.0, np.inf),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ._base import LossWeighting
+from ._constraints import NOT_NEGATIVE
 
 
 class ScaleInvariant(LossWeighting):
@@ -39,6 +40,10 @@ class ScaleInvariant(LossWeighting):
     >>> ScaleInvariant().task_weights(torch.tensor([1.0, 4.0]))
     tensor([1.0000, 0.2500])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "eps": [NOT_NEGATIVE],
+    }
 
     def __init__(self, *, eps: float = 1e-8, **options: Any) -> None:
         super().__init__(**options)

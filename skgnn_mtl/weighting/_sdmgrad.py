@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from ._base import as_weights, check_count
+from ._base import as_weights
+from ._constraints import MEMORY, NOT_NEGATIVE, POSITIVE, check_count
 from ._simplex import SimplexWeighting, onto_simplex, products
 
 
@@ -67,6 +68,12 @@ class SDMGrad(SimplexWeighting):
     >>> weighting.task_weights(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
     tensor([1.6000, 0.4000])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "pull": [NOT_NEGATIVE],
+        "rate": [POSITIVE],
+        "momentum": [MEMORY],
+    }
 
     def __init__(
         self,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from skgnn_mtl._component import Numbers
+
 from ._base import LossWeighting, present
 from ._capabilities import EpochAware
+from ._constraints import POSITIVE
 
 _EPS = 1e-8
 
@@ -55,6 +59,11 @@ class STCH(LossWeighting, EpochAware):
 
     nadir: Tensor
     epochs: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "mu": [POSITIVE],
+        "warmup_epochs": [Numbers(Integral, 0, None, closed="left")],
+    }
 
     def __init__(
         self, *, mu: float = 1.0, warmup_epochs: int = 4, **options: Any

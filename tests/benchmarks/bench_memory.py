@@ -6,7 +6,8 @@
 A row of the CSV file is one stage in a process of its own; runs that the file holds are
 not repeated, and none begins after ``--minutes``. Molecules are those of ZINC-250k,
 beyond 249,455 also other SMILES of them, drawn by RDKit. Crystals are those of
-``mp_multitask.csv.gz``, repeated with lengths of the cell that differ by up to 1 %.
+``mp_multitask.csv.gz``, repeated with lengths of the cell that differ by up to 1 %,
+from the fourth round on also with other elements of the same groups.
 Only ``--data-home`` is read, only ``--work`` and the CSV file are written.
 
 =============== ====================================================================
@@ -46,7 +47,19 @@ import pandas as pd
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 SIZES = {
     "molecules": [30_000, 100_000, 300_000, 1_000_000],
-    "crystals": [5_000, 20_000],
+    "crystals": [5_000, 20_000, 100_000],
+}
+# Elements that take each other's places: each becomes the next one, in a ring.
+RINGS = (
+    *("Li Na K Rb Cs", "Be Mg Ca Sr Ba", "B Al Ga In Tl", "C Si Ge Sn Pb"),
+    *("N P As Sb Bi", "O S Se Te", "F Cl Br I", "Sc Y La", "Ti Zr Hf", "V Nb Ta"),
+    *("Cr Mo W", "Mn Tc Re", "Fe Ru Os", "Co Rh Ir", "Ni Pd Pt", "Cu Ag Au"),
+    "Zn Cd Hg",
+)
+NEXT = {
+    one: other
+    for ring in map(str.split, RINGS)
+    for one, other in zip(ring, [*ring[1:], ring[0]], strict=True)
 }
 KEY = ["kind", "n", "stage"]
 
@@ -67,10 +80,18 @@ def molecules(home: Path, n: int) -> Iterator[str]:
 
 
 def crystals(home: Path, n: int) -> Iterator[str]:
-    """Give CIFs; from the second round on with other lengths of the cell."""
+    """Give CIFs; in later rounds with other lengths, then with other elements."""
     texts = pd.read_csv(home / "mp_multitask.csv.gz")["cif"].tolist()
     rng, length = np.random.default_rng(0), re.compile(r"(_cell_length_[abc]\s+)(\S+)")
+    site = re.compile(r"^  ([A-Z][a-z]?)  \1", re.MULTILINE)
+
+    def other(found: re.Match[str]) -> str:
+        symbol = NEXT.get(found[1], found[1])
+        return f"  {symbol}  {symbol}"
+
     for k, text in enumerate(islice(cycle(texts), n)):
+        if k >= 3 * len(texts):
+            text = site.sub(other, text)
         scale = 1.0 if k < len(texts) else rng.uniform(0.99, 1.01)
         yield length.sub(lambda m, s=scale: f"{m[1]}{float(m[2]) * s:.6f}", text)
 

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import PredefinedSplit
+from sklearn.base import clone
+from sklearn.model_selection import PredefinedSplit, cross_val_score
 from skorch.callbacks import Callback
 
 from skgnn_mtl import GATERegressor, GNNPretrainer, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import GIN
+from skgnn_mtl.estimators._compute import limited_threads
 
 
 class Meet(Callback):
@@ -59,6 +61,78 @@ def test_threads_leave_the_random_state_alone(graphs, gaps):
             pool.map(lambda k: make(MultiTaskGNNRegressor, k).fit(graphs, gaps), (0, 1))
         )
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.fixture
+def two_torch_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def n_threads_of_a_new_thread():
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_limits_in_threads_leave_the_setting_of_torch(two_torch_threads):
+    """Two limits that overlap, the second of a thread that starts within the first."""
+    begun, over = threading.Event(), threading.Event()
+
+    def first():
+        with limited_threads(1):
+            begun.set()
+            over.wait(10)
+            return torch.get_num_threads()
+
+    def second():
+        begun.wait(10)
+        with limited_threads(1):
+            over.set()
+            one.result()
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        begun.wait(10)
+        two = pool.submit(second)
+        assert (one.result(), two.result()) == (1, 2)
+    assert torch.get_num_threads() == n_threads_of_a_new_thread() == 2
+
+
+def test_a_limit_within_a_limit_returns_to_it(two_torch_threads):
+    with limited_threads(3):
+        with limited_threads(1):
+            assert torch.get_num_threads() == 1
+        with limited_threads(None):
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 2
+
+
+def test_predictions_from_eight_threads(graphs, gaps, two_torch_threads):
+    """Beside a fit of the same estimator, all have the same bits."""
+    model = make(MultiTaskGNNRegressor, 0, n_threads=1).fit(graphs, gaps)
+    expected = model.predict(graphs)
+    other = clone(model).set_params(max_epochs=20)
+    alone = clone(other).fit(graphs, gaps)
+    with ThreadPoolExecutor(9) as pool:
+        fit = pool.submit(other.fit, graphs, gaps)
+        for part in pool.map(model.predict, [graphs] * 40):
+            assert np.array_equal(part, expected)
+        fit.result()
+    assert np.array_equal(other.predict(graphs), alone.predict(graphs))
+    assert torch.get_num_threads() == n_threads_of_a_new_thread() == 2
+
+
+def test_folds_in_two_processes_are_those_of_one(graphs, gaps):
+    """With one thread each, because the order of a sum depends on the threads."""
+    model = make(MultiTaskGNNRegressor, 0, n_threads=1)
+    one, two = (
+        cross_val_score(model, graphs, gaps, cv=2, n_jobs=n_jobs) for n_jobs in (1, 2)
+    )
+    assert np.array_equal(one, two)
 
 
 class Count(Callback):

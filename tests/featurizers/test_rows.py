@@ -47,7 +47,8 @@ BAD = {
     "CCO |bad|": "behind the blank",
     "[CH999]": "RDKit fails: getValence",
     "C%(99999999)CC": "unclosed ring",
-    "(" * 20000: "unclosed parenthesis",
+    "(" * 6000: "unclosed parenthesis",
+    "C" + "=C" * 3000: "it has 6001 letters",
 }
 
 
@@ -248,13 +249,25 @@ def test_scaffolds_name_the_row(row):
 
 def test_molecules_too_long_to_write_do_not_end_the_process():
     """RDKit's recursion would overflow the stack, which no ``except`` catches."""
-    chain = "C" * 20000
-    X = SmilesToGraph().transform([chain, Chem.MolFromSmiles(chain)])
+    chain, molecule = "C" * 6000, Chem.MolFromSmiles("C" * 20000)
+    X = SmilesToGraph().transform([chain, molecule])
     assert X.ids.tolist() == [chain, ""]
-    assert X.n_nodes.tolist() == [20000, 20000]
+    assert X.n_nodes.tolist() == [6000, 20000]
     assert scaffold_groups(["C", chain], on_error="nan").tolist() == [0, -1]
-    with pytest.raises(ValueError, match=r"X\[1\] = .* it has 20000 atoms, but"):
+    with pytest.raises(ValueError, match=r"X\[1\] = .* it has 6000 atoms, but"):
         scaffold_groups(["C", chain])
+
+
+def test_a_row_cannot_take_minutes(monkeypatch):
+    """Names and blanks do not count; a longer molecule may be passed as an object."""
+    longest = "C" * 6000
+    X = SmilesToGraph().transform([f"{longest} {longest}\n"])
+    assert X.n_nodes.tolist() == [6000]
+    parsed = []
+    monkeypatch.setattr(Chem, "MolFromSmiles", parsed.append)
+    with pytest.raises(ValueError, match="it has 6001 letters"):
+        SmilesToGraph().transform([longest + "C"])
+    assert not parsed
 
 
 def test_writing_leaves_a_molecule_as_it_is():

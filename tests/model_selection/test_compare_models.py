@@ -264,7 +264,7 @@ def test_other_scores_are_turned_into_errors(data):
         ({"scoring": "mse"}, ValueError, "scoring must be None or one of"),
         ({"n_repeats": 0}, ValueError, "n_repeats must be a positive integer"),
         ({"n_repeats": 2, "cv": KFold(3)}, ValueError, "splitter that shuffles"),
-        ({"cv": 100}, ValueError, "100 folds need as many rows"),
+        ({"cv": 100}, ValueError, "cv=100 folds need as many rows"),
     ],
 )
 def test_wrong_arguments_are_refused(data, parameters, error, message):
