@@ -118,6 +118,13 @@ def test_a_released_version_has_real_addresses():
         assert not [url for url in urls.values() if ".example" in url]
 
 
+def test_crystals_need_no_extra():
+    """Both transformers work after one command, without a second one."""
+    needed = {re.match(r"[\w-]+", line)[0] for line in PROJECT["project"]["dependencies"]}
+    assert {"gemmi", "pymatgen", "spglib", "rdkit"} <= needed
+    assert "crystals" not in PROJECT["project"]["optional-dependencies"]
+
+
 def test_types_are_strict_and_the_list_of_exceptions_names_rooms_that_exist():
     mypy = PROJECT["tool"]["mypy"]
     assert mypy["strict"] is True
