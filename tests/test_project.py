@@ -119,10 +119,10 @@ def test_a_released_version_has_real_addresses():
 
 
 def test_crystals_need_no_extra():
-    """Both transformers work after one command, without a second one."""
-    needed = {re.match(r"[\w-]+", line)[0] for line in PROJECT["project"]["dependencies"]}
+    project = PROJECT["project"]
+    needed = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
     assert {"gemmi", "pymatgen", "spglib", "rdkit"} <= needed
-    assert "crystals" not in PROJECT["project"]["optional-dependencies"]
+    assert "crystals" not in project["optional-dependencies"]
 
 
 def test_types_are_strict_and_the_list_of_exceptions_names_rooms_that_exist():
