@@ -23,8 +23,8 @@ LAYERS = {
     "_target_transforms": 0,
     "graphs": 0,
     "metrics": 0,
-    "datasets": 0,
     "featurizers": 1,
+    "datasets": 1.5,  # a table of one's own is read by the featurizers' RDKit
     "encoders": 1,
     "readouts": 1,
     "weighting": 1,

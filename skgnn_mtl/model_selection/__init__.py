@@ -12,6 +12,7 @@ from ._composition import CompositionKFold, composition_groups
 from ._cross_val_predict import cross_val_predict_with_gaps
 from ._label_presence import LabelPresenceKFold
 from ._model_comparison import ModelComparison
+from ._molecule_groups import molecule_groups
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
 from ._transfer import TransferComparison, compare_transfer
@@ -32,6 +33,7 @@ __all__ = [
     "compare_with_single_task",
     "composition_groups",
     "cross_val_predict_with_gaps",
+    "molecule_groups",
     "scaffold_groups",
     "scaffold_train_test_split",
 ]
