@@ -38,6 +38,8 @@ LAYERS = {
     "ensemble": 4.5,  # it may import model_selection, never the reverse
     "_predict_stream": 5,
     "_saving": 5,  # whole models, whatever they are made of
+    "_command_line": 6,
+    "__main__": 7,
 }
 # Who may know a package; a name without a slash stands for the whole folder.
 ALLOWED = {

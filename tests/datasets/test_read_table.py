@@ -223,8 +223,10 @@ def test_commas_that_may_be_either_are_not_guessed(tmp_path):
     assert read_cells(["1,355", "2"], decimal=",")[0].tolist() == [1.355, 2]
     assert read_cells(["1,355", "2"], decimal=".")[0].tolist() == [1355, 2]
     # Files with semicolons come from where the comma is the decimal mark.
-    path = write(tmp_path, csv([("smiles", "y"), ("CCO", "1,355"), ("C", 2)], ";"))
-    assert read_table(path)[1]["y"].tolist() == [1.355, 2]
+    rows = [("smiles", "y", "z"), ("CCO", "1,355", ">2"), ("C", 2, 3)]
+    _, y, report = read_table(write(tmp_path, csv(rows, ";")))
+    assert y["y"].tolist() == [1.355, 2]
+    assert [column for _, column, _ in findings(report, "decimal comma")] == ["y"]
 
 
 @pytest.mark.parametrize(

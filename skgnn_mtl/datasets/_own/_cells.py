@@ -232,10 +232,12 @@ def _scale(name: str, given: str, wanted: str) -> float:
 
 
 def _comma(texts: Sequence[str], decimal: str | None, unclear: str) -> str:
-    """Say what commas in a column are: "decimal", "grouped", or what is unclear."""
+    """Say what commas in a column are: "decimal", "grouped", or `unclear`."""
+    with_comma = [text for text in texts if "," in text]
+    if not with_comma:
+        return ""
     if decimal is not None:
         return "decimal" if decimal == "," else "grouped"
-    with_comma = [text for text in texts if "," in text]
     grouped = any(_SURELY_GROUPED.match(text) for text in with_comma)
     decimals = any(
         _DECIMAL.fullmatch(text) and not _GROUPED.fullmatch(text) for text in with_comma

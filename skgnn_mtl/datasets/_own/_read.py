@@ -243,3 +243,34 @@ def _with_units(
     y = y.rename(columns=names)
     y.attrs["units"] = units
     return y
+
+
+def read_smiles_column(
+    source: Any,
+    *,
+    smiles: str | None = None,
+    salts: str = "keep",
+    separator: str | None = None,
+    encoding: str | None = None,
+) -> pd.Series:
+    """Read the molecules of a table, for predictions.
+
+    Parameters
+    ----------
+    source : path or DataFrame
+        As :func:`read_table` takes it.
+    smiles, salts, separator, encoding : str or None
+        Parameters of :func:`read_table`.
+
+    Returns
+    -------
+    X : Series of shape (n_rows,)
+        All cells of the column, missing where they are.
+    """
+    report = Report()
+    if isinstance(source, (str, os.PathLike)):
+        source, _ = read_file(source, report, separator=separator, encoding=encoding)
+    table = as_table(source, report)
+    column = table[find_smiles(table, smiles, readable_texts)]
+    molecules = read_molecules(column, report, salts=salts, n_jobs=None)
+    return pd.Series(molecules.texts, name=column.name)
