@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from skgnn_mtl import training
 from skgnn_mtl._archive import Target
 from skgnn_mtl._component import Condition, Numbers, is_count
+from skgnn_mtl._links import TEMPLATE, page_of
+from skgnn_mtl._progress import is_watched
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
@@ -41,6 +44,7 @@ from ._compute import (
 from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
 from ._fit import FitData, FitSettings, fit_network
+from ._history import history_table
 from ._inputs import learn_graphs, read_graphs
 from ._network import FittedNetwork
 from ._recipe import Recipe
@@ -68,6 +72,11 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     before in one assignment: after an error the estimator is as it was.
     """
 
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
+
     # Checked in fit, not in the constructor, because clone and set_params must take
     # every value as it is.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -91,7 +100,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "n_threads": [None, Numbers(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
 
     # Declared without values, because each subclass has a constructor of its own.
@@ -171,7 +180,8 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         settings = self._settings(targets or self._targets())
         name, loss = type(self).__name__, settings.targets.loss_name
         # Before the training, because a wrong option must not be found at its end.
-        spectrum = read_spectrum_options(hessian_spectrum, name, loss, self.verbose)
+        verbose = is_watched() if self.verbose == "auto" else self.verbose
+        spectrum = read_spectrum_options(hessian_spectrum, name, loss, verbose)
         # A fit that goes on needs the columns of the one before, because its network is
         # built for them; a new fit may have others.
         before = self._state if resume else None
@@ -255,7 +265,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             n_iter_no_change=self.n_iter_no_change,
             weight_averaging=self.weight_averaging,
             callbacks=self.callbacks,
-            verbose=int(self.verbose),
+            verbose=self.verbose,
             # A splitter's rows are the user's to keep, and a warm start validates on
             # its rows again.
             keeps_validation=hasattr(self.validation, "split") or self.warm_start,
@@ -311,6 +321,22 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     def history_(self) -> list[dict[str, Any]]:
         """One record per epoch."""
         return self._state.history
+
+    def history_frame(self) -> pd.DataFrame:
+        """Return ``history_`` as a table.
+
+        Returns
+        -------
+        table : DataFrame of shape (n_epochs, n_records)
+            With the index ``epoch``. What is recorded per task has columns such as
+            "train_losses.logP"; NaN where an epoch has no such record.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        return history_table(self.history_)
 
     @property
     def best_epoch_(self) -> int:

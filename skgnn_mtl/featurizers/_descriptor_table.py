@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
+from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._warn import warn
 
 from ._base import RowError, complete, unreadable
@@ -35,6 +36,11 @@ class DescriptorTable(
     subclass has the parameters ``on_error`` and ``n_jobs``, sets ``_reads`` and
     implements the abstract methods.
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     _reads: ClassVar[str]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

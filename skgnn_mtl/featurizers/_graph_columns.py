@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl.graphs import GraphArray
 
 from ._smiles import SmilesToGraph
@@ -94,6 +95,11 @@ class GraphColumns(  # type: ignore[call-arg]
     >>> X.schema.graph_features, X.graph_features.ravel()
     (('scale__temperature',), array([-1.,  1.], dtype=float32))
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "graph": [str],

@@ -40,7 +40,7 @@ class TrainingOptions:
         Epochs.
     callbacks : sequence or None
         Callbacks of skorch.
-    verbose : int
+    verbose : "auto", bool or int
         Whether to show a progress bar.
     weight_averaging : str or None, default=None
         One of ``AVERAGES``, or no average.
@@ -58,7 +58,7 @@ class TrainingOptions:
     early_stopping: bool
     n_iter_no_change: int
     callbacks: Sequence[Any] | None
-    verbose: int
+    verbose: Any
     weight_averaging: str | None = None
     keeps_validation: bool = False
 
