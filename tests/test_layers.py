@@ -49,6 +49,7 @@ ALLOWED = {
     "rdkit": {
         "auxiliary/_chemistry.py",
         "featurizers",
+        "graphs/_display.py",
         "inspection/_drawing.py",
         "model_selection/_scaffold.py",
     },

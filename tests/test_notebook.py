@@ -66,3 +66,43 @@ def test_rooms_are_there_and_private_modules_are_not_offered():
     assert set(skgnn_mtl._ROOMS) == rooms - {"training", "gate"}
     with pytest.raises(AttributeError, match="no attribute 'dataset'"):
         skgnn_mtl.dataset  # noqa: B018
+
+
+def test_molecules_are_drawn_and_counted():
+    smiles = ["CCO", "C1CC", "CC(=O)O", *["C" * k for k in range(30, 40)]]
+    with pytest.warns(UserWarning, match="became invalid graphs"):
+        graphs = skgnn_mtl.SmilesToGraph(on_error="nan").transform(smiles)
+    html = graphs._repr_html_()
+    assert repr(graphs).replace("'", "&#x27;") in html
+    assert html.count("<svg") == 5
+    assert "(invalid)" in html
+    assert "CC(=O)O</figcaption>" in html
+    assert f"{'C' * 32}" in html
+    assert "and 7 more" in html
+    assert "<?xml" not in html
+    assert "0 graphs" in graphs[:0]._repr_html_()
+
+
+def test_crystals_and_graphs_without_names_are_a_table():
+    cifs, _ = skgnn_mtl.datasets.load_elasticity(return_X_y=True)
+    graphs = skgnn_mtl.CifToGraph().transform(cifs[:2])
+    html = graphs._repr_html_()
+    assert "<svg" not in html
+    for k in range(2):
+        assert f"<td>{graphs.n_nodes[k]}</td><td>{graphs.n_edges[k]}</td>" in html
+    assert "more" not in html
+    plain = skgnn_mtl.GraphArray.from_features([[1.0, 2.0]])
+    assert "<td>1</td><td>0</td>" in plain._repr_html_()
+
+
+def test_names_are_text_and_not_code():
+    graphs = skgnn_mtl.GraphArray(
+        skgnn_mtl.GraphArray.from_features([[1.0]]).schema,
+        n_nodes=[1],
+        n_edges=[0],
+        node_features=[[1.0]],
+        ids=["<script>"],
+    )
+    html = graphs._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
