@@ -13,6 +13,7 @@ import skgnn_mtl.estimators
 PACKAGE = Path(skgnn_mtl.__file__).parent
 LAYERS = {
     "_warn": -1,  # below all: every room warns
+    "_callbacks": -1,
     "_links": -1,
     "_progress": -1,
     "_activations": 0,

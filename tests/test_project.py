@@ -113,7 +113,8 @@ def test_the_citation_has_this_version():
 
 def test_a_released_version_has_real_addresses():
     urls = PROJECT["project"]["urls"]
-    assert {"Homepage", "Documentation", "Changelog", "Source", "Issues"} <= set(urls)
+    wanted = ["Homepage", "Documentation", "Changelog", "Source", "Citation", "Issues"]
+    assert set(wanted) <= set(urls)
     if headings()[0][1] != "unreleased":
         assert not [url for url in urls.values() if ".example" in url]
 

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl._callbacks import one_task
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments
@@ -128,6 +129,7 @@ class CalibratedClassifier(ClassTable, Table):
     def _parts(self) -> Sequence[Any]:
         return [self.estimator]
 
+    @one_task
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

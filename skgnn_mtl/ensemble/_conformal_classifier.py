@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import one_task
 from skgnn_mtl.estimators._class_labels import class_probabilities
 from skgnn_mtl.model_selection._fitting import as_rows
 
@@ -133,6 +134,7 @@ class ConformalClassifier(ClassTable, Conformal):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @one_task
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

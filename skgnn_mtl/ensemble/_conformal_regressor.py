@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import one_task
 from skgnn_mtl._warn import warn
 from skgnn_mtl.model_selection._fitting import as_rows
 
@@ -177,6 +178,7 @@ class ConformalRegressor(NumericTable, Conformal):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @one_task
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

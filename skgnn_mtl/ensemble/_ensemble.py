@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import has_fit_parameter
 
+from skgnn_mtl._callbacks import fit_of_members, in_tasks
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
@@ -65,7 +66,7 @@ class Ensemble(Table):
         draws = self._draws(folds, self._presence(table), groups, seeds)
         groups = self._inner_groups(groups, len(table))
         arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
+        jobs = (
             delayed(fit_member)(
                 _seeded(self.estimator, seed),
                 X,
@@ -76,6 +77,7 @@ class Ensemble(Table):
             )
             for k, (seed, rows) in enumerate(zip(seeds, draws, strict=True))
         )
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(in_tasks(self, jobs))
         self._note_features(self.estimators_[0])
         for name in ("oof_predictions_", "oof_mse_"):
             self.__dict__.pop(name, None)  # an earlier fit may have left it
@@ -247,6 +249,7 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @fit_of_members(lambda ensemble, y: ensemble.n_members)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -373,6 +376,7 @@ class EnsembleClassifier(ClassTable, Ensemble):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @fit_of_members(lambda ensemble, y: ensemble.n_members)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._callbacks import fit_of_members, in_tasks, run_in_task
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import _row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
@@ -90,7 +91,9 @@ class Hybrid(Table):
                 learner, columns, y, sample_weight, groups
             )
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
-        self.network_ = fit_member(clone(network), X, y, None, given, "network")
+        self.network_ = run_in_task(
+            self, "network", fit_member, clone(network), X, y, None, given, "network"
+        )
         if self.embeddings:
             folds = self._folds(X, y, table, groups, seeds[2])
             # Out of fold, because vectors of its own training rows tell a network's
@@ -170,9 +173,8 @@ class Hybrid(Table):
         rows = None if readable.all() else np.flatnonzero(readable)
         given = {"sample_weight": weight, "groups": groups}
         arguments = {k: np.asarray(v) for k, v in given.items() if v is not None}
-        fitted: PerTask = fit_member(
-            learner, columns, take(y, rows), rows, arguments, "learner"
-        )
+        data = (columns, take(y, rows), rows, arguments, "learner")
+        fitted: PerTask = run_in_task(self, "learner", fit_member, learner, *data)
         return fitted
 
     def _held_out(
@@ -180,12 +182,13 @@ class Hybrid(Table):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Embed and predict each training row by a network fitted without it."""
         reference = embed(self.network_, X)
-        parts = Parallel(n_jobs=self.n_jobs)(
+        jobs = (
             delayed(_fit_and_embed)(
                 clone(network), X, y, fold, arguments, reference, self._outputs
             )
             for fold in folds
         )
+        parts = Parallel(n_jobs=self.n_jobs)(in_tasks(self, jobs))
         table = gathered(parts, folds, (len(reference), parts[0].shape[1]))[0]
         width = reference.shape[1]
         return table[:, :width].astype(reference.dtype), table[:, width:]
@@ -334,6 +337,7 @@ class HybridRegressor(MixtureTable, Hybrid):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @fit_of_members(lambda hybrid, y: None if hybrid.embeddings else 2)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -504,6 +508,7 @@ class HybridClassifier(ClassTable, Hybrid):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @fit_of_members(lambda hybrid, y: None if hybrid.embeddings else 2)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

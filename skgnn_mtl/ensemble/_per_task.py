@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import fit_of_members, in_tasks
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl._warn import warn
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
@@ -47,7 +48,7 @@ class PerTask(Table):
             rows = None if mask.all() else np.flatnonzero(mask)
             label = f"Task {name!r} with {len(y)} label(s)"
             jobs.append(delayed(fit_member)(member, X, y, rows, arguments, label))
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(jobs)
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(in_tasks(self, jobs))
         self._note_features(self.estimators_[0])
 
 
@@ -124,6 +125,7 @@ class PerTaskRegressor(NumericTable, PerTask):
         self.target_transform = target_transform
         self.n_jobs = n_jobs
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -320,6 +322,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         self.estimator = estimator
         self.n_jobs = n_jobs
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

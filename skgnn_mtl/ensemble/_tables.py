@@ -20,6 +20,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._archive import Target
+from skgnn_mtl._callbacks import SUPPORT
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl.estimators._card import model_card
 from skgnn_mtl.estimators._class_labels import (
@@ -44,6 +45,7 @@ from ._members import numbers_of, probabilities_of
 
 
 class Table(
+    *SUPPORT,  # type: ignore[misc]
     MultiOutputMixin,  # type: ignore[misc]
     MetaEstimatorMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from skgnn_mtl import training
 from skgnn_mtl._archive import Target
+from skgnn_mtl._callbacks import SUPPORT, Epochs, ends_callbacks, fit_task
 from skgnn_mtl._component import Condition, Numbers, is_count
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._progress import is_watched
@@ -34,7 +35,7 @@ from skgnn_mtl.training import (
 )
 
 from ._card import model_card
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, Stage
 from ._compute import (
     computes,
     present_device,
@@ -64,7 +65,7 @@ _SPLITTER = Condition(
 )
 
 
-class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
+class BaseGNN(*SUPPORT, BaseEstimator, ABC):  # type: ignore[misc]
     """Parameters of a training, and everything that a fitted network can do.
 
     A subclass owns the constructor. It says what ``y`` means and how the network is
@@ -137,6 +138,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
 
     # -- fitting -----------------------------------------------------------------
 
+    @ends_callbacks
     def _fit(
         self,
         X: Any,
@@ -199,11 +201,38 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         checkpoint = checkpoint or own
         stage = checkpoint.stage("fit") if checkpoint else None
         with stopped_by_sigterm(), warnings_once():
-            state = fit_network(
-                settings, data, self._with, before, partial=partial, stage=stage
-            )
+            state = self._trained(settings, data, before, partial, stage)
         if own and not state.interrupted:
             own.finish()
+        return state
+
+    def _trained(
+        self,
+        settings: FitSettings,
+        data: FitData,
+        before: FittedState | None,
+        partial: bool,
+        stage: Stage | None,
+    ) -> FittedState:
+        """Train, and let callbacks of scikit-learn hear of the epochs."""
+        if partial:  # one epoch of a number that is not known
+            return fit_network(
+                settings, data, self._with, before, partial=True, stage=stage
+            )
+        arguments = (data.X, data.y, data.sample_weight)
+        n_epochs = settings.options.n_epochs(len(data.graphs))
+        made: dict[str, Any] = {}
+        with fit_task(
+            self, *arguments, max_subtasks=n_epochs, fitted=lambda: made
+        ) as context:
+            if context is None:
+                return fit_network(settings, data, self._with, before, stage=stage)
+            epochs = Epochs(self, context, *arguments)
+            settings = replace(settings, on_epoch=epochs)
+            state = fit_network(settings, data, self._with, before, stage=stage)
+            epochs.close()
+            # Here, because the state is swapped in only after the fit.
+            made["_fitted_state"] = state
         return state
 
     def _open_checkpoint(self, call: str, **arguments: Any) -> Checkpoint | None:

@@ -19,6 +19,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
+from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._progress import progress_bar
 from skgnn_mtl.graphs import GraphArray, GraphWriter
@@ -55,6 +56,7 @@ class RowError(Exception):
 
 
 class GraphTransformer(  # type: ignore[call-arg]
+    *SUPPORT,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
     metaclass=ABCMeta,
@@ -104,6 +106,7 @@ class GraphTransformer(  # type: ignore[call-arg]
     def _explain(self, row: Any) -> str:
         """Say in one clause why ``_featurize`` could not read a row."""
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the input and note the name of its column; nothing is learned.
 

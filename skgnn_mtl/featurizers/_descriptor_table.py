@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
+from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._warn import warn
 
@@ -26,6 +27,7 @@ _SHOWN_ROWS = 10
 
 
 class DescriptorTable(
+    *SUPPORT,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
     metaclass=ABCMeta,
@@ -71,6 +73,7 @@ class DescriptorTable(
     def _portable(self, rows: list[Any]) -> list[Any]:
         """Make rows that other processes read as this one does."""
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the input and note the name of its column; nothing is learned.
 

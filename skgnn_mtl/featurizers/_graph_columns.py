@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl.graphs import GraphArray
 
@@ -28,6 +29,7 @@ LabelledFeature = tuple[str, Any, str | list[Any]]
 
 
 class GraphColumns(  # type: ignore[call-arg]
+    *SUPPORT,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     _BaseComposition,  # type: ignore[misc]
     auto_wrap_output_keys=None,
@@ -173,6 +175,7 @@ class GraphColumns(  # type: ignore[call-arg]
 
     # -- work ----------------------------------------------------------------------
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the transformers of the numbers.
 
