@@ -15,6 +15,7 @@ from ._model_comparison import ModelComparison
 from ._molecule_groups import molecule_groups
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
+from ._search_space import search_space
 from ._transfer import TransferComparison, compare_transfer
 from ._transfer_methods import TransferModel, TransferProblem
 
@@ -36,4 +37,5 @@ __all__ = [
     "molecule_groups",
     "scaffold_groups",
     "scaffold_train_test_split",
+    "search_space",
 ]
