@@ -13,6 +13,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
+from skgnn_mtl._links import TEMPLATE, page_of
+
 
 class Numbers(Interval):  # type: ignore[misc]
     """Numbers in an interval, as a constraint on a parameter.
@@ -77,6 +79,11 @@ class Component(nn.Module, BaseEstimator):  # type: ignore[misc]
     A constructor may end in ``**options`` and pass these on to that of its base class:
     the parameters of both are parameters of the part.
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 

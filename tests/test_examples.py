@@ -56,8 +56,6 @@ def test_plot_auxiliary(tmp_path, capsys):
 
 
 def test_plot_crystals(tmp_path, capsys):
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     path = tmp_path / "parity.png"
     table = load("plot_crystals").main(
         n_crystals=120, max_epochs=12, n_splits=2, path=path
@@ -219,8 +217,6 @@ def test_curvature_study_chooses_rates_once(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
 def test_plot_curvature_materials(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     monkeypatch.syspath_prepend(str(EXAMPLES))
     study = importlib.import_module("curvature_study")
     plots = importlib.import_module("plot_curvature_materials")

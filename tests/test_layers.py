@@ -13,6 +13,9 @@ import skgnn_mtl.estimators
 PACKAGE = Path(skgnn_mtl.__file__).parent
 LAYERS = {
     "_warn": -1,  # below all: every room warns
+    "_callbacks": -1,
+    "_links": -1,
+    "_progress": -1,
     "_activations": 0,
     "_archive": 0,
     "_component": 0,
@@ -24,8 +27,8 @@ LAYERS = {
     "_target_transforms": 0,
     "graphs": 0,
     "metrics": 0,
-    "datasets": 0,
     "featurizers": 1,
+    "datasets": 1.5,  # a table of one's own is read by the featurizers' RDKit
     "encoders": 1,
     "readouts": 1,
     "weighting": 1,
@@ -40,6 +43,8 @@ LAYERS = {
     "ensemble": 4.5,  # it may import model_selection, never the reverse
     "_predict_stream": 5,
     "_saving": 5,  # whole models, whatever they are made of
+    "_command_line": 6,
+    "__main__": 7,
 }
 # Who may know a package; a name without a slash stands for the whole folder.
 ALLOWED = {
@@ -47,6 +52,7 @@ ALLOWED = {
     "rdkit": {
         "auxiliary/_chemistry.py",
         "featurizers",
+        "graphs/_display.py",
         "inspection/_drawing.py",
         "model_selection/_scaffold.py",
     },
@@ -144,7 +150,7 @@ def test_importing_the_package_has_no_side_effect_on_the_outside():
         "import sys, skgnn_mtl\n"
         "assert 'matplotlib' not in sys.modules\n"
         "assert 'rdkit' not in sys.modules\n"
-        "assert not {'gemmi', 'pymatgen', 'ase'} & set(sys.modules)\n"
+        "assert not {'gemmi', 'pymatgen', 'spglib', 'ase'} & set(sys.modules)\n"
         "assert not {'skorch', 'torch_geometric'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -113,9 +113,17 @@ def test_the_citation_has_this_version():
 
 def test_a_released_version_has_real_addresses():
     urls = PROJECT["project"]["urls"]
-    assert {"Homepage", "Documentation", "Changelog", "Source", "Issues"} <= set(urls)
+    wanted = ["Homepage", "Documentation", "Changelog", "Source", "Citation", "Issues"]
+    assert set(wanted) <= set(urls)
     if headings()[0][1] != "unreleased":
         assert not [url for url in urls.values() if ".example" in url]
+
+
+def test_crystals_need_no_extra():
+    project = PROJECT["project"]
+    needed = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    assert {"gemmi", "pymatgen", "spglib", "rdkit"} <= needed
+    assert "crystals" not in project["optional-dependencies"]
 
 
 def test_types_are_strict_and_the_list_of_exceptions_names_rooms_that_exist():

@@ -6,6 +6,7 @@ environment variable ``SKGNN_MTL_DATA``, or the user's cache). Like the loaders 
 scikit-learn, they return a :class:`~sklearn.utils.Bunch` or ``(data, target)``. SMILES
 and CIF texts are those of the file; targets are float64 with NaN for each missing
 label. Defects are not repaired; ``DESCR`` lists them with source, units and licence.
+:func:`read_table` reads a table of one's own.
 """
 
 from ._biogen import fetch_biogen_adme
@@ -13,6 +14,7 @@ from ._elasticity import load_elasticity
 from ._matminer import fetch_matbench, fetch_mp_dielectric, fetch_mp_elasticity
 from ._moleculenet import fetch_moleculenet
 from ._mp import fetch_mp_multitask
+from ._own import read_table
 from ._physchem import load_physchem
 from ._qm8 import fetch_qm8
 
@@ -26,4 +28,5 @@ __all__ = [
     "fetch_qm8",
     "load_elasticity",
     "load_physchem",
+    "read_table",
 ]

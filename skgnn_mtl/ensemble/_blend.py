@@ -15,6 +15,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
@@ -139,7 +140,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
             for name, part in chosen.items()
             for fold in folds
         ]
-        done = jobs.run("member", fits)
+        done = jobs.run("member", fits, names=chosen)
         self.names_, self.estimators_ = list(chosen), done[: len(chosen)]
         self._note_features(self.estimators_[0])
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
@@ -304,6 +305,7 @@ class BlendRegressor(MixtureTable, Blend):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -441,6 +443,7 @@ class BlendClassifier(ClassTable, Blend):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

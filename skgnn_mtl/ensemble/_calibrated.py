@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments
@@ -136,6 +137,7 @@ class CalibratedClassifier(ClassTable, Table):
     def _parts(self) -> Sequence[Any]:
         return [self.estimator]
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl.estimators._class_labels import class_probabilities
 from skgnn_mtl.model_selection._fitting import as_rows
 
@@ -139,6 +140,7 @@ class ConformalClassifier(ClassTable, Conformal):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._warn import warn
 from skgnn_mtl.model_selection._fitting import as_rows
 
@@ -183,6 +184,7 @@ class ConformalRegressor(NumericTable, Conformal):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import has_fit_parameter
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._component import Numbers
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
@@ -263,6 +264,7 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         self.random_state = random_state
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: ensemble.n_members)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -394,6 +396,7 @@ class EnsembleClassifier(ClassTable, Ensemble):
         self.random_state = random_state
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: ensemble.n_members)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -12,6 +12,7 @@ from joblib import delayed
 from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl.metrics._tables import as_cells, find_task, listed
 from skgnn_mtl.model_selection import suggest_task_groups
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
@@ -185,6 +186,7 @@ class GroupedRegressor(MixtureTable, Grouped):
         self.random_state = random_state
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -337,6 +339,7 @@ class GroupedClassifier(ClassTable, Grouped):
         self.random_state = random_state
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
@@ -361,6 +362,7 @@ class HybridRegressor(MixtureTable, Hybrid):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda hybrid, y: None if hybrid.embeddings else 2)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -536,6 +538,7 @@ class HybridClassifier(ClassTable, Hybrid):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda hybrid, y: None if hybrid.embeddings else 2)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

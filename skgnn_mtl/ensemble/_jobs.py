@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from inspect import isfunction
 from io import BytesIO
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 import joblib
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._callbacks import Job, in_tasks
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warn
 from skgnn_mtl.estimators._checkpoint import FREE, Checkpoint, graph_parts
@@ -21,8 +23,6 @@ from skgnn_mtl.graphs import GraphArray
 
 from ._files import load, save
 
-# What joblib's ``delayed`` makes: a function whose first argument is a member.
-Job = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 # Name of the file that says of which fit a folder is.
 _FIT = "fit"
 
@@ -33,7 +33,8 @@ class Jobs:
     Parameters
     ----------
     model : estimator
-        The meta-estimator, whose parameters ``checkpoint`` and ``n_jobs`` are read.
+        The meta-estimator, whose parameters ``checkpoint`` and ``n_jobs`` are read;
+        callbacks hear of its tasks.
     **data : object
         X, y and further arguments of fit, by their names.
 
@@ -45,7 +46,7 @@ class Jobs:
     """
 
     def __init__(self, model: Any, **data: Any) -> None:
-        self.n_jobs: int | None = model.n_jobs
+        self.model, self.n_jobs = model, model.n_jobs
         self.folder: Path | None = None
         _refuse_inner_checkpoints(model)
         if model.checkpoint is None:
@@ -81,15 +82,19 @@ class Jobs:
             return given
         return self._seed
 
-    def run(self, stage: str, jobs: Sequence[Job]) -> list[Any]:
-        """Run fits in parallel.
+    def run(
+        self, stage: str, jobs: Iterable[Job], names: Iterable[str] = ()
+    ) -> list[Any]:
+        """Run fits in parallel, each as a task that callbacks are told of.
 
         Parameters
         ----------
         stage : str
             Their name, the same in each process.
-        jobs : sequence of jobs
+        jobs : iterable of jobs
             In an order that is the same in each process.
+        names : iterable of str, default=()
+            Names of the first tasks; the others are members.
 
         Returns
         -------
@@ -97,12 +102,15 @@ class Jobs:
             What the functions return, some of it from an earlier process.
         """
         kept = [self._kept(f"{stage}-{k}", job) for k, job in enumerate(jobs)]
-        found: list[Any] = Parallel(n_jobs=self.n_jobs)(kept)
+        tasks = in_tasks(self.model, kept, names)
+        found: list[Any] = Parallel(n_jobs=self.n_jobs)(tasks)
         return found
 
     def run_one(self, stage: str, job: Job) -> Any:
         """Run a single fit in this process; as :meth:`run`."""
-        function, arguments, keywords = self._kept(stage, job)
+        ((function, arguments, keywords),) = in_tasks(
+            self.model, [self._kept(stage, job)], [stage]
+        )
         return function(*arguments, **keywords)
 
     def _kept(self, name: str, job: Job) -> Job:
@@ -114,8 +122,8 @@ class Jobs:
             # and the mended call would be of another fit.
             self._fit.write()
             self._is_new = False
-        kept: Job = delayed(_kept)(self.folder / name, *job)
-        return kept
+        function, arguments, keywords = job
+        return partial(_kept, self.folder / name, function), arguments, keywords
 
     def finish(self) -> None:
         """Remove the folder of a fit that has ended."""
@@ -126,20 +134,16 @@ class Jobs:
 
 
 def _kept(
-    path: Path,
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
+    path: Path, function: Callable[..., Any], member: Any, *data: Any, **keywords: Any
 ) -> Any:
-    """Read the result of a fit, or fit the first argument and keep what comes out."""
+    """Read the result of a fit, or fit the member and keep what comes out."""
     if path.exists():
         return load(path, dict.__name__)["result"]
-    member = arguments[0]
     names = list(_checkpoint_parameters(member))
     paths = {name: f"{path}.{k}" for k, name in enumerate(names)}
     if names:
         member.set_params(**paths)
-    result = function(*arguments, **keywords)
+    result = function(member, *data, **keywords)
     # Back, because the fitted member is the user's, and the folder goes.
     if names:
         member.set_params(**dict.fromkeys(names))

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl._warn import warn
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
@@ -134,6 +135,7 @@ class PerTaskRegressor(NumericTable, PerTask):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -340,6 +342,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
+    @fit_of_members(lambda ensemble, y: None)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._archive import Target
+from skgnn_mtl._callbacks import SUPPORT
+from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl.estimators._card import model_card
 from skgnn_mtl.estimators._class_labels import (
     class_probabilities,
@@ -43,6 +45,7 @@ from ._members import numbers_of, probabilities_of
 
 
 class Table(
+    *SUPPORT,  # type: ignore[misc]
     MultiOutputMixin,  # type: ignore[misc]
     MetaEstimatorMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
@@ -53,6 +56,11 @@ class Table(
     A subclass says what y means (:class:`NumericTable`, :class:`ClassTable`) and how
     its members are fitted and combined (``fit``, :meth:`_predict_table`).
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     task_names_: list[str]
     n_tasks_: int

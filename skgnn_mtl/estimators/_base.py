@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 
 from skgnn_mtl import training
 from skgnn_mtl._archive import Target
+from skgnn_mtl._callbacks import SUPPORT, Epochs, ends_callbacks, fit_task
 from skgnn_mtl._component import Condition, Numbers, is_count
+from skgnn_mtl._links import TEMPLATE, page_of
+from skgnn_mtl._progress import is_watched
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
@@ -31,7 +35,7 @@ from skgnn_mtl.training import (
 )
 
 from ._card import model_card
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, Stage
 from ._compute import (
     computes,
     present_device,
@@ -41,6 +45,7 @@ from ._compute import (
 from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
 from ._fit import FitData, FitSettings, fit_network
+from ._history import history_table
 from ._inputs import learn_graphs, read_graphs
 from ._network import FittedNetwork
 from ._recipe import Recipe
@@ -60,13 +65,18 @@ _SPLITTER = Condition(
 )
 
 
-class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
+class BaseGNN(*SUPPORT, BaseEstimator, ABC):  # type: ignore[misc]
     """Parameters of a training, and everything that a fitted network can do.
 
     A subclass owns the constructor. It says what ``y`` means and how the network is
     made. All that a fit leaves is one :class:`FittedState`, which replaces the one
     before in one assignment: after an error the estimator is as it was.
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     # Checked in fit, not in the constructor, because clone and set_params must take
     # every value as it is.
@@ -91,7 +101,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         "n_threads": [None, Numbers(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
 
     # Declared without values, because each subclass has a constructor of its own.
@@ -128,6 +138,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
 
     # -- fitting -----------------------------------------------------------------
 
+    @ends_callbacks
     def _fit(
         self,
         X: Any,
@@ -171,7 +182,8 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         settings = self._settings(targets or self._targets())
         name, loss = type(self).__name__, settings.targets.loss_name
         # Before the training, because a wrong option must not be found at its end.
-        spectrum = read_spectrum_options(hessian_spectrum, name, loss, self.verbose)
+        verbose = is_watched() if self.verbose == "auto" else self.verbose
+        spectrum = read_spectrum_options(hessian_spectrum, name, loss, verbose)
         # A fit that goes on needs the columns of the one before, because its network is
         # built for them; a new fit may have others.
         before = self._state if resume else None
@@ -189,11 +201,38 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
         checkpoint = checkpoint or own
         stage = checkpoint.stage("fit") if checkpoint else None
         with stopped_by_sigterm(), warnings_once():
-            state = fit_network(
-                settings, data, self._with, before, partial=partial, stage=stage
-            )
+            state = self._trained(settings, data, before, partial, stage)
         if own and not state.interrupted:
             own.finish()
+        return state
+
+    def _trained(
+        self,
+        settings: FitSettings,
+        data: FitData,
+        before: FittedState | None,
+        partial: bool,
+        stage: Stage | None,
+    ) -> FittedState:
+        """Train, and let callbacks of scikit-learn hear of the epochs."""
+        if partial:  # one epoch of a number that is not known
+            return fit_network(
+                settings, data, self._with, before, partial=True, stage=stage
+            )
+        arguments = (data.X, data.y, data.sample_weight)
+        n_epochs = settings.options.n_epochs(len(data.graphs))
+        made: dict[str, Any] = {}
+        with fit_task(
+            self, *arguments, max_subtasks=n_epochs, fitted=lambda: made
+        ) as context:
+            if context is None:
+                return fit_network(settings, data, self._with, before, stage=stage)
+            epochs = Epochs(self, context, *arguments)
+            settings = replace(settings, on_epoch=epochs)
+            state = fit_network(settings, data, self._with, before, stage=stage)
+            epochs.close()
+            # Here, because the state is swapped in only after the fit.
+            made["_fitted_state"] = state
         return state
 
     def _open_checkpoint(self, call: str, **arguments: Any) -> Checkpoint | None:
@@ -255,7 +294,7 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
             n_iter_no_change=self.n_iter_no_change,
             weight_averaging=self.weight_averaging,
             callbacks=self.callbacks,
-            verbose=int(self.verbose),
+            verbose=self.verbose,
             # A splitter's rows are the user's to keep, and a warm start validates on
             # its rows again.
             keeps_validation=hasattr(self.validation, "split") or self.warm_start,
@@ -318,6 +357,22 @@ class BaseGNN(BaseEstimator, ABC):  # type: ignore[misc]
     def history_(self) -> list[dict[str, Any]]:
         """One record per epoch."""
         return self._state.history
+
+    def history_frame(self) -> pd.DataFrame:
+        """Return ``history_`` as a table.
+
+        Returns
+        -------
+        table : DataFrame of shape (n_epochs, n_records)
+            With the index ``epoch``. What is recorded per task has columns such as
+            "train_losses.logP"; NaN where an epoch has no such record.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        return history_table(self.history_)
 
     @property
     def best_epoch_(self) -> int:

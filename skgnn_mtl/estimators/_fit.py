@@ -29,6 +29,7 @@ from ._compute import seeded
 from ._curvature import SpectrumOptions, SpectrumRecorder
 from ._inputs import Inputs, check_labels, read_row_weights
 from ._network import FittedNetwork
+from ._observers import Observers
 from ._recipe import Recipe, StepNeeds, build_weighting
 from ._splits import hold_out, split_validation
 from ._state import FittedState, with_result
@@ -63,6 +64,8 @@ class FitSettings:
         Criterion of early stopping.
     spectrum : SpectrumOptions, optional
         Curvature to compute.
+    on_epoch : callable, optional
+        Called with the number of finished epochs and the state in training.
     """
 
     targets: Targets
@@ -74,6 +77,7 @@ class FitSettings:
     random_state: Any
     scoring: Any = "loss"
     spectrum: SpectrumOptions | None = None
+    on_epoch: Callable[[int, FittedState], None] | None = None
 
     def for_one_epoch(self) -> FitSettings:
         """Give the settings of ``partial_fit``, whose last epoch is not known."""
@@ -441,7 +445,7 @@ def _trained(
         # Not in a warm start, because its learning rate begins its course again.
         optimizer_state=start.optimizer_state if call.partial else None,
         scorer=_scorer(call, start, rows.valid),
-        observer=recorder,
+        observer=_observer(settings, recorder, start),
         all_rows=_all_rows(call, start, table, rows),
         keeper=call.stage,
     )
@@ -470,6 +474,15 @@ def _trained(
         return replace(state, interrupted=True)
     path = recorder.path if recorder.epochs else None
     return replace(state, spectrum=spectrum, spectrum_path=path)
+
+
+def _observer(
+    settings: FitSettings, recorder: SpectrumRecorder | None, state: FittedState
+) -> SpectrumRecorder | Observers | None:
+    on_epoch = settings.on_epoch
+    if on_epoch is None:
+        return recorder
+    return Observers(recorder, lambda n_finished: on_epoch(n_finished, state))
 
 
 def _with_widths(

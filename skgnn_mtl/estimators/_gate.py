@@ -155,8 +155,8 @@ default=(128,), (64,), (64,)
         Let ``fit`` go on from the fitted network.
     random_state : int, RandomState or None, default=None
         Seed of everything random.
-    verbose : int, default=0
-        1 shows a progress bar over the epochs.
+    verbose : "auto", bool or int, default="auto"
+        "auto" shows a bar over epochs in a terminal or notebook after 5 s; 1 at once.
 
     Attributes
     ----------
@@ -296,7 +296,7 @@ default=(128,), (64,), (64,)
         n_threads: int | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        verbose: int | bool = 0,
+        verbose: int | bool | str = "auto",
     ) -> None:
         self.encoder = encoder
         self.readout = readout

@@ -146,8 +146,8 @@ callable, default="cosine"
         weighting it has.
     random_state : int, RandomState or None, default=None
         Seed of everything random: weights, batch order, dropout, validation rows.
-    verbose : int, default=0
-        1 shows a progress bar over the epochs.
+    verbose : "auto", bool or int, default="auto"
+        "auto" shows a bar over epochs in a terminal or notebook after 5 s; 1 at once.
 
     Attributes
     ----------
@@ -270,7 +270,7 @@ callable, default="cosine"
         n_threads: int | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        verbose: int | bool = 0,
+        verbose: int | bool | str = "auto",
     ) -> None:
         self.encoder = encoder
         self.readout = readout

@@ -18,8 +18,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
-from tqdm import tqdm
 
+from skgnn_mtl._callbacks import SUPPORT, one_task
+from skgnn_mtl._links import TEMPLATE, page_of
+from skgnn_mtl._progress import progress_bar
 from skgnn_mtl.graphs import GraphArray, GraphWriter
 
 from ._findings import Findings
@@ -54,6 +56,7 @@ class RowError(Exception):
 
 
 class GraphTransformer(  # type: ignore[call-arg]
+    *SUPPORT,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
     metaclass=ABCMeta,
@@ -69,6 +72,11 @@ class GraphTransformer(  # type: ignore[call-arg]
     ``_reads`` and implements :meth:`_featurize` and :meth:`_explain`.
     """
 
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
+
     _reads: ClassVar[str]
     # Whether a path is a row like any other.
     _accepts_paths: ClassVar[bool] = False
@@ -77,14 +85,14 @@ class GraphTransformer(  # type: ignore[call-arg]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "on_error": [StrOptions({"raise", "nan"})],
         "n_jobs": [None, Integral],
-        "verbose": ["verbose"],
+        "verbose": [StrOptions({"auto"}), "verbose"],
     }
 
     # What is computed beside the graphs, if anything.
     descriptors: Any = None
     on_error: str
     n_jobs: int | None
-    verbose: int | bool
+    verbose: int | bool | str
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Without it scikit-learn would wrap the graphs of subclasses in a DataFrame.
@@ -98,6 +106,7 @@ class GraphTransformer(  # type: ignore[call-arg]
     def _explain(self, row: Any) -> str:
         """Say in one clause why ``_featurize`` could not read a row."""
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the input and note the name of its column; nothing is learned.
 
@@ -258,7 +267,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         }
 
     def _progress(self, total: int | None) -> Any:
-        return tqdm(total=total, disable=not self.verbose)
+        return progress_bar(self.verbose, total=total)
 
     def _note(self, findings: Findings, graphs: GraphArray, rows: list[Any]) -> None:
         """Add what there is to warn of, in the graphs of the next rows."""

@@ -71,8 +71,8 @@ class CifToGraph(GraphTransformer):
         where cores are free: two running processes took 0.53 times the time of one for
         9,000 small crystals, and 1.1 times where one core was busy. To start them takes
         seconds.
-    verbose : int or bool, default=0
-        If true, show a progress bar.
+    verbose : "auto", bool or int, default="auto"
+        "auto" shows a bar over rows in a terminal or notebook after 5 s; 1 at once.
 
     Attributes
     ----------
@@ -203,7 +203,7 @@ class CifToGraph(GraphTransformer):
         dtype: str = "float32",
         on_error: str = "raise",
         n_jobs: int | None = None,
-        verbose: int | bool = 0,
+        verbose: int | bool | str = "auto",
     ) -> None:
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors

@@ -52,8 +52,7 @@ def gemmi() -> ModuleType:
         import pymatgen.optimization.neighbors  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "CifToGraph needs gemmi and pymatgen: "
-            'pip install "skgnn_mtl[crystals]" or pip install gemmi pymatgen.'
+            "CifToGraph needs gemmi and pymatgen: pip install gemmi pymatgen."
         ) from error
     return gemmi
 

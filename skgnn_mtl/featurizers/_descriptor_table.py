@@ -15,6 +15,8 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
+from skgnn_mtl._callbacks import SUPPORT, one_task
+from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._warn import warn
 
 from ._base import RowError, complete, unreadable
@@ -25,6 +27,7 @@ _SHOWN_ROWS = 10
 
 
 class DescriptorTable(
+    *SUPPORT,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
     metaclass=ABCMeta,
@@ -35,6 +38,11 @@ class DescriptorTable(
     subclass has the parameters ``on_error`` and ``n_jobs``, sets ``_reads`` and
     implements the abstract methods.
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     _reads: ClassVar[str]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -65,6 +73,7 @@ class DescriptorTable(
     def _portable(self, rows: list[Any]) -> list[Any]:
         """Make rows that other processes read as this one does."""
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the input and note the name of its column; nothing is learned.
 

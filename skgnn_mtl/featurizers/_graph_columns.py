@@ -15,6 +15,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._callbacks import SUPPORT, one_task
+from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl.graphs import GraphArray
 
 from ._smiles import SmilesToGraph
@@ -27,6 +29,7 @@ LabelledFeature = tuple[str, Any, str | list[Any]]
 
 
 class GraphColumns(  # type: ignore[call-arg]
+    *SUPPORT,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     _BaseComposition,  # type: ignore[misc]
     auto_wrap_output_keys=None,
@@ -94,6 +97,11 @@ class GraphColumns(  # type: ignore[call-arg]
     >>> X.schema.graph_features, X.graph_features.ravel()
     (('scale__temperature',), array([-1.,  1.], dtype=float32))
     """
+
+    # For the "?" of the representation in notebooks.
+    _doc_link_module: ClassVar[str] = "skgnn_mtl"
+    _doc_link_template: ClassVar[str] = TEMPLATE
+    _doc_link_url_param_generator = page_of
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "graph": [str],
@@ -167,6 +175,7 @@ class GraphColumns(  # type: ignore[call-arg]
 
     # -- work ----------------------------------------------------------------------
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the transformers of the numbers.
 

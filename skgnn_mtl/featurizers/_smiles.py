@@ -61,8 +61,8 @@ class SmilesToGraph(GraphTransformer):
         of joblib. New workers import this package first, which takes seconds: they pay
         from some 50,000 molecules on (some 2,000 with "rdkit2d"), or once they are
         there.
-    verbose : int or bool, default=0
-        If true, show a progress bar.
+    verbose : "auto", bool or int, default="auto"
+        "auto" shows a bar over rows in a terminal or notebook after 5 s; 1 at once.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ class SmilesToGraph(GraphTransformer):
         descriptors: str | Sequence[str] | Callable[[Any], Any] | None = None,
         on_error: str = "raise",
         n_jobs: int | None = None,
-        verbose: int | bool = 0,
+        verbose: int | bool | str = "auto",
     ) -> None:
         self.features = features
         self.stereo = stereo

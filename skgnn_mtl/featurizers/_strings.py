@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from numbers import Number
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,11 @@ def _entries(X: Any) -> Iterable[Any]:
 
 
 def _refuse(X: Any) -> None:
+    if isinstance(X, (str, PathLike)) and _is_folder(X):
+        raise TypeError(
+            f"X is a folder, {str(X)!r}; pass the files in it: "
+            f'sorted(Path({str(X)!r}).glob("*.cif")).'
+        )
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X is one string, {X!r}; wrap it in a list: [{X!r}].")
     if isinstance(X, PathLike):
@@ -110,6 +116,13 @@ def _refuse(X: Any) -> None:
             f"X must be {_WANTED}, but is {type(X).__name__}. "
             "Wrap a single molecule or crystal in a list; make a list of an iterator."
         )
+
+
+def _is_folder(X: Any) -> bool:
+    try:
+        return bool(str(X)) and Path(X).is_dir()
+    except (OSError, ValueError):  # a text that cannot be a path, such as a long CIF
+        return False
 
 
 def _has(X: Any, attribute: str) -> bool:

@@ -26,6 +26,15 @@ _LARGEST_ISOTOPE, _LARGEST_CHARGE = 2**16 - 1, 2**7 - 1
 # chains), and four times as long for twice as many.
 _MOST_LETTERS = 6000
 
+# Other notations than SMILES.
+_INCHI = re.compile(r"InChI=1S?/")
+_INCHI_KEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
+_REACTION = re.compile(r"[^\s>]*(?<!-)>[^\s>]*>[^\s>]*")
+_BARE_ATOMS = re.compile(r"(?:\[(?:[BCNOPSFI]|Cl|Br)\]){2,}")
+_SELFIES = re.compile(
+    r"(?:\[[^\[\]]+\])*\[[=#/\\]?(?:Branch|Ring)\d\](?:\[[^\[\]]+\])*"
+)
+
 
 def is_suspect(text: str) -> bool:
     """Tell quickly whether RDKit might misread a row, or take minutes for it.
@@ -106,6 +115,38 @@ def _short(digits: str) -> str:
     return digits if len(digits) <= 12 else f"{digits[:12]}..."
 
 
+def notation(text: str) -> str:
+    """Name the notation of a text that is not SMILES, but well known.
+
+    Parameters
+    ----------
+    text : str
+        A row.
+
+    Returns
+    -------
+    clause : str
+        What it looks like and what to do, without a full stop; '' if it looks like
+        SMILES or nothing known.
+    """
+    text = text.strip()
+    if _INCHI.match(text):
+        return (
+            "it looks like an InChI; read it with Chem.MolFromInchi of RDKit and pass "
+            "the molecule"
+        )
+    if _INCHI_KEY.fullmatch(text):
+        return "it looks like an InChIKey, a checksum that holds no structure"
+    if _SELFIES.fullmatch(text) or _BARE_ATOMS.fullmatch(text):
+        return (
+            "it looks like SELFIES; convert it with selfies.decoder of the package "
+            "selfies"
+        )
+    if _REACTION.fullmatch(text):
+        return "it looks like a reaction; pass its reactants or products as SMILES"
+    return ""
+
+
 def why_not_smiles(smiles: str) -> str:
     """Name the first mistake in the syntax of a string that RDKit cannot read.
 
@@ -119,6 +160,9 @@ def why_not_smiles(smiles: str) -> str:
     reason : str
         A clause without a full stop.
     """
+    other = notation(smiles)
+    if other:
+        return other
     # What follows a blank is a name or an extension, not part of the structure.
     text = smiles.split(maxsplit=1)[0]
     tokens, position = [], 0

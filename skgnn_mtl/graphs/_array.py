@@ -29,6 +29,7 @@ from ._columns import (
     read_only,
     unpack_strings,
 )
+from ._display import html_of, text_of
 from ._features import as_graph_features, read_features
 from ._schema import GraphSchema
 from ._selection import LEVELS, RAGGED_LEVELS, are_equal, gather_index, join, take
@@ -295,12 +296,10 @@ class GraphArray:
         return sum(part.nbytes for part in parts)
 
     def __repr__(self) -> str:
-        invalid = len(self) - int(self.valid.sum())
-        return (
-            f"GraphArray({len(self)} graphs, {int(self.n_nodes.sum())} nodes, "
-            f"{int(self.n_edges.sum())} edges, {self.schema.name!r}"
-            + (f", {invalid} invalid)" if invalid else ")")
-        )
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GraphArray):

@@ -12,8 +12,10 @@ from ._composition import CompositionKFold, composition_groups
 from ._cross_val_predict import cross_val_predict_with_gaps
 from ._label_presence import LabelPresenceKFold
 from ._model_comparison import ModelComparison
+from ._molecule_groups import molecule_groups
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
+from ._search_space import search_space
 from ._task_groups import TaskGroups, suggest_task_groups
 from ._transfer import TransferComparison, compare_transfer
 from ._transfer_methods import TransferModel, TransferProblem
@@ -34,7 +36,9 @@ __all__ = [
     "compare_with_single_task",
     "composition_groups",
     "cross_val_predict_with_gaps",
+    "molecule_groups",
     "scaffold_groups",
     "scaffold_train_test_split",
+    "search_space",
     "suggest_task_groups",
 ]

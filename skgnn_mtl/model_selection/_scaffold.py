@@ -97,28 +97,46 @@ def scaffold_groups(
     """
     check_option("acyclic", acyclic, ("own", "one"))
     check_option("on_error", on_error, ("raise", "nan"))
-    rows = _rows(X)
+    rows = identified_rows(X, "Scaffolds")
     key = _key_of(generic, chirality, acyclic == "one")
     keys = map_molecules(rows, key)
     if on_error == "raise":
-        _refuse_unreadable(rows, keys, key)
+        refuse_unreadable(rows, keys, key)
     return group_numbers(keys)
 
 
-def _rows(X: Any) -> list[Any]:
-    """Read strings and molecules; None where a row is missing."""
+def identified_rows(X: Any, what: str) -> list[Any]:
+    """Read strings and molecules; of graphs, the SMILES that they were made from.
+
+    Parameters
+    ----------
+    X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
+        Molecules.
+    what : str
+        What is made of them, for messages.
+
+    Returns
+    -------
+    rows : list of length n
+        None where a row is missing.
+
+    Raises
+    ------
+    ValueError
+        If graphs are not molecules, or do not have identifiers.
+    """
     if not isinstance(X, GraphArray):
         return as_strings(X)
     if not X.schema.paired_edges:
         raise ValueError(
-            "Scaffolds need graphs of molecules, but these graphs have the schema "
+            f"{what} need graphs of molecules, but these graphs have the schema "
             f"{X.schema.name!r}."
         )
     rows = [identifier or None for identifier in X.ids]
     nameless = X.valid & np.array([row is None for row in rows], dtype=bool)
     if nameless.any():
         raise ValueError(
-            f"Scaffolds need the SMILES of the graphs, but {nameless.sum()} of "
+            f"{what} need the SMILES of the graphs, but {nameless.sum()} of "
             f"{len(X)} graphs have no identifier; the first is "
             f"X[{np.argmax(nameless)}]. Make the GraphArray with SmilesToGraph, or "
             "pass the SMILES."
@@ -156,9 +174,25 @@ def _key_of(generic: bool, chirality: bool, one_group: bool) -> Callable[[Any], 
     return key
 
 
-def _refuse_unreadable(
+def refuse_unreadable(
     rows: list[Any], keys: list[str | None], key: Callable[[Any], str]
 ) -> None:
+    """Raise if a row has no key, with the first reason and the next positions.
+
+    Parameters
+    ----------
+    rows : list of length n
+        Strings and molecules.
+    keys : list of length n
+        What was made of them; None where they cannot be read.
+    key : callable
+        Made it.
+
+    Raises
+    ------
+    ValueError
+        If a key is None.
+    """
     bad = [i for i, found in enumerate(keys) if found is None]
     if not bad:
         return

@@ -15,8 +15,8 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRSc
 from skorch.helper import predefined_split
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-from tqdm.auto import tqdm
 
+from skgnn_mtl._progress import progress_bar
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
@@ -383,10 +383,15 @@ class _Scorer(Callback):  # type: ignore[misc]
 class _Progress(Callback):  # type: ignore[misc]
     """A progress bar over epochs."""
 
+    def __init__(self, verbose: Any) -> None:
+        self.verbose = verbose
+
     def on_train_begin(
         self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        self._bar = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
+        self._bar = progress_bar(
+            self.verbose, total=net.max_epochs, desc="fit", unit="epoch"
+        )
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         shown = {
@@ -394,7 +399,8 @@ class _Progress(Callback):  # type: ignore[misc]
             for key in ("train_loss", "valid_loss", "valid_score")
             if key in net.history[-1]
         }
-        self._bar.set_postfix(shown)
+        # Not shown here, because the bar knows when it appears.
+        self._bar.set_postfix(shown, refresh=False)
         # Counted, because a training may go on behind an epoch of another process.
         self._bar.update(len(net.history) - self._bar.n)
 
@@ -546,7 +552,7 @@ def _callbacks(
     # After the scorer, whose entries they read.
     callbacks += watching
     if options.verbose:
-        callbacks.append(_Progress())
+        callbacks.append(_Progress(options.verbose))
     return callbacks + list(options.callbacks or ())
 
 

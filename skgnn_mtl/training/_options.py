@@ -40,7 +40,7 @@ class TrainingOptions:
         Epochs.
     callbacks : sequence or None
         Callbacks of skorch.
-    verbose : int
+    verbose : "auto", bool or int
         Whether to show a progress bar.
     weight_averaging : str or None, default=None
         One of ``AVERAGES``, or no average.
@@ -58,9 +58,15 @@ class TrainingOptions:
     early_stopping: bool
     n_iter_no_change: int
     callbacks: Sequence[Any] | None
-    verbose: int
+    verbose: Any
     weight_averaging: str | None = None
     keeps_validation: bool = False
+
+    def n_epochs(self, n_rows: int) -> int | None:
+        """Give the most passes over some of so many rows; None if it depends."""
+        # Few rows have as many passes as any part of them.
+        known = self.max_epochs != "auto" or n_rows <= _MOST_PASSES_UP_TO
+        return int(self.for_rows(n_rows).max_epochs) if known else None
 
     def for_rows(self, n_rows: int) -> Self:
         """Give the options of a training on so many rows, whose epochs are a number.

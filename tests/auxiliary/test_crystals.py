@@ -26,8 +26,6 @@ ALL = ["atommasking", "infomax", "denoising"]
 
 @pytest.fixture(scope="module")
 def data():
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     cifs, y = load_elasticity(return_X_y=True)
     return CifToGraph().fit_transform(cifs[:60]), np.log10(y[:60].iloc[:, :2])
 

@@ -83,8 +83,6 @@ class Case:
 def make_graphs(name: str, n: int):
     if name != "cgcnn":
         return valid_graphs(seed=3)[:n]
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     cifs, _ = load_elasticity(return_X_y=True)
     return CifToGraph(max_neighbors=4).fit_transform(cifs.iloc[:n])
 

@@ -62,8 +62,6 @@ def test_the_sample_is_part_of_the_table(shared_data):
 
 
 def test_the_sample_has_the_sites_of_its_cells():
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     from skgnn_mtl import CifToGraph
 
     X = CifToGraph().transform(load_elasticity().data)
@@ -226,8 +224,8 @@ def test_an_unknown_name_lists_the_known_ones(name, message):
 
 
 def test_cif_text_is_the_structure():
-    pytest.importorskip("gemmi")
-    Structure = pytest.importorskip("pymatgen.core").Structure
+    from pymatgen.core import Structure
+
     from skgnn_mtl import CifToGraph
 
     rows = [structure_to_cif(STRUCTURE), Structure.from_dict(STRUCTURE)]

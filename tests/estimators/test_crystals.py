@@ -19,9 +19,6 @@ from small_estimators import small, with_gaps
 from skgnn_mtl import CifToGraph, MultiTaskGNNRegressor
 from skgnn_mtl.encoders import CGCNN, DMPNN
 
-pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
-
 METALS = "Li Na K Rb Cs Cu Ag Au Mg Ca".split()
 
 

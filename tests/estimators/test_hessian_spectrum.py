@@ -193,8 +193,6 @@ def test_absolute_error_refuses_the_gauss_newton_matrix(small, graphs, table):
 
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 def test_crystals_with_gaps_in_a_pipeline_a_search_and_a_pickle(small, matrix):
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     cifs, y = load_elasticity(return_X_y=True)
     cifs, y = cifs[:20], y[:20].mask(np.random.default_rng(0).random((20, 4)) < 0.3)
     options = {**OPTIONS, "matrix": matrix, "at": (0, 1)}

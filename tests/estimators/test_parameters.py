@@ -50,7 +50,7 @@ SIGNATURE = {
     "n_threads": None,
     "warm_start": False,
     "random_state": None,
-    "verbose": 0,
+    "verbose": "auto",
 }
 
 

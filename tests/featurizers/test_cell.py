@@ -2,6 +2,7 @@
 
 import warnings
 
+import gemmi
 import numpy as np
 import pytest
 from crystals import cif
@@ -10,7 +11,6 @@ from skgnn_mtl import CifToGraph
 from skgnn_mtl.featurizers._cell import complete_lattice, read_cell, tags_of
 from skgnn_mtl.featurizers._crystal import UnreadableCrystal
 
-gemmi = pytest.importorskip("gemmi")
 Atoms = pytest.importorskip("ase").Atoms
 
 PLAIN = {

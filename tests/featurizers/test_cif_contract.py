@@ -18,9 +18,6 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from skgnn_mtl import CifToGraph, GraphArray
 
-pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
-
 # The checks that build no X: a suite of numbers has no crystals.
 WITHOUT_X = {
     "check_do_not_raise_errors_in_init_or_set_params",

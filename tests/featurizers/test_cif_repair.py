@@ -7,9 +7,6 @@ from crystals import COPPER, ROCK_SALT, cif
 
 from skgnn_mtl import CifToGraph
 
-pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
-
 UNRELATED = {
     "several words": "_journal_name Acta Cryst B",
     "open quote": "_publ_author_name 'Doe, J.",

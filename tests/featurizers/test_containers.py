@@ -20,9 +20,6 @@ from skgnn_mtl.featurizers._cif_text import choose_block, parse
 from skgnn_mtl.featurizers._containers import other_format, text_of
 from skgnn_mtl.featurizers._crystal import UnreadableCrystal
 
-pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
-
 TEXT = CESIUM_CHLORIDE
 BYTES = TEXT.encode()
 

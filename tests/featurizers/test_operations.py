@@ -1,5 +1,6 @@
 """Symmetry operations: what is read as one, and what is a group."""
 
+import gemmi
 import numpy as np
 import pytest
 
@@ -12,8 +13,6 @@ from skgnn_mtl.featurizers._operations import (
     misfit,
     parse_operation,
 )
-
-gemmi = pytest.importorskip("gemmi")
 
 TABLE = list(gemmi.spacegroup_table())
 # One of each crystal class, with centrings, screw axes and glide planes.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import gemmi
 import numpy as np
 import pytest
 from crystals import cif, structure_of
@@ -10,9 +11,6 @@ from skgnn_mtl import CifToGraph
 from skgnn_mtl.featurizers._cif_reader import read_crystal
 from skgnn_mtl.featurizers._sites import Images, Sites, multiply, settle
 from skgnn_mtl.featurizers._species import SYMBOLS
-
-gemmi = pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
 
 POLICIES = ("raise", "majority", "mix")
 CUBIC = (6.0, 6.0, 6.0, 90, 90, 90)

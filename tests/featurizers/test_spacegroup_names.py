@@ -2,6 +2,7 @@
 
 import re
 
+import gemmi
 import pytest
 
 from skgnn_mtl.featurizers._spacegroup_names import (
@@ -9,8 +10,6 @@ from skgnn_mtl.featurizers._spacegroup_names import (
     settings_of_name,
     settings_of_number,
 )
-
-gemmi = pytest.importorskip("gemmi")
 
 TABLE = list(gemmi.spacegroup_table())
 

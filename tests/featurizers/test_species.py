@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import gemmi
 import numpy as np
 import pytest
 from crystals import cif
@@ -14,9 +15,6 @@ from skgnn_mtl.featurizers._species import (
     read_label,
     read_type,
 )
-
-gemmi = pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
 
 POLICIES = ("raise", "majority", "mix")
 NO_TYPE = "label fract_x fract_y fract_z"

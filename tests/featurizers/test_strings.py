@@ -150,3 +150,11 @@ def test_the_advice_for_several_columns_works():
 def test_tables_without_a_column_are_refused():
     with pytest.raises(ValueError, match=r"0 feature\(s\) \(shape=\(2, 0\)\)"):
         as_strings(np.empty((2, 0), dtype=object))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_is_told_from_a_file(tmp_path, kind):
+    with pytest.raises(TypeError, match=r"is a folder, .*glob\(\"\*\.cif\"\)"):
+        as_strings(kind(tmp_path), paths=True)
+    with pytest.raises(TypeError, match="is one string"):
+        as_strings("C" * 5000)

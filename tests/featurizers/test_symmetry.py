@@ -1,5 +1,6 @@
 """What a CIF says about its symmetry: read, or refused."""
 
+import gemmi
 import numpy as np
 import pytest
 from crystals import HEAD
@@ -11,8 +12,6 @@ from skgnn_mtl.featurizers._symmetry import (
     find_group,
     operations,
 )
-
-gemmi = pytest.importorskip("gemmi")
 
 TABLE = list(gemmi.spacegroup_table())
 CUBE = (5, 5, 5, 90, 90, 90)

@@ -20,9 +20,6 @@ from skgnn_mtl.datasets import load_elasticity
 from skgnn_mtl.encoders import CGCNN
 from skgnn_mtl.model_selection import CompositionKFold, composition_groups
 
-pytest.importorskip("gemmi")
-pytest.importorskip("pymatgen.core")
-
 HEMATITE = cif(["Fe1 Fe 0 0 0 1", "Fe2 Fe 0.5 0 0 1", "O1 O 0 0.5 0 1"] + [
     f"O{k} O 0.5 0.5 {z} 1" for k, z in ((2, 0.25), (3, 0.75))
 ], (8, 8, 8, 90, 90, 90))  # fmt: skip

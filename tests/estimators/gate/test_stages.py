@@ -67,8 +67,6 @@ def test_search_and_clone(make, graphs, gaps, scarce):
 
 
 def test_crystals_have_sources_and_additions(make):
-    pytest.importorskip("gemmi")
-    pytest.importorskip("pymatgen.core")
     cifs, y = load_elasticity(return_X_y=True)
     X = CifToGraph().fit_transform(cifs[:12])
     model = make(encoder="cgcnn").fit(X, y.iloc[:12, :2])
