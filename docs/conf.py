@@ -1,6 +1,11 @@
 """Sphinx configuration."""
 
+import sys
+from pathlib import Path
+
 from skgnn_mtl import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery_order
 
 project = "skgnn_mtl"
 release = __version__
@@ -9,9 +14,18 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_show_sourcelink = False
 autosummary_generate = True
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
@@ -20,4 +34,9 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"quickstart|plot_",
+    "within_subsection_order": "gallery_order.ReadingOrder",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skgnn_mtl",),
+    "show_memory": False,
+    "remove_config_comments": True,
 }

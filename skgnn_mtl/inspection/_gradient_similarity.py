@@ -76,6 +76,11 @@ def gradient_similarity(
     ValueError
         If X or y do not fit the estimator, or if all shared parameters are frozen.
 
+    See Also
+    --------
+    GradientSimilarityDisplay : Draws the cosines.
+    skgnn_mtl.weighting.GramianWeighting : Methods that act on such gradients.
+
     References
     ----------
     .. [1] T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.

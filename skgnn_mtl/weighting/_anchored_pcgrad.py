@@ -32,6 +32,13 @@ class AnchoredPCGrad(GramianWeighting):
     **options : object
         ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+    GCS : Weighs auxiliary tasks by the cosine with the target.
+    GNS : Shortens auxiliary gradients to the length of the target's.
+    RCGrad : Rotates auxiliary gradients that oppose the target.
+
     Notes
     -----
     :class:`PCGrad` differs in three points. It also projects the target, it projects

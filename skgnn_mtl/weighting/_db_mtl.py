@@ -32,6 +32,11 @@ class DBMTL(JacobianAggregation):
     beta_decay : float, default=0.0
         The exponent :math:`\gamma` of its decay.
 
+    See Also
+    --------
+    GradDrop : Drops coordinates by their sign.
+    ScaleInvariant : Sum of the logarithms of the losses.
+
     Notes
     -----
     A task that is absent from a batch keeps its running mean, which still counts. The

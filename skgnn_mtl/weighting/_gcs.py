@@ -32,6 +32,11 @@ class GCS(GramianWeighting):
     **options : object
         ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    GNS : Shortens auxiliary gradients to the length of the target's.
+    AnchoredPCGrad : Removes the part of an auxiliary gradient that opposes the target.
+
     Notes
     -----
     A batch without a label of a target does not change the shared parameters; such

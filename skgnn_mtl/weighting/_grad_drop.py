@@ -33,6 +33,11 @@ class GradDrop(JacobianAggregation):
     leak : float or array-like of shape (n_tasks,), default=0.0
         Share of a task's gradient that is always kept.
 
+    See Also
+    --------
+    DBMTL : Balances norms of gradients of logarithmic losses.
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+
     Notes
     -----
     The paper applies the rule to the activations of a layer. Here it acts on

@@ -38,6 +38,11 @@ class GradNorm(GramianWeighting, EpochAware):
     **options : object
         ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    DWA : Weights by the rate at which losses fall.
+    NTKMTLSR : Weights from the neural tangent kernel.
+
     Notes
     -----
     The published weights are learned themselves and divided by their mean after each

@@ -38,6 +38,10 @@ class GradVac(GramianWeighting):
     **options : object
         ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+
     Notes
     -----
     Cosines are of whole gradients, not of layers.

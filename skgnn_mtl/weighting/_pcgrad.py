@@ -26,6 +26,12 @@ class PCGrad(GramianWeighting):
     **options : object
         ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    GradVac : Gradients moved to a running mean of their cosines.
+    UPGrad : Projects each gradient on the cone without conflict.
+    AnchoredPCGrad : Removes the part of an auxiliary gradient that opposes the target.
+
     Notes
     -----
     For two tasks the direction raises neither loss; for more, conflicts can remain. All

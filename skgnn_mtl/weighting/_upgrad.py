@@ -29,6 +29,11 @@ class UPGrad(GramianWeighting):
     **options : object
         ``gradients``, ``update_every`` and ``rescale`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+    MGDA : The shortest convex combination of the gradients.
+
     Notes
     -----
     The problem is solved exactly by non-negative least squares, without regularisation.
