@@ -3,11 +3,14 @@
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 from skgnn_mtl import __version__
 
 sys.path.insert(0, str(Path(__file__).parent))  # for gallery_order
 
-project = "skgnn_mtl"
+project = html_title = "skgnn_mtl"
 release = __version__
 extensions = [
     "numpydoc",
@@ -27,6 +30,7 @@ html_theme_options = {
 }
 html_show_sourcelink = False
 autosummary_generate = True
+autodoc_typehints = "none"  # the parameters have their types in words
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
 exclude_patterns = ["_build", "_templates"]
@@ -40,3 +44,16 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
 }
+
+
+def mark_tables_of_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep short cells on one line, because "386 ± / 23" cannot be read."""
+    for table in doctree.findall(nodes.table):
+        cells = [entry.astext() for entry in table.findall(nodes.entry)]
+        if max(map(len, cells), default=0) <= 34:
+            table["classes"].append("short-cells")
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what the build needs beyond its extensions."""
+    app.connect("doctree-read", mark_tables_of_figures)

@@ -3,7 +3,7 @@ Elastic properties of crystals from CIF files
 =============================================
 
 A materials scientist has CIF files and a table of properties. One network predicts the
-bulk modulus, the shear modulus, the Poisson ratio and the elastic anisotropy of 600
+bulk modulus, the shear modulus, the Poisson ratio and the elastic anisotropy of 400
 inorganic crystals of the Materials Project. The folds are cut by chemical system, so
 that no compound of the same elements is in the training rows: what is measured is
 chemistry that the network has not met. It takes about a minute on one core.
@@ -21,9 +21,9 @@ from skgnn_mtl.encoders import CGCNN
 from skgnn_mtl.inspection import ParityDisplay
 from skgnn_mtl.model_selection import CompositionKFold
 
-N_CRYSTALS = 600
-MAX_EPOCHS = 40
-N_SPLITS = 4
+N_CRYSTALS = 400
+MAX_EPOCHS = 25
+N_SPLITS = 3
 
 # %%
 # Structures and labels

@@ -10,7 +10,7 @@ enough for a map.
 import matplotlib.pyplot as plt
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
 from skgnn_mtl.datasets import load_physchem
@@ -30,7 +30,8 @@ X = SmilesToGraph().fit_transform(smiles)
 regressor = MultiTaskGNNRegressor(
     DMPNN(width=100), max_epochs=MAX_EPOCHS, random_state=0
 ).fit(X, y)
-project = make_pipeline(StandardScaler(), PCA(2, random_state=0))
+# Directions of vectors, not their lengths: a few large molecules would fill the map.
+project = make_pipeline(StandardScaler(), Normalizer(), PCA(2, random_state=0))
 points = project.fit_transform(regressor.embed(X))
 known = {
     "CCO": "ethanol",
@@ -63,8 +64,7 @@ for ax, task, title in zip(
         ax.annotate(
             name,
             (x, height),
-            xytext=(12, 12),
-            textcoords="offset points",
+            xytext=(1.15 * x, 1.15 * height),
             arrowprops={"arrowstyle": "-"},
             bbox={"boxstyle": "round", "facecolor": "white", "alpha": 0.8},
         )

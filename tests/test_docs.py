@@ -142,7 +142,9 @@ def is_base(member) -> bool:
 
 def raises(function) -> bool:
     """Whether an error is raised in the body itself."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    source = inspect.getsource(function)
+    # A continued line of a docstring may be indented less than the method.
+    tree = ast.parse(f"class A:\n{source}" if source.startswith(" ") else source)
     return any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(tree))
 
 
@@ -151,7 +153,7 @@ def test_public_members_say_where_to_go_on(member):
     """Relatives, shapes of arrays, and the paper of a method."""
     doc = inspect.getdoc(member)
     room, name = member.__module__.split(".")[1], member.__name__
-    if not is_base(member):
+    if not is_base(member) and name != "Decision":  # its base stands beside it
         assert "\nSee Also\n---" in doc
     if name not in WITHOUT_SHAPES and not is_base(member):
         assert re.search(r"shape|\((n|t)", doc), "no shapes"
