@@ -58,8 +58,8 @@ for name, shares in reached.items():
 # %%
 # The answer
 # ----------
-# Left: the line of the network is below the diagonal where its intervals are too
-# narrow. Right: every sixth test molecule with its conformal interval for 90 %.
+# Left: a line below the diagonal means intervals that are too narrow; here both are
+# near it. Right: every sixth test molecule with its conformal interval for 90 %.
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.2), layout="constrained", width_ratios=(1, 1.5)
