@@ -1,7 +1,9 @@
 """Sphinx configuration."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -29,6 +31,7 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
+html_sidebars = {"benchmarks/*": []}  # wide tables need the room
 autosummary_generate = True
 autodoc_typehints = "none"  # the parameters have their types in words
 templates_path = ["_templates"]
@@ -54,6 +57,16 @@ def mark_tables_of_figures(app: Sphinx, doctree: nodes.document) -> None:
             table["classes"].append("short-cells")
 
 
+def keep_initials(
+    app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]
+) -> None:
+    """Escape "A. Author" behind a label, which else begins a list of items A, B, ..."""
+    for i, line in enumerate(lines):
+        lines[i] = re.sub(r"^(\s*\.\. \[[^\]]+\] )([A-Z]\. )", r"\1\\\2", line)
+
+
 def setup(app: Sphinx) -> None:
     """Connect what the build needs beyond its extensions."""
     app.connect("doctree-read", mark_tables_of_figures)
+    # numpydoc has made labels of the references by then.
+    app.connect("autodoc-process-docstring", keep_initials, priority=900)

@@ -38,7 +38,8 @@ regressor = MultiTaskGNNRegressor(
 # ----------
 # Above the diagonal are the cosines. Below it is the share of molecules with both
 # labels: a cosine of two tasks with few molecules in common says little. On the
-# diagonal is how well other rows reproduce the gradient of the task.
+# diagonal is how well other rows reproduce the gradient of the task. Here few cosines
+# are negative, and none by much: there is hardly a conflict to resolve.
 
 GradientSimilarityDisplay.from_estimator(regressor, X, y, random_state=0)
 plt.show()

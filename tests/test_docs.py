@@ -208,7 +208,7 @@ def test_figures_of_pages_are_there_and_small():
 
 
 def test_pages_of_figures_state_results_and_no_targets_of_the_project():
-    """A number comes with its baseline; what somebody wished for is not a result."""
+    """A number comes with its baseline; a figure that was hoped for is not a result."""
     words = r"\b(goal|our aim|aimed at|figure to reach|mission|acceptance|milestone)\b"
     for page in (ROOT / "docs" / "benchmarks").glob("*.rst"):
         assert not re.search(words, page.read_text(), flags=re.IGNORECASE), page.name
