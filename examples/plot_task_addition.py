@@ -97,8 +97,8 @@ print(comparison.summary().round(3).to_string())
 # %%
 # The answer
 # ----------
-# Test error of the flash point, in kelvin, against the number of its labels. Smaller is
-# better.
+# Test error of the flash point, in standard deviations of its labels, against their
+# number. Smaller is better.
 
 TransferComparisonDisplay.from_comparison(comparison)
 plt.show()

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import pydoc
 import re
 import textwrap
 from abc import ABC
@@ -100,12 +101,16 @@ def test_public_names_are_sorted_and_are_those_of_the_api_page(room):
     assert sorted(listed) == module.__all__
 
 
+def heads_of(doc: str, title: str) -> list[str]:
+    """Names that begin the entries of a section of a numpydoc docstring."""
+    pattern = rf"\n{title}\n-+\n(.*?)(?=\n\n\w+( \w+)*\n---|\Z)"
+    section = re.search(pattern, doc, re.S)
+    return re.findall(r"^(\S.*?)(?: : .*)?$", section.group(1), re.M) if section else []
+
+
 def documented_parameters(doc: str) -> list[str]:
     """Names in the section Parameters of a numpydoc docstring."""
-    section = re.search(r"\nParameters\n-+\n(.*?)(?=\n\n\w+( \w+)*\n---|\Z)", doc, re.S)
-    heads = (
-        re.findall(r"^(\S.*?)(?: : .*)?$", section.group(1), re.M) if section else []
-    )
+    heads = heads_of(doc, "Parameters")
     return [name.lstrip("*") for head in heads for name in head.split(", ")]
 
 
@@ -159,6 +164,16 @@ def test_public_members_say_where_to_go_on(member):
         assert re.search(r"shape|\((n|t)", doc), "no shapes"
     if room in ROOMS_OF_METHODS and name not in WITHOUT_PAPER and not is_base(member):
         assert "\nReferences\n---" in doc
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__qualname__)
+def test_relatives_exist(member):
+    """A name alone is one of the same room, or of the package."""
+    homes = ["skgnn_mtl." + member.__module__.split(".")[1], "skgnn_mtl"]
+    heads = heads_of(inspect.getdoc(member), "See Also")
+    for name in [name for head in heads for name in re.split(r",\s*", head) if name]:
+        places = [name, *(f"{home}.{name}" for home in homes)]
+        assert any(pydoc.locate(place) is not None for place in places), name
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__qualname__)

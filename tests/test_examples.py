@@ -65,6 +65,8 @@ def assert_readable(figure) -> None:
     assert len(" ".join(filter(None, words)).split()) >= 4, words
 
 
+# Ten steps of Lanczos are not enough for three eigenvalues, which the example takes.
+@pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_an_example_ends_in_a_figure(name, run):
     run(name, **SMALL[name])
