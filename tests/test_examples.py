@@ -57,7 +57,7 @@ def run(tmp_path, monkeypatch):
 
 def assert_readable(figure) -> None:
     """A title, and words on the axes: the figure says what it shows."""
-    words = [figure.get_suptitle()]
+    words = [figure.get_suptitle(), figure.get_supxlabel(), figure.get_supylabel()]
     for ax in figure.axes:
         assert ax.has_data() or ax.get_label() == "<colorbar>" or not ax.axison
         words += [ax.get_title(), ax.get_xlabel(), ax.get_ylabel()]
