@@ -31,7 +31,11 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
-html_sidebars = {"benchmarks/*": []}  # wide tables need the room
+# Wide tables need the room, and pages without children do not have a list.
+html_sidebars = {
+    page: []
+    for page in ("benchmarks/*", "changelog", "contributing", "design", "papers")
+}
 autosummary_generate = True
 autodoc_typehints = "none"  # the parameters have their types in words
 templates_path = ["_templates"]
