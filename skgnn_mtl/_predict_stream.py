@@ -46,7 +46,8 @@ def predict_stream(
     Returns
     -------
     predictions : iterator
-        What the method returns, for one chunk after the other, in order.
+        What the method returns, for one chunk after the other, in order: arrays of
+        shape (n_rows_of_chunk, n_tasks) of ``predict``.
 
     Raises
     ------

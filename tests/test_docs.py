@@ -1,7 +1,9 @@
 """Documentation that is true: code that runs, names that are listed."""
 
+import ast
 import importlib
 import inspect
+import pydoc
 import re
 import textwrap
 from abc import ABC
@@ -35,6 +37,20 @@ WITHOUT_EXAMPLE = {
 }
 
 
+# Names without arrays: strings of atoms, files, declarations of a method.
+WITHOUT_SHAPES = {
+    *("AtomColumn", "BondColumn", "GraphSchema", "GraphTransformer", "load", "save"),
+    *("HeldOut", "HeldOutReport", "HeldOutWeighting"),
+}
+# No method of a paper: containers, constants, doors to other members.
+WITHOUT_PAPER = {
+    *("BatchContext", "Decision", "Fixed", "FreshBatch", "HeldOut", "HeldOutEvidence"),
+    *("HeldOutReport", "SolverReport", "TaskProblem", "TraceEstimate"),
+    *("as_task_weighting", "leading_eigenpairs", "task_spectra"),
+}
+ROOMS_OF_METHODS = ("auxiliary", "curvature", "encoders", "readouts", "weighting")
+
+
 def blocks(path: Path) -> list[tuple[int, str]]:
     """Python blocks of a page, and the lines they begin at."""
     text = path.read_text()
@@ -50,11 +66,22 @@ def blocks(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-# The guide shows what invalid rows do: they warn.
+GUIDE = sorted(
+    f"docs/guide/{path.name}"
+    for path in (ROOT / "docs" / "guide").glob("*.rst")
+    if path.name != "index.rst"
+)
+# Packages that a page shows and the package itself does not need.
+SHOWN = {"docs/guide/interoperability.rst": ["optuna"]}
+
+
+# Pages show what invalid rows do: they warn.
 @pytest.mark.filterwarnings("default:.*invalid graphs:UserWarning")
 @pytest.mark.filterwarnings("default:.*are left out:UserWarning")
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.rst", "docs/extend.rst"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.rst", *GUIDE])
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    for module in SHOWN.get(page, ()):
+        pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)
     code = blocks(ROOT / page)
     assert code
@@ -74,12 +101,16 @@ def test_public_names_are_sorted_and_are_those_of_the_api_page(room):
     assert sorted(listed) == module.__all__
 
 
+def heads_of(doc: str, title: str) -> list[str]:
+    """Names that begin the entries of a section of a numpydoc docstring."""
+    pattern = rf"\n{title}\n-+\n(.*?)(?=\n\n\w+( \w+)*\n---|\Z)"
+    section = re.search(pattern, doc, re.S)
+    return re.findall(r"^(\S.*?)(?: : .*)?$", section.group(1), re.M) if section else []
+
+
 def documented_parameters(doc: str) -> list[str]:
     """Names in the section Parameters of a numpydoc docstring."""
-    section = re.search(r"\nParameters\n-+\n(.*?)(?=\n\n\w+( \w+)*\n---|\Z)", doc, re.S)
-    heads = (
-        re.findall(r"^(\S.*?)(?: : .*)?$", section.group(1), re.M) if section else []
-    )
+    heads = heads_of(doc, "Parameters")
     return [name.lstrip("*") for head in heads for name in head.split(", ")]
 
 
@@ -107,6 +138,54 @@ def test_public_members_are_documented(member):
         assert "\nExamples\n---" in doc
 
 
+def is_base(member) -> bool:
+    """Whether a class is made to be derived from."""
+    return inspect.isclass(member) and (
+        inspect.isabstract(member) or ABC in member.__bases__
+    )
+
+
+def raises(function) -> bool:
+    """Whether an error is raised in the body itself."""
+    source = inspect.getsource(function)
+    # A continued line of a docstring may be indented less than the method.
+    tree = ast.parse(f"class A:\n{source}" if source.startswith(" ") else source)
+    return any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__qualname__)
+def test_public_members_say_where_to_go_on(member):
+    """Relatives, shapes of arrays, and the paper of a method."""
+    doc = inspect.getdoc(member)
+    room, name = member.__module__.split(".")[1], member.__name__
+    if not is_base(member) and name != "Decision":  # its base stands beside it
+        assert "\nSee Also\n---" in doc
+    if name not in WITHOUT_SHAPES and not is_base(member):
+        assert re.search(r"shape|\((n|t)", doc), "no shapes"
+    if room in ROOMS_OF_METHODS and name not in WITHOUT_PAPER and not is_base(member):
+        assert "\nReferences\n---" in doc
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__qualname__)
+def test_relatives_exist(member):
+    """A name alone is one of the same room, or of the package."""
+    homes = ["skgnn_mtl." + member.__module__.split(".")[1], "skgnn_mtl"]
+    heads = heads_of(inspect.getdoc(member), "See Also")
+    for name in [name for head in heads for name in re.split(r",\s*", head) if name]:
+        places = [name, *(f"{home}.{name}" for home in homes)]
+        assert any(pydoc.locate(place) is not None for place in places), name
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__qualname__)
+def test_errors_are_documented_where_they_are_raised(member):
+    own = vars(member).values() if inspect.isclass(member) else [member]
+    functions = [getattr(each, "__func__", each) for each in own]
+    for function in filter(inspect.isfunction, functions):
+        if not function.__name__.startswith("_") and raises(function):
+            docs = (inspect.getdoc(function) or "") + (inspect.getdoc(member) or "")
+            assert "\nRaises\n---" in docs, function.__qualname__
+
+
 METHODS = [
     method
     for member in MEMBERS
@@ -129,6 +208,25 @@ def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\((docs/[^)]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert all((ROOT / link).is_file() for link in links)
+
+
+def test_figures_of_pages_are_there_and_small():
+    pages = [*(ROOT / "docs").rglob("*.rst")]
+    for page in pages:
+        if {"auto_examples", "generated", "_build"} & set(page.parts):
+            continue
+        pattern = r"^\s*\.\. (?:figure|image):: (\S+)$"
+        for link in re.findall(pattern, page.read_text(), flags=re.MULTILINE):
+            figure = page.parent / link
+            assert figure.is_file(), f"{page.name}: {link}"
+            assert figure.stat().st_size < 200_000, f"{page.name}: {link}"
+
+
+def test_pages_of_figures_state_results_and_no_targets_of_the_project():
+    """A number comes with its baseline; a figure that was hoped for is not a result."""
+    words = r"\b(goal|our aim|aimed at|figure to reach|mission|acceptance|milestone)\b"
+    for page in (ROOT / "docs" / "benchmarks").glob("*.rst"):
+        assert not re.search(words, page.read_text(), flags=re.IGNORECASE), page.name
 
 
 def test_no_file_names_a_folder_of_some_machine():

@@ -38,6 +38,11 @@ class AtomMasking(AuxiliaryTask):
         categorical column, or if the encoder does not embed nodes separately from its
         layers (GIN, GCN, GraphSAGE, GAT, CGCNN do).
 
+    See Also
+    --------
+    Denoising : Predicts noise that was added to distances.
+    EdgePrediction : Tells bonded pairs of atoms from others.
+
     Notes
     -----
     Graphs of the preset "hu2020" have a code for masked atoms. In all other graphs a

@@ -109,6 +109,11 @@ class AuxiliaryTask(Component, ABC):
     chance : float
         Loss of an uninformed prediction.
 
+    See Also
+    --------
+    BatchContext : What the loss of an auxiliary task receives.
+    AtomMasking : Predicts masked atoms.
+
     Examples
     --------
     A task of your own, which predicts the number of atoms from the graph state:

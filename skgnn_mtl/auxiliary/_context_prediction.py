@@ -49,6 +49,11 @@ class ContextPrediction(AuxiliaryTask):
         In ``build``, if a parameter is not an integer >= 1, if the edges are not bonds,
         or if the encoder does not have ``n_layers``.
 
+    See Also
+    --------
+    EdgePrediction : Tells bonded pairs of atoms from others.
+    Infomax : Tells the nodes of a graph from those of others.
+
     Notes
     -----
     Molecules without a node at distance k from the root do not have a context. They are

@@ -45,6 +45,10 @@ class Denoising(AuxiliaryTask):
         In ``build``, if ``sigma`` is not positive, or if the edges do not have a
         distance, as those of ``CifToGraph`` have.
 
+    See Also
+    --------
+    AtomMasking : Predicts masked atoms.
+
     Notes
     -----
     The noisy distance is an input of the prediction, because several edges may join the

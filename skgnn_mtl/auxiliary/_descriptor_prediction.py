@@ -56,6 +56,15 @@ class DescriptorPrediction(AuxiliaryTask):
         In ``build``, if ``names`` is not a list of names; in ``prepare``, if a name is
         unknown or if the identifiers of the graphs are not SMILES.
 
+    See Also
+    --------
+    MotifPrediction : Predicts functional groups.
+
+    References
+    ----------
+    .. [1] J. Burns et al., "Deep Learning Foundation Models from Classical Molecular
+       Descriptors", 2025, arXiv:2506.15792. Descriptors as targets of a pretraining.
+
     Examples
     --------
     >>> from skgnn_mtl.auxiliary import DescriptorPrediction

@@ -37,6 +37,11 @@ class EdgePrediction(AuxiliaryTask):
     ValueError
         In ``build``, if the edges are not bonds in both directions.
 
+    See Also
+    --------
+    AtomMasking : Predicts masked atoms.
+    ContextPrediction : Tells the surroundings of an atom from those of others.
+
     References
     ----------
     .. [1] W. Hu et al., "Strategies for Pre-training Graph Neural Networks",

@@ -34,6 +34,10 @@ class Infomax(AuxiliaryTask):
     scaling : {"unit", "released"}, default="unit"
         "unit" divides the loss by its chance value 2 log 2.
 
+    See Also
+    --------
+    ContextPrediction : Tells the surroundings of an atom from those of others.
+
     References
     ----------
     .. [1] P. Velickovic et al., "Deep Graph Infomax", ICLR 2019.

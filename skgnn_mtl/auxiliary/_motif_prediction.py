@@ -36,6 +36,10 @@ class MotifPrediction(AuxiliaryTask):
     ValueError
         In ``prepare``, if the identifiers of the graphs are not SMILES.
 
+    See Also
+    --------
+    DescriptorPrediction : Predicts descriptors of a molecule.
+
     References
     ----------
     .. [1] Y. Rong et al., "Self-Supervised Graph Transformer on Large-Scale Molecular

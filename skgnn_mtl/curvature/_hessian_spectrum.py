@@ -284,12 +284,19 @@ def task_spectra(
     Returns
     -------
     spectrum : HessianSpectrum
-        One row per task.
+        One row per task: eigenvalues of shape (n_tasks, n_eigenvalues), traces of shape
+        (n_tasks,).
 
     Raises
     ------
     ValueError
         If a parameter has a value that it cannot have.
+
+    See Also
+    --------
+    hessian_spectrum : Spectra of a fitted estimator.
+    TaskProblem : Losses of the tasks as functions of parameters.
+    HessianSpectrum : The result: eigenvalues, traces, densities per task.
 
     Examples
     --------

@@ -48,6 +48,10 @@ class LanczosRun:
     start_norm : float
         Norm of the start vector.
 
+    See Also
+    --------
+    lanczos : Ritz values of a symmetric matrix.
+
     References
     ----------
     .. [1] B. N. Parlett, "The Symmetric Eigenvalue Problem", SIAM 1998, chapter 13.
@@ -131,6 +135,11 @@ def lanczos(
         If a start vector is zero or ``n_steps`` < 1.
     FloatingPointError
         If a product is not finite.
+
+    See Also
+    --------
+    top_eigenpairs : Largest eigenvalues with residuals.
+    LanczosRun : Result of one run of Lanczos.
 
     References
     ----------
@@ -237,6 +246,11 @@ class RitzPairs:
     vectors : Tensor of shape (k, P)
         Orthonormal rows.
 
+    See Also
+    --------
+    top_eigenpairs : Largest eigenvalues with residuals.
+    KrylovUnion : Several Krylov spaces as one.
+
     References
     ----------
     .. [1] B. N. Parlett, "The Symmetric Eigenvalue Problem", SIAM 1998, chapter 13.
@@ -280,6 +294,11 @@ class KrylovUnion:
     ----------
     runs : sequence of LanczosRun
         Runs on one matrix; for the traces, from independent probes with covariance I.
+
+    See Also
+    --------
+    lanczos : Ritz values of a symmetric matrix.
+    RitzPairs : Approximate eigenvalues, vectors and residuals.
 
     References
     ----------
@@ -537,6 +556,10 @@ def top_eigenpairs(
         In falling order.
     converged : ndarray of bool, (count,)
         Whether each pair has converged; a warning counts the others.
+
+    See Also
+    --------
+    lanczos, leading_eigenpairs
 
     References
     ----------

@@ -43,6 +43,11 @@ def leading_eigenpairs(
     ValueError
         If the loss has no second derivative (``matrix="ggn"``).
 
+    See Also
+    --------
+    top_eigenpairs : Largest eigenvalues with residuals.
+    TaskProblem : Losses of the tasks as functions of parameters.
+
     Examples
     --------
     >>> import torch

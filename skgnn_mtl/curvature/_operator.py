@@ -60,6 +60,12 @@ class TaskProblem:
     info : dict
         Records for the result: settings of the model, scales of the targets.
 
+    See Also
+    --------
+    task_spectra : Spectra of the tasks of any network.
+    TaskHessian : Products with the Hessians of the tasks.
+    TaskGaussNewton : Products with the Gauss-Newton matrices of the tasks.
+
     Examples
     --------
     >>> import torch
@@ -368,6 +374,11 @@ class TaskHessian(TaskOperator):
     torch.OutOfMemoryError
         At a product, if the memory of a CUDA device is too small for one vector.
 
+    See Also
+    --------
+    TaskGaussNewton : Products with the Gauss-Newton matrices of the tasks.
+    TaskProblem : Losses of the tasks as functions of parameters.
+
     References
     ----------
     .. [1] B. A. Pearlmutter, "Fast exact multiplication by the Hessian", Neural
@@ -443,6 +454,11 @@ class TaskGaussNewton(TaskOperator):
     ------
     ValueError
         At the first product, if the loss has no second derivative in the outputs.
+
+    See Also
+    --------
+    TaskHessian : Products with the Hessians of the tasks.
+    TaskProblem : Losses of the tasks as functions of parameters.
 
     References
     ----------

@@ -33,6 +33,11 @@ class TraceEstimate:
     n_products : int
         Products with the matrix.
 
+    See Also
+    --------
+    hutchinson : Trace by random probes.
+    xtrace : Trace by exchangeable probes.
+
     Examples
     --------
     >>> import torch
@@ -97,6 +102,10 @@ def make_probes(size: int, count: int, generator: torch.Generator) -> Tensor:
     probes : Tensor of float32 of shape (P, count)
         One probe per column; the first columns do not depend on ``count``.
 
+    See Also
+    --------
+    hutchinson : Trace by random probes.
+
     References
     ----------
     .. [1] M. F. Hutchinson, "A stochastic estimator of the trace of the influence
@@ -137,6 +146,12 @@ def hutchinson(matmat: Matmat, probes: Tensor) -> TraceEstimate:
     estimate : TraceEstimate
         From n products.
 
+    See Also
+    --------
+    deflated_hutchinson : Trace by probes after some eigenvectors are taken out.
+    hutchpp : Trace by a low-rank part and probes.
+    xtrace : Trace by exchangeable probes.
+
     References
     ----------
     .. [1] M. F. Hutchinson, "A stochastic estimator of the trace of the influence
@@ -174,6 +189,11 @@ def deflated_hutchinson(matmat: Matmat, V: Tensor, probes: Tensor) -> TraceEstim
     -------
     estimate : TraceEstimate
         From k + n products.
+
+    See Also
+    --------
+    hutchinson : Trace by random probes.
+    hutchpp : Trace by a low-rank part and probes.
 
     References
     ----------
@@ -217,6 +237,11 @@ def hutchpp(matmat: Matmat, probes: Tensor) -> TraceEstimate:
     ------
     ValueError
         If the number of probes is odd.
+
+    See Also
+    --------
+    xtrace : Trace by exchangeable probes.
+    hutchinson : Trace by random probes.
 
     References
     ----------
@@ -273,6 +298,11 @@ def xtrace(matmat: Matmat, probes: Tensor) -> TraceEstimate:
     -------
     estimate : TraceEstimate
         From 2 k products.
+
+    See Also
+    --------
+    hutchpp : Trace by a low-rank part and probes.
+    hutchinson : Trace by random probes.
 
     References
     ----------
@@ -340,6 +370,11 @@ def nystrom(products: Tensor, sketch: Tensor) -> tuple[np.ndarray, Tensor]:
         Approximate eigenvalues in falling order, none above the true one.
     vectors : Tensor of shape (P, k)
         Orthonormal columns.
+
+    See Also
+    --------
+    lanczos : Ritz values of a symmetric matrix.
+    xtrace : Trace by exchangeable probes.
 
     References
     ----------

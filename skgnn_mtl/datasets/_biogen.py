@@ -80,6 +80,10 @@ def fetch_biogen_adme(
     OSError
         If the file is missing and not downloaded, or if it is another table.
 
+    See Also
+    --------
+    fetch_moleculenet : Sets of MoleculeNet.
+
     References
     ----------
     C. Fang et al., "Prospective validation of machine learning algorithms for

@@ -51,6 +51,11 @@ def load_elasticity(
     (data, target) : tuple
         With ``return_X_y=True``.
 
+    See Also
+    --------
+    load_physchem : Eight properties of 2,000 molecules, shipped.
+    fetch_mp_multitask : Several properties of crystals, few in common.
+
     References
     ----------
     M. de Jong et al., "Charting the complete elastic properties of inorganic

@@ -100,6 +100,10 @@ def fetch_matbench(
     OSError
         If the file is missing and not downloaded, or if it is another one.
 
+    See Also
+    --------
+    fetch_mp_multitask : Several properties of crystals, few in common.
+
     References
     ----------
     A. Dunn et al., "Benchmarking materials property prediction methods: the Matbench
@@ -163,6 +167,11 @@ def fetch_mp_elasticity(
     OSError
         If the file is missing and not downloaded, or if it is another one.
 
+    See Also
+    --------
+    load_elasticity : Elastic properties of 600 crystals, shipped.
+    fetch_mp_multitask : Several properties of crystals, few in common.
+
     References
     ----------
     M. de Jong et al., "Charting the complete elastic properties of inorganic
@@ -219,6 +228,11 @@ def fetch_mp_dielectric(
     ------
     OSError
         If the file is missing and not downloaded, or if it is another one.
+
+    See Also
+    --------
+    fetch_mp_elasticity : Elastic tensors of crystals.
+    fetch_mp_multitask : Several properties of crystals, few in common.
 
     References
     ----------

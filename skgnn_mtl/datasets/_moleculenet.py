@@ -205,6 +205,11 @@ def fetch_moleculenet(
         If the file is missing and not downloaded, if its bytes differ from those of the
         official file, or if it is another table.
 
+    See Also
+    --------
+    load_physchem : Eight properties of 2,000 molecules, shipped.
+    fetch_biogen_adme : Six ADME assays.
+
     References
     ----------
     Z. Wu et al., "MoleculeNet: a benchmark for molecular machine learning", Chem. Sci.

@@ -83,6 +83,11 @@ def fetch_mp_multitask(
     OSError
         If the file is missing, or if it is another one.
 
+    See Also
+    --------
+    fetch_mp_elasticity : Elastic tensors of crystals.
+    fetch_mp_dielectric : Dielectric tensors of crystals.
+
     References
     ----------
     M. de Jong et al., Scientific Data 2, 150009 (2015); M. de Jong et al., Scientific

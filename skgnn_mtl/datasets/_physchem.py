@@ -46,6 +46,11 @@ def load_physchem(
     (data, target) : tuple
         With ``return_X_y=True``.
 
+    See Also
+    --------
+    load_elasticity : Elastic properties of 600 crystals, shipped.
+    fetch_moleculenet : Sets of MoleculeNet.
+
     References
     ----------
     The tables of the Python package ``chemicals`` 1.5.2 by Caleb Bell and

@@ -75,6 +75,10 @@ def fetch_qm8(
     OSError
         If the file is missing and not downloaded, or if it is another table.
 
+    See Also
+    --------
+    fetch_moleculenet : Sets of MoleculeNet.
+
     References
     ----------
     R. Ramakrishnan, M. Hartmann, E. Tapavicza and O. A. von Lilienfeld, "Electronic

@@ -36,6 +36,11 @@ class GraphEncoder(Component, ABC):
     lr_scale : float
         Factor on the learning rate of the encoder's parameters.
 
+    See Also
+    --------
+    DMPNN : Directed message passing, the default for molecules.
+    CGCNN : Crystal graph convolution.
+
     Examples
     --------
     An encoder of your own, which embeds each atom without its neighbours:

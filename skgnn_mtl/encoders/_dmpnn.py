@@ -56,6 +56,12 @@ class DMPNN(GraphEncoder):
         In ``build``, if the edges of the graphs are not paired (both directions of each
         bond), or if a parameter does not have a valid value.
 
+    See Also
+    --------
+    GIN : Graph isomorphism network.
+    Pretrained : Starts from the weights of another encoder.
+    load_encoder : The encoder that the package ships.
+
     References
     ----------
     .. [1] K. Yang et al., "Analyzing Learned Molecular Representations for Property

@@ -51,6 +51,12 @@ class GAT(LayerStack):
     ValueError
         In ``build``, if a parameter does not have a valid value.
 
+    See Also
+    --------
+    GCN : Graph convolution.
+    GIN : Graph isomorphism network.
+    GraphSAGE : Mean of the neighbours beside the node.
+
     Notes
     -----
     The weights of a node do not sum to one where all its scores are very negative. The

@@ -46,6 +46,12 @@ class GCN(LayerStack):
     ValueError
         In ``build``, if a parameter does not have a valid value.
 
+    See Also
+    --------
+    GIN : Graph isomorphism network.
+    GraphSAGE : Mean of the neighbours beside the node.
+    GAT : Attention over the neighbours.
+
     References
     ----------
     .. [1] T. Kipf, M. Welling, "Semi-Supervised Classification with Graph

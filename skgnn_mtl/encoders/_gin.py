@@ -43,6 +43,12 @@ class GIN(LayerStack):
     ValueError
         In ``build``, if a parameter does not have a valid value.
 
+    See Also
+    --------
+    GCN : Graph convolution.
+    GraphSAGE : Mean of the neighbours beside the node.
+    GAT : Attention over the neighbours.
+
     References
     ----------
     .. [1] K. Xu et al., "How Powerful are Graph Neural Networks?", ICLR 2019.

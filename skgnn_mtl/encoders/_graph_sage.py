@@ -43,6 +43,12 @@ class GraphSAGE(LayerStack):
     ValueError
         In ``build``, if a parameter does not have a valid value.
 
+    See Also
+    --------
+    GCN : Graph convolution.
+    GIN : Graph isomorphism network.
+    GAT : Attention over the neighbours.
+
     References
     ----------
     .. [1] W. Hamilton et al., "Inductive Representation Learning on Large Graphs",

@@ -46,6 +46,11 @@ class Pretrained(GraphEncoder):
         In ``build``, if the source does not have weights, if it was built for other
         columns, or if it has fewer layers than ``freeze``.
 
+    See Also
+    --------
+    load_encoder : The encoder that the package ships.
+    GraphEncoder : Base of the encoders.
+
     References
     ----------
     .. [1] W. Hu et al., "Strategies for Pre-training Graph Neural Networks",

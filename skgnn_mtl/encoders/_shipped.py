@@ -41,6 +41,11 @@ def load_encoder(name: str) -> GraphEncoder:
     ValueError
         If no encoder has this name.
 
+    See Also
+    --------
+    Pretrained : Starts from the weights of another encoder.
+    DMPNN : Directed message passing, the default for molecules.
+
     References
     ----------
     .. [1] J. J. Irwin et al., "ZINC: A Free Tool to Discover Chemistry for Biology",

@@ -272,6 +272,10 @@ class BlendRegressor(MixtureTable, Blend):
     ``return_std`` is refused. If none is known, the deviation is the spread of the
     members only, and ``predict_interval`` is refused.
 
+    References
+    ----------
+    .. [1] L. Breiman, "Stacked Regressions", Machine Learning 24, 49 (1996).
+
     Examples
     --------
     >>> import numpy as np
@@ -409,6 +413,10 @@ class BlendClassifier(ClassTable, Blend):
     See Also
     --------
     BlendRegressor : The same for numbers.
+
+    References
+    ----------
+    .. [1] L. Breiman, "Stacked Regressions", Machine Learning 24, 49 (1996).
 
     Examples
     --------

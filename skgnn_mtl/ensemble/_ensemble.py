@@ -364,6 +364,11 @@ class EnsembleClassifier(ClassTable, Ensemble):
     --------
     EnsembleRegressor : The same for numbers.
 
+    References
+    ----------
+    .. [1] B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and Scalable Predictive
+       Uncertainty Estimation using Deep Ensembles", NeurIPS 2017.
+
     Examples
     --------
     >>> import numpy as np

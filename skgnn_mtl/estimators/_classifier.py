@@ -174,6 +174,11 @@ callable, default="cosine"
         With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that they
         learn from, and that the network is not trained on.
 
+    See Also
+    --------
+    MultiTaskGNNRegressor : Several properties with gaps.
+    skgnn_mtl.ensemble.HybridClassifier : A network beside trees.
+
     Notes
     -----
     A task with one class in the training rows, as in a fold of rare labels, is trained

@@ -166,8 +166,6 @@ default=(128,), (64,), (64,)
         Columns of ``predict``: those of ``y`` in ``fit``, then additions in order.
     source_names_, added_names_ : list of str
         Tasks trained together, and tasks added to them.
-    n_tasks_ : int
-        Number of tasks.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
         What the targets were standardised with, in units of ``y``.
     targets_ : object
@@ -186,16 +184,17 @@ default=(128,), (64,), (64,)
     aligned_ : bool
         Whether the sources have frames; False only in a model made by
         :meth:`from_pretrained` without graphs, before its first addition.
-    seed_ : int
-        Seed of the fit, which those of additions derive from.
-    best_epoch_ : int
-        Epoch that the weights of the sources come from.
-    n_features_in_ : int
-        1 for graphs, else the number of columns of X.
+    n_tasks_, seed_, best_epoch_, n_features_in_ : int
+        Number of tasks; seed of the fit, from which those of additions derive; epoch
+        of the weights of the sources; 1 for graphs, else the number of columns of X.
     feature_names_in_ : ndarray of str
         Column names of a numeric X that has them.
     schema_ : GraphSchema
         Columns of the graphs of fit.
+
+    See Also
+    --------
+    MultiTaskGNNRegressor, skgnn_mtl.model_selection.compare_transfer
 
     Notes
     -----

@@ -177,10 +177,8 @@ callable, default="cosine"
         (last over first term).
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
-    n_tasks_ : int
-        Number of tasks.
-    n_features_in_ : int
-        1 for graphs, else the number of columns of X.
+    n_tasks_, n_features_in_ : int
+        Number of tasks; 1 for graphs, else the number of columns of X.
     feature_names_in_ : ndarray of str
         Column names of a numeric X that has them.
     schema_ : GraphSchema
@@ -199,6 +197,10 @@ callable, default="cosine"
         With ``hessian_spectrum``; a dict if its option ``parameters`` is one.
     hessian_spectrum_path_ : list of HessianSpectrum
         With the option ``at``; their ``settings["epoch"]`` say when.
+
+    See Also
+    --------
+    MultiTaskGNNClassifier, GATERegressor, skgnn_mtl.ensemble.HybridRegressor
 
     Notes
     -----
@@ -219,8 +221,7 @@ callable, default="cosine"
     >>> from sklearn.pipeline import make_pipeline
     >>> from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
     >>> smiles = ["CCO", "CCN", "CCC", "c1ccccc1", "CC(=O)O", "CCCl"]
-    >>> y = np.array([[46.1, 0.1], [45.1, np.nan], [44.1, 1.8],
-    ...               [78.1, 2.1], [60.1, -0.2], [64.5, 1.4]])
+    >>> y = np.array([[46, 0.1], [45, np.nan], [44, 1.8], [78, 2.1], [60, 0], [64, 1]])
     >>> model = make_pipeline(
     ...     SmilesToGraph(), MultiTaskGNNRegressor(max_epochs=5, random_state=0)
     ... )

@@ -70,6 +70,11 @@ class GraphTransformer(  # type: ignore[call-arg]
 
     A subclass has the parameters ``on_error``, ``n_jobs`` and ``verbose``, sets
     ``_reads`` and implements :meth:`_featurize` and :meth:`_explain`.
+
+    See Also
+    --------
+    skgnn_mtl.SmilesToGraph : Molecules to graphs.
+    skgnn_mtl.CifToGraph : Crystals to graphs.
     """
 
     # For the "?" of the representation in notebooks.

@@ -31,6 +31,10 @@ class Labels:
         Weight of each label, 0 where it is missing.
     columns : tuple of Tensor of shape (n_graphs, n_columns)
         Further columns of a training step, such as those of auxiliary tasks.
+
+    See Also
+    --------
+    GraphDataset : Whole batches of graphs with their labels.
     """
 
     targets: Tensor
@@ -116,6 +120,11 @@ class GraphDataset(torch.utils.data.Dataset[tuple[GraphBatch, Labels]]):
         Relative frequency of each graph in an epoch, drawn with replacement. By default
         an epoch has each graph once.
 
+    See Also
+    --------
+    GraphLoader : Batches in a random order.
+    Labels : Targets and weights of a batch.
+
     Examples
     --------
     >>> import numpy as np
@@ -166,7 +175,7 @@ class GraphLoader:
     Parameters
     ----------
     dataset : GraphDataset
-        The rows, drawn by its ``sampling`` if it has one.
+        The rows, drawn by its ``sampling`` of shape (n_graphs,) if it has one.
     batch_size : int
         Graphs per batch. A last batch of a single graph joins the one before, because
         batch normalisation cannot train on one row.
@@ -174,6 +183,10 @@ class GraphLoader:
         Whether each pass draws a new order.
     generator : torch.Generator, optional
         Source of the orders.
+
+    See Also
+    --------
+    GraphDataset : Whole batches of graphs with their labels.
 
     Examples
     --------

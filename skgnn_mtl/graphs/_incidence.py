@@ -26,6 +26,10 @@ class Incidence:
     n_owners : int
         Number of owners.
 
+    See Also
+    --------
+    GraphBatch : A disjoint union of graphs as tensors.
+
     Examples
     --------
     >>> import torch

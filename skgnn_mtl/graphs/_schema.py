@@ -37,6 +37,10 @@ class GraphSchema:
         If the table does not have one row per code of the column, or if its rows
         differ in length.
 
+    See Also
+    --------
+    skgnn_mtl.GraphArray : Packed, immutable array of graphs.
+
     Examples
     --------
     >>> from skgnn_mtl.graphs import GraphSchema

@@ -35,6 +35,10 @@ class Classes:
     representative : Tensor of int64 of shape (n_classes,)
         One edge of each class.
 
+    See Also
+    --------
+    edge_classes : Edges whose states are equal.
+
     Examples
     --------
     >>> from skgnn_mtl.graphs import Classes
@@ -93,6 +97,10 @@ def edge_classes(batch: GraphBatch, depth: int) -> list[Classes]:
         Each edge is a class of its own on an accelerator, because finding classes would
         wait for the device. So it is in a batch with a node of more than 32 arriving
         edges.
+
+    See Also
+    --------
+    Classes : Rows that are equal, and one of each.
 
     Examples
     --------

@@ -24,6 +24,10 @@ class GraphRows:
     rows : array-like of int of shape (n,)
         Positions, also repeated ones, in any order.
 
+    See Also
+    --------
+    skgnn_mtl.GraphArray : Packed, immutable array of graphs.
+
     Examples
     --------
     >>> from skgnn_mtl import SmilesToGraph

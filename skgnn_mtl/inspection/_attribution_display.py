@@ -60,6 +60,11 @@ class AtomAttributionDisplay:
     --------
     atom_attributions : Computes the numbers.
 
+    References
+    ----------
+    .. [1] M. Sundararajan, A. Taly, Q. Yan, "Axiomatic Attribution for Deep Networks",
+       ICML 2017.
+
     Examples
     --------
     >>> import matplotlib

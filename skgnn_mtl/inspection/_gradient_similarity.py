@@ -88,6 +88,11 @@ def gradient_similarity(
         one task helps the other [2]_; ``suggest_task_groups`` of ``model_selection``
         measures it.
 
+    See Also
+    --------
+    GradientSimilarityDisplay : Draws the cosines.
+    skgnn_mtl.weighting.GramianWeighting : Methods that act on such gradients.
+
     References
     ----------
     .. [1] T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.

@@ -48,6 +48,10 @@ def novelty(
         rows, or if more than half of these have so many equals that their typical
         distance is 0.
 
+    See Also
+    --------
+    CalibrationDisplay : Draws coverage and widths.
+
     Notes
     -----
     A large value warns that a prediction is an extrapolation. A small one promises

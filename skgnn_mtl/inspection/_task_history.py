@@ -30,6 +30,10 @@ class TaskHistoryDisplay:
     figure_ : matplotlib Figure
         Figure of the axes, after :meth:`plot`.
 
+    See Also
+    --------
+    GradientSimilarityDisplay : Draws the cosines.
+
     Examples
     --------
     >>> import matplotlib

@@ -143,10 +143,12 @@ class TransferComparisonDisplay:
         errors = self.comparison.errors
         targets, methods = errors["target"].unique(), errors["method"].unique()
         n_columns = min(4, len(targets))
+        n_rows = ceil(len(targets) / n_columns)
         self.figure_, axes = plt.subplots(
-            ceil(len(targets) / n_columns),
+            n_rows,
             n_columns,
-            figsize=(3.1 * n_columns + 0.6, 2.6 * ceil(len(targets) / n_columns) + 0.8),
+            # The least sizes leave room for the legend and for the label at the left.
+            figsize=(max(6.0, 3.1 * n_columns + 0.6), max(4.0, 2.6 * n_rows + 0.8)),
             layout="constrained",
             squeeze=False,
         )
@@ -232,7 +234,7 @@ class TransferComparisonDisplay:
             handles,
             labels,
             loc=place,
-            ncols=min(4, n_methods),
+            ncols=min(4 if self.figure_.get_figwidth() > 7 else 3, n_methods),
             fontsize=9,
             frameon=False,
         )

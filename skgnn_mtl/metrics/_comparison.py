@@ -54,6 +54,10 @@ def delta_m(
         If shapes differ, if a value is missing or infinite, if the labels of a
         DataFrame and a Series differ, or if a reference is not positive.
 
+    See Also
+    --------
+    mean_rank : Mean rank of models over tasks.
+
     References
     ----------
     .. [1] K.-K. Maninis, I. Radosavovic, I. Kokkinos, "Attentive single-tasking of
@@ -120,6 +124,10 @@ def mean_rank(errors: ArrayLike, *, higher_is_better: ArrayLike = False) -> np.n
     ValueError
         If `errors` is not two-dimensional, or if a value is missing or infinite,
         because a method that failed on a task does not have a rank on it.
+
+    See Also
+    --------
+    delta_m : Mean relative change against single-task models.
 
     References
     ----------

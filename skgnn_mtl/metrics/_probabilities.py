@@ -64,6 +64,11 @@ def nan_log_loss(
     --------
     sklearn.metrics.log_loss : The same for one task without NaN.
 
+    References
+    ----------
+    .. [1] T. Gneiting, A. Raftery, "Strictly Proper Scoring Rules, Prediction, and
+       Estimation", J. Am. Stat. Assoc. 102, 359 (2007).
+
     Examples
     --------
     >>> from skgnn_mtl.metrics import nan_log_loss
@@ -118,6 +123,11 @@ def nan_brier_score(
     --------
     sklearn.metrics.brier_score_loss : The same for one task without NaN.
 
+    References
+    ----------
+    .. [1] G. Brier, "Verification of Forecasts Expressed in Terms of Probability",
+       Monthly Weather Review 78, 1 (1950).
+
     Examples
     --------
     >>> from skgnn_mtl.metrics import nan_brier_score
@@ -168,6 +178,11 @@ def nan_expected_calibration_error(
     -----
     UndefinedMetricWarning
         As :func:`nan_log_loss`.
+
+    See Also
+    --------
+    nan_brier_score : Squared error of probabilities.
+    nan_log_loss : Logarithmic loss of probabilities.
 
     Notes
     -----

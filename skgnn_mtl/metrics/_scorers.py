@@ -109,8 +109,8 @@ def task_scorer(
     -------
     scorer : callable
         ``scorer(estimator, X, y, sample_weight=None) -> float``, in the unit of the
-        task. NaN, with an ``UndefinedMetricWarning``, if the score is not defined on
-        the scored rows.
+        task, for ``y`` of shape (n_samples, n_tasks). NaN, with an
+        ``UndefinedMetricWarning``, if the score is not defined on the scored rows.
 
     Raises
     ------
@@ -162,7 +162,8 @@ def per_task_scorers(
     Returns
     -------
     scorers : dict of str to callable
-        ``{"mae_<task>": scorer, ...}``, in the order of `task_names`.
+        ``{"mae_<task>": scorer, ...}``, in the order of `task_names`, for ``y`` of
+        shape (n_samples, n_tasks).
 
     Raises
     ------

@@ -260,6 +260,11 @@ def nan_roc_auc_score(
     --------
     sklearn.metrics.roc_auc_score : The same for one task without NaN.
 
+    References
+    ----------
+    .. [1] T. Fawcett, "An Introduction to ROC Analysis", Pattern Recognition Letters
+       27, 861 (2006).
+
     Examples
     --------
     >>> from skgnn_mtl.metrics import nan_roc_auc_score

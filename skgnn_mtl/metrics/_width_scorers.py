@@ -101,12 +101,19 @@ def interval_scorer(metric: str, *, coverage: float = 0.9) -> _BaseScorer:
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y, sample_weight=None) -> float``.
+        ``scorer(estimator, X, y, sample_weight=None) -> float``, where ``y`` has shape
+        (n_samples,) or (n_samples, n_tasks). Coverage is a share, "width" is the
+        negated mean over the tasks in units of ``y``.
 
     Raises
     ------
     ValueError
         If `metric` is unknown, or `coverage` is not between 0 and 1.
+
+    See Also
+    --------
+    nan_interval_coverage : Share of labels inside of intervals.
+    nan_interval_width : Mean width of intervals.
 
     Examples
     --------

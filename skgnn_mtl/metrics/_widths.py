@@ -127,6 +127,10 @@ def nan_interval_width(
     UndefinedMetricWarning
         Names the tasks without labels, which are left out of the mean.
 
+    See Also
+    --------
+    nan_interval_coverage : Share of labels inside of intervals.
+
     Examples
     --------
     >>> from skgnn_mtl.metrics import nan_interval_width
@@ -190,6 +194,16 @@ def nan_gaussian_nll(
     -----
     UndefinedMetricWarning
         Names the tasks without labels, which are left out of the mean.
+
+    See Also
+    --------
+    nan_calibration_error : Widths against errors, in bins.
+    nan_interval_coverage : Share of labels inside of intervals.
+
+    References
+    ----------
+    .. [1] T. Gneiting, A. Raftery, "Strictly Proper Scoring Rules, Prediction, and
+       Estimation", J. Am. Stat. Assoc. 102, 359 (2007).
 
     Examples
     --------
@@ -260,6 +274,11 @@ def nan_calibration_error(
     -----
     UndefinedMetricWarning
         Names the tasks without labels, which are left out of the mean.
+
+    See Also
+    --------
+    nan_gaussian_nll : Likelihood of labels under predicted widths.
+    nan_error_rank_correlation : Whether widths rank the errors.
 
     Notes
     -----

@@ -178,6 +178,12 @@ def compare_with_single_task(
         If y has a single task or two tasks of one name, if the metric is unknown, or if
         a seed is repeated.
 
+    See Also
+    --------
+    SingleTaskComparison : Errors of both kinds of network.
+    skgnn_mtl.inspection.SingleTaskComparisonDisplay : Draws the result.
+    compare_models : Any models on the same folds.
+
     References
     ----------
     .. [1] T. Standley et al., "Which Tasks Should Be Learned Together in Multi-task

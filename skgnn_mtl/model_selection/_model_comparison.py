@@ -17,7 +17,7 @@ class ModelComparison:
 
     Parameters
     ----------
-    scores : DataFrame
+    scores : DataFrame of shape (n_models * n_folds * n_tasks, 9)
         One row per model, repeat, fold and task, with the columns ``model``,
         ``repeat``, ``fold``, ``task``, ``error``, ``n_train`` and ``n_test`` (labels
         of the task), ``fit_seconds`` and ``predict_seconds`` of the model in the fold.

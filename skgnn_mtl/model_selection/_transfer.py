@@ -265,6 +265,12 @@ def compare_transfer(
         If a column or a method is unknown, if a column is both source and target, or if
         a source does not have a label in the training rows of a fold.
 
+    See Also
+    --------
+    TransferProblem : One target, its labels and its sources.
+    TransferComparison : Errors of all methods.
+    skgnn_mtl.inspection.TransferComparisonDisplay : Draws the result.
+
     References
     ----------
     .. [1] S. M. Ko et al., "Geometrically Aligned Transfer Encoder for Inductive

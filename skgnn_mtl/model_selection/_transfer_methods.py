@@ -286,6 +286,11 @@ class TransferModel:
     source_seconds : float
         Seconds of the training of the source model, which all targets and sizes share.
 
+    See Also
+    --------
+    TransferProblem : One target, its labels and its sources.
+    compare_transfer : Ways to learn scarce targets beside other properties.
+
     Examples
     --------
     A method of your own that reports its cost:

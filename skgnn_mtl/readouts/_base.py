@@ -13,6 +13,12 @@ from skgnn_mtl.graphs import GraphBatch
 class Readout(Component, ABC):
     """Reduce the states of a graph's nodes to one vector, in any order of the nodes.
 
+    See Also
+    --------
+    Sum : Sum over the nodes.
+    Mean : Mean over the nodes.
+    Attention : Weighted mean with learned weights.
+
     Examples
     --------
     A readout of your own, the largest entry of each column:

@@ -27,6 +27,11 @@ class Sum(Readout):
     norm : float, default=1.0
         The constant :math:`c`. With 100 this is chemprop's "norm" aggregation.
 
+    See Also
+    --------
+    Mean : Mean over the nodes.
+    Attention : Weighted mean with learned weights.
+
     References
     ----------
     .. [1] K. Yang et al., "Analyzing Learned Molecular Representations for Property
@@ -67,6 +72,11 @@ class Mean(Readout):
     ------
     ValueError
         In ``build``, if there is no such activation.
+
+    See Also
+    --------
+    Sum : Sum over the nodes.
+    Attention : Weighted mean with learned weights.
 
     References
     ----------
@@ -113,6 +123,11 @@ class Attention(Readout):
     ------
     ValueError
         In ``build``, if ``n_heads`` does not divide the width.
+
+    See Also
+    --------
+    Mean : Mean over the nodes.
+    Sum : Sum over the nodes.
 
     References
     ----------

@@ -45,6 +45,11 @@ class AlignedMTL(GramianWeighting):
     ValueError
         In use, if ``scale`` has another value.
 
+    See Also
+    --------
+    ConFIG : The direction with equal cosines to all gradients.
+    IMTLG : Weights that make projections on all gradients equal.
+
     References
     ----------
     .. [1] D. Senushkin et al., "Independent Component Alignment for Multi-Task

@@ -33,6 +33,13 @@ class AnchoredPCGrad(GramianWeighting):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+    GCS : Weighs auxiliary tasks by the cosine with the target.
+    GNS : Shortens auxiliary gradients to the length of the target's.
+    RCGrad : Rotates auxiliary gradients that oppose the target.
+
     Notes
     -----
     :class:`PCGrad` differs in three points. It also projects the target, it projects

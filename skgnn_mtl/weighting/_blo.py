@@ -103,6 +103,11 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
     FloatingPointError
         In ``update``, if a derivative is not finite.
 
+    See Also
+    --------
+    RCGrad : Rotates auxiliary gradients that oppose the target.
+    HeldOutWeighting : Adds evidence from held-out rows.
+
     Notes
     -----
     The estimator's ``target_tasks`` names the target tasks; without auxiliary tasks

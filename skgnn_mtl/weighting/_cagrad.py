@@ -46,6 +46,11 @@ class CAGrad(GramianWeighting):
     ValueError
         In use, if ``c`` or ``shrink`` is out of range.
 
+    See Also
+    --------
+    MGDA : The shortest convex combination of the gradients.
+    FairGrad : Weights that are fair in the gains of the tasks.
+
     Notes
     -----
     Where the mean gradient, or the shortest combination, vanishes, the weights are 1

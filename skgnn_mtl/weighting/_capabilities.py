@@ -16,6 +16,11 @@ from torch import Tensor
 class EpochAware(ABC):
     """A task weighting that receives the mean losses (n_tasks,) of each epoch.
 
+    See Also
+    --------
+    LookBack : Adds a call after each step.
+    TargetAware : Adds the positions of the target tasks.
+
     Examples
     --------
     >>> from skgnn_mtl.weighting import DWA, EpochAware
@@ -46,6 +51,11 @@ class LookBack(ABC):
     It receives both as vectors (t,) of the t present tasks, at the cost of one more
     forward pass per step.
 
+    See Also
+    --------
+    EpochAware : Adds a call at the end of each epoch.
+    HeldOutWeighting : Adds evidence from held-out rows.
+
     Examples
     --------
     >>> from skgnn_mtl.weighting import FAMO, LookBack
@@ -72,6 +82,11 @@ class TargetAware(ABC):
     """A task weighting that distinguishes target tasks from auxiliary tasks.
 
     It receives the positions of the targets among the entries (n_tasks,) of the fit.
+
+    See Also
+    --------
+    EpochAware : Adds a call at the end of each epoch.
+    HeldOutWeighting : Adds evidence from held-out rows.
 
     Examples
     --------

@@ -28,6 +28,11 @@ class ConFIG(GramianWeighting):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    IMTLG : Weights that make projections on all gradients equal.
+    AlignedMTL : Gradients with their singular values made equal.
+
     Notes
     -----
     The paper states the rule for the Jacobian, but the Gramian is enough. In its terms

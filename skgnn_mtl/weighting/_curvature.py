@@ -123,6 +123,11 @@ class Curvature(CurvatureWeighting, EpochAware):
     ValueError
         In ``build``, if a parameter is out of range.
 
+    See Also
+    --------
+    CurvatureWeighting : Base of the methods on the curvature of losses.
+    Fixed : Constant weights that are given.
+
     Notes
     -----
     The rule belongs to this package. The idea that curvature shows how to train several

@@ -35,6 +35,11 @@ class DBMTL(JacobianAggregation):
     **options : object
         ``adaptive_momentum`` of :class:`JacobianAggregation`.
 
+    See Also
+    --------
+    GradDrop : Drops coordinates by their sign.
+    ScaleInvariant : Sum of the logarithms of the losses.
+
     Notes
     -----
     A task that is absent from a batch keeps its running mean, which still counts. The

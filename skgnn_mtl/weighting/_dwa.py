@@ -33,6 +33,11 @@ class DWA(LossWeighting, EpochAware):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    FAMO : Weights that let all losses fall alike, from losses alone.
+    GradNorm : Weights that make gradient norms follow training rates.
+
     References
     ----------
     .. [1] S. Liu, E. Johns, A. Davison, "End-to-End Multi-Task Learning with

@@ -23,6 +23,15 @@ class Equal(LossWeighting):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    Fixed : Constant weights that are given.
+    ScaleInvariant : Sum of the logarithms of the losses.
+
+    References
+    ----------
+    .. [1] R. Caruana, "Multitask Learning", Machine Learning 28, 41 (1997).
+
     Examples
     --------
     >>> import torch

@@ -37,6 +37,11 @@ class FairGrad(GramianWeighting):
     ValueError
         In use, if ``alpha`` is not positive.
 
+    See Also
+    --------
+    NashMTL : The bargaining solution of the tasks.
+    CAGrad : The direction that helps the worst task, near the mean.
+
     Notes
     -----
     A damped Newton method solves the problem to a residual of 1e-8. Where a convex

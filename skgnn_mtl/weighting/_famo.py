@@ -48,6 +48,11 @@ class FAMO(LossWeighting, LookBack):
     RuntimeError
         In ``build``, if ``min_losses`` has another length than the tasks.
 
+    See Also
+    --------
+    DWA : Weights by the rate at which losses fall.
+    NashMTL : The bargaining solution of the tasks.
+
     Notes
     -----
     The published weights sum to 1, those here to the number of tasks. The second

@@ -35,6 +35,11 @@ class Fixed(LossWeighting):
     ValueError
         In ``build``, if the weights do not fit the tasks.
 
+    See Also
+    --------
+    Equal : All tasks with weight 1, the baseline.
+    Curvature : Weights from the curvature of each loss.
+
     Examples
     --------
     >>> import torch

@@ -33,6 +33,11 @@ class GCS(GramianWeighting):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    GNS : Shortens auxiliary gradients to the length of the target's.
+    AnchoredPCGrad : Removes the part of an auxiliary gradient that opposes the target.
+
     Notes
     -----
     A batch without a label of a target does not change the shared parameters; such

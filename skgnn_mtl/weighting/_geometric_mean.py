@@ -29,6 +29,10 @@ class GeometricMean(LossWeighting):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    ScaleInvariant : Sum of the logarithms of the losses.
+
     Notes
     -----
     It is computed in logarithms, because the product of many losses leaves the range

@@ -40,6 +40,12 @@ class GNS(GramianWeighting):
     ValueError
         In use, if ``max_scale`` is not positive.
 
+    See Also
+    --------
+    GCS : Weighs auxiliary tasks by the cosine with the target.
+    AnchoredPCGrad : Removes the part of an auxiliary gradient that opposes the target.
+    RCGrad : Rotates auxiliary gradients that oppose the target.
+
     Notes
     -----
     A batch without a label of a target does not change the shared parameters; such

@@ -38,6 +38,11 @@ class GradDrop(JacobianAggregation):
     **options : object
         ``adaptive_momentum`` of :class:`JacobianAggregation`.
 
+    See Also
+    --------
+    DBMTL : Balances norms of gradients of logarithmic losses.
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+
     Notes
     -----
     The paper applies the rule to the activations of a layer. Here it acts on

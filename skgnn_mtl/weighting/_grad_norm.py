@@ -40,6 +40,11 @@ class GradNorm(GramianWeighting, EpochAware):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    DWA : Weights by the rate at which losses fall.
+    NTKMTLSR : Weights from the neural tangent kernel.
+
     Notes
     -----
     The published weights are learned themselves and divided by their mean after each

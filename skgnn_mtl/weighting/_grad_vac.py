@@ -40,6 +40,10 @@ class GradVac(GramianWeighting):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+
     Notes
     -----
     Cosines are of whole gradients, not of layers.

@@ -38,6 +38,10 @@ class HeldOut(NamedTuple):
     split : {"tail", "random"}
         "tail" takes the smallest groups, "random" draws groups.
 
+    See Also
+    --------
+    HeldOutWeighting : Adds evidence from held-out rows.
+
     Examples
     --------
     >>> from skgnn_mtl.weighting import HeldOut
@@ -85,6 +89,10 @@ class FreshBatch:
         0 for the pooled target, 1 + i for task i.
     parameters : sequence of Tensor
         The shared parameters, of p entries in all.
+
+    See Also
+    --------
+    HeldOutEvidence : What an update receives.
 
     Examples
     --------
@@ -188,6 +196,11 @@ class HeldOutEvidence:
     draw_batch : callable
         Returns a :class:`FreshBatch`, or None if the batch has no entry.
 
+    See Also
+    --------
+    HeldOutWeighting : Adds evidence from held-out rows.
+    FreshBatch : A batch of training rows for an update.
+
     Examples
     --------
     >>> import torch
@@ -217,6 +230,10 @@ class HeldOutReport:
     advice : str
         What to do about results that are not trusted.
 
+    See Also
+    --------
+    HeldOutWeighting : Adds evidence from held-out rows.
+
     Examples
     --------
     >>> from skgnn_mtl.weighting import HeldOutReport
@@ -235,6 +252,12 @@ class HeldOutWeighting(ABC):
     The estimator keeps the rows of :attr:`held_out` out of the steps, and the training
     calls :meth:`update` every ``held_out.every`` steps, after the optimizer's step. The
     evidence has the gradient (p,) of the held-out rows in the shared parameters.
+
+    See Also
+    --------
+    HeldOut : How many rows are held out, and how often they are used.
+    HeldOutEvidence : What an update receives.
+    HeldOutReport : What an update returns.
 
     Examples
     --------

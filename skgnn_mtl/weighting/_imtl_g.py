@@ -38,6 +38,11 @@ class IMTLG(GramianWeighting):
     ValueError
         In use, if ``on_negative`` has another value.
 
+    See Also
+    --------
+    IMTLL : Learned weights that make losses equal.
+    ConFIG : The direction with equal cosines to all gradients.
+
     Notes
     -----
     The paper states :math:`v = G^+ d`, which is the same for linearly independent

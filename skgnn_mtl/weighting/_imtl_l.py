@@ -33,6 +33,11 @@ class IMTLL(LossWeighting):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    IMTLG : Weights that make projections on all gradients equal.
+    Uncertainty : Learned weights of losses.
+
     References
     ----------
     .. [1] L. Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021.

@@ -35,6 +35,11 @@ class MGDA(GramianWeighting):
     ValueError
         In use, if ``normalization`` has another value.
 
+    See Also
+    --------
+    CAGrad : The direction that helps the worst task, near the mean.
+    UPGrad : Projects each gradient on the cone without conflict.
+
     Notes
     -----
     The problem is solved exactly by non-negative least squares, also where the

@@ -31,6 +31,11 @@ class NashMTL(GramianWeighting):
     **options : object
         ``gradients`` and ``update_every`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    FairGrad : Weights that are fair in the gains of the tasks.
+    ScaleInvariant : Sum of the logarithms of the losses.
+
     Notes
     -----
     A damped Newton method solves the problem to a residual of 1e-8. A solution has

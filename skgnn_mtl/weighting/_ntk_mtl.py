@@ -35,6 +35,10 @@ class NTKMTLSR(GramianWeighting):
     **options : object
         ``update_every`` of :class:`GramianWeighting`.
 
+    See Also
+    --------
+    GradNorm : Weights that make gradient norms follow training rates.
+
     Notes
     -----
     The representations of different parts are different vectors, so the matrix is

@@ -27,6 +27,12 @@ class PCGrad(GramianWeighting):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    GradVac : Gradients moved to a running mean of their cosines.
+    UPGrad : Projects each gradient on the cone without conflict.
+    AnchoredPCGrad : Removes the part of an auxiliary gradient that opposes the target.
+
     Notes
     -----
     For two tasks the direction raises neither loss; for more, conflicts can remain. All

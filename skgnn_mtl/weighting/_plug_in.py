@@ -65,6 +65,10 @@ def as_task_weighting(function: Callable[..., Any]) -> TaskWeighting:
         If the callable does not say which of the three maps it is, or if it maps the
         gradients of two batches.
 
+    See Also
+    --------
+    TaskWeighting : Base of all families.
+
     Examples
     --------
     >>> import torch

@@ -97,6 +97,12 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
     ValueError
         In ``build``, if a parameter is out of range.
 
+    See Also
+    --------
+    GNS : Shortens auxiliary gradients to the length of the target's.
+    AnchoredPCGrad : Removes the part of an auxiliary gradient that opposes the target.
+    BLO : Learns weights of auxiliary tasks on held-out rows.
+
     Notes
     -----
     Mode "angle" is a choice of this package: the released code never rotates. The

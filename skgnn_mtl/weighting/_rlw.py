@@ -23,6 +23,10 @@ class RLW(LossWeighting):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    Equal : All tasks with weight 1, the baseline.
+
     References
     ----------
     .. [1] B. Lin et al., "Reasonable Effectiveness of Random Weighting: A Litmus Test

@@ -25,6 +25,11 @@ class ScaleInvariant(LossWeighting):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    GeometricMean : Product of the losses.
+    STCH : Smooth maximum of the losses.
+
     Notes
     -----
     With few labels of a task in a batch, 1 / L is noisy and too large on average.

@@ -33,6 +33,10 @@ class SolverReport:
     flipped : bool
         Whether the published direction pointed uphill for all tasks and was reversed.
 
+    See Also
+    --------
+    Decision : Weights together with a report.
+
     Examples
     --------
     >>> import torch

@@ -41,6 +41,11 @@ class STCH(LossWeighting, EpochAware):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    ScaleInvariant : Sum of the logarithms of the losses.
+    MGDA : The shortest convex combination of the gradients.
+
     References
     ----------
     .. [1] X. Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective

@@ -35,6 +35,11 @@ class Uncertainty(LossWeighting):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    IMTLL : Learned weights that make losses equal.
+    ScaleInvariant : Sum of the logarithms of the losses.
+
     References
     ----------
     .. [1] A. Kendall, Y. Gal, R. Cipolla, "Multi-Task Learning Using Uncertainty to

@@ -30,6 +30,11 @@ class UPGrad(GramianWeighting):
         ``gradients``, ``update_every``, ``rescale`` and ``adaptive_momentum`` of
         :class:`GramianWeighting`.
 
+    See Also
+    --------
+    PCGrad : Projects conflicting gradients on each other's normal plane.
+    MGDA : The shortest convex combination of the gradients.
+
     Notes
     -----
     The problem is solved exactly by non-negative least squares, without regularisation.

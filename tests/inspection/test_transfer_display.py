@@ -49,6 +49,18 @@ def test_learning_curves_have_a_panel_a_target_and_a_line_a_method(n_targets, tm
     display.figure_.savefig(tmp_path / "curves.png")
 
 
+def test_one_panel_is_wide_enough_for_its_words(tmp_path):
+    errors = comparison(1).errors.replace({"method": {"gate": "addition-unlabelled"}})
+    display = TransferComparisonDisplay.from_comparison(TransferComparison(errors))
+    figure = display.figure_
+    figure.savefig(tmp_path / "curves.png")  # layout
+    for artist in (*figure.legends, figure._supylabel, figure._supxlabel):
+        box = artist.get_window_extent(figure.canvas.get_renderer())
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
+
+
 def test_a_radar_plot_shows_errors_over_those_of_one_method(tmp_path):
     made = comparison()
     display = TransferComparisonDisplay.from_comparison(made, kind="radar", size=100)

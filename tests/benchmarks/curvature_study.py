@@ -4,8 +4,8 @@ Does the curvature of a task say what multi-task training costs?
 
 A resumable study::
 
-    python examples/curvature_study.py qm8 FOLDER --data-home DATA --seeds 0 1 2
-    python examples/curvature_study.py mp FOLDER --data-home DATA --seeds 0 1 2
+    python tests/benchmarks/curvature_study.py qm8 FOLDER --data-home DATA --seeds 0 1 2
+    python tests/benchmarks/curvature_study.py mp FOLDER --data-home DATA --seeds 0 1 2
 
 Every run writes its rows to ``errors.csv`` and ``spectra.csv`` in FOLDER, and its
 spectra as npz beside them; runs that are there already are skipped, so the script can
@@ -14,8 +14,8 @@ the equally weighted network, of each single-task network and of each rule from 
 grid: by the error on the last fifth of the training rows after training on the others,
 in the first seed only. The scores are kept in ``rates.csv``, and in ``exponents.csv``
 those of constant weights, powers of the trace, which are chosen alike.
-``plot_curvature_qm8.py`` and ``plot_curvature_materials.py`` run it small and draw what
-it found; the definitions are in ``docs/benchmarks/curvature.rst``.
+``curvature_plots.py`` runs it small and draws what it found; the definitions are in
+``docs/benchmarks/curvature.rst``.
 """
 
 from __future__ import annotations

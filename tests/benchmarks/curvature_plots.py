@@ -1,39 +1,24 @@
+"""Pictures of what a study of curvature found.
+
+::
+
+    python tests/benchmarks/curvature_plots.py FOLDER
+
+draws a study from a folder that ``curvature_study.py`` has filled; the page "Curvature"
+of the documentation shows those of QM8 and Materials Project. Without a folder it runs
+a small study first, on molecules that the package ships, or with ``crystals`` on its
+crystals.
 """
-How differently curved are the losses of the tasks?
-===================================================
 
-A network that predicts several properties at once often predicts some of them worse
-than a network of its own would. One explanation is that the losses of the properties
-are so differently curved in the shared parameters that no learning rate suits all
-(A. New et al., arXiv 2208.01684). This script looks: it trains, computes the spectrum
-of each task's loss on the way, and holds curvature against what sharing costs each
-task. It runs small, on molecules that the package ships, in about a minute;
-
-    python examples/plot_curvature_qm8.py FOLDER
-
-draws the full study from a folder that ``curvature_study.py`` has filled, and the
-page "Curvature" of the documentation shows what QM8 has to say.
-"""
+from __future__ import annotations
 
 import sys
 import tempfile
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-# %%
-# The runs
-# --------
-# ``curvature_study.py`` trains one multi-task network, one single-task network for each
-# property, and two controls: labels that mean nothing, and one property with two heads.
-# Every estimator is an ordinary ``MultiTaskGNNRegressor``;
-# ``hessian_spectrum={"at": (0, 0.5, 1)}`` is all it takes to get spectra along the
-# training.
 from curvature_analysis import (
     STATISTICS,
     correlations,
@@ -45,7 +30,7 @@ from curvature_analysis import (
     single_spread,
     weighting_table,
 )
-from curvature_study import SMALL, Study, load
+from curvature_study import SMALL, SMALL_CRYSTALS, Study, load
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from skgnn_mtl.curvature import HessianSpectrum
@@ -58,11 +43,17 @@ def small_study(folder):
     Study(X, y, folder, SMALL).run(seed=0)
 
 
-# %%
-# Spectra of one network
-# ----------------------
-# Densities show a bulk at zero and a few large eigenvalues; bars compare the tasks;
-# the course along the training shows when differences arise.
+def small_study_of_crystals(folder, setting=SMALL_CRYSTALS):
+    """Run one seed on shipped crystals, of which each property lacks some labels.
+
+    Elastic properties follow from one tensor. So their labels are taken away here, with
+    shares that differ, as in tables that are joined from several sources.
+    """
+    X, y = load("elasticity", setting)
+    shares = np.linspace(0.1, 0.6, y.shape[1])
+    missing = np.random.default_rng(0).random(y.shape) < shares
+    missing[missing.all(axis=1), 0] = False
+    Study(X, y.mask(missing), folder, setting).run(seed=0)
 
 
 def draw_spectra(folder, seed=0):
@@ -85,14 +76,6 @@ def save(figure, path):
     """Write a figure and forget it."""
     figure.savefig(path, dpi=90)
     plt.close(figure)
-
-
-# %%
-# Do the tasks differ more than they would by chance?
-# ---------------------------------------------------
-# The spread of the logarithms of a statistic over the tasks, along the training. What
-# is left when labels mean nothing is no property of the tasks; the difference between
-# two heads of one task is the noise.
 
 
 def draw_dispersion(folder):
@@ -132,13 +115,6 @@ def draw_dispersion(folder):
     axes[0].legend(fontsize=8, frameon=False)
     save(figure, Path(folder) / "dispersion.png")
     return table
-
-
-# %%
-# Does curvature go with what sharing costs?
-# ------------------------------------------
-# Each point is a task: its curvature in the shared parameters, and the change of its
-# test error from a single-task network to the shared one.
 
 
 def task_groups(tasks):
@@ -198,14 +174,6 @@ def draw_costs(folder):
     return changes, table
 
 
-# %%
-# What does sharing do to the curvature of a task?
-# ------------------------------------------------
-# Each task also has a network of its own, with a body of the same size: above 1, its
-# loss curves more in the shared body. If sharing hurts by making losses harder, the
-# tasks with large ratios should be those that lose.
-
-
 def draw_single(folder):
     """Draw the ratios shared / own of each task; return ratios and correlations."""
     spectra = pd.read_csv(Path(folder) / "spectra.csv")
@@ -250,12 +218,6 @@ def draw_single(folder):
     )
     save(figure, Path(folder) / "single.png")
     return ratios, table, single_spread(spectra)
-
-
-# %%
-# And does weighting by curvature help?
-# -------------------------------------
-# Mean over tasks of the error change against single-task networks, for several rules.
 
 
 def draw_weightings(folder):
@@ -308,4 +270,7 @@ def main(folder=None, run=small_study):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    if sys.argv[1:2] == ["crystals"]:
+        main(run=small_study_of_crystals)
+    else:
+        main(*sys.argv[1:2])

@@ -4,7 +4,7 @@ Tables of what a study of curvature found
 
 They are made of the rows that ``curvature_study.py`` writes to ``errors.csv`` and
 ``spectra.csv``: how far apart the curvatures of the tasks are, what sharing costs each
-task, and whether one has to do with the other. ``plot_curvature_qm8.py`` draws them.
+task, and whether one has to do with the other. ``curvature_plots.py`` draws them.
 """
 
 from __future__ import annotations
