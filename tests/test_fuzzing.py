@@ -150,7 +150,7 @@ def test_planted_faults_of_tables_are_counted(lr, kind, checks, corpus):
 
 
 PROCESS = """
-import json, os, sys, time
+import json, os, sys
 first, last, step = map(int, sys.argv[1:])
 print(json.dumps({"next": first}), flush=True)
 for begin in range(first, last, step):
@@ -158,7 +158,8 @@ for begin in range(first, last, step):
     if begin <= 3 < end:
         os.abort()
     if begin <= 6 < end:
-        time.sleep(60)
+        while True:
+            pass
     counts = {"inputs": end - begin, "refused": 1}
     line = {"next": end, "counts": counts, "slowest": 0.5, "examples": [], "mb": end}
     print(json.dumps(line), flush=True)
@@ -167,7 +168,7 @@ for begin in range(first, last, step):
 
 def test_crashes_and_hangs_are_counted_one_by_one(fuzz, monkeypatch):
     monkeypatch.setattr(fuzz, "MORE_FOR_A_STEP", 0.0)
-    run = fuzz.Run([sys.executable, "-c", PROCESS], limit=0.5)
+    run = fuzz.Run([sys.executable, "-c", PROCESS], limit=0.1)
     run.go(0, 12, 4)
     assert run.counts["crashes"] == run.counts["hangs"] == 1
     assert run.counts["inputs"] == 12
@@ -178,6 +179,15 @@ def test_crashes_and_hangs_are_counted_one_by_one(fuzz, monkeypatch):
     ]
     assert run.slowest == 0.5
     assert run.grown_mb() == 12 - 1
+
+
+def test_a_process_that_waits_hangs(fuzz):
+    command = [
+        sys.executable,
+        "-c",
+        "print(0, flush=True); import time; time.sleep(60)",
+    ]
+    assert list(fuzz.watch(command, limit=0.02)) == [0, "hang"]
 
 
 def test_the_table_of_inputs_is_written_from_the_file(fuzz):
