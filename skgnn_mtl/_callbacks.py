@@ -35,7 +35,18 @@ def ends_callbacks(method: Method) -> Method:
     method : method
         The decorated one.
     """
-    return method if with_callbacks is None else cast("Method", with_callbacks(method))
+    if with_callbacks is None:
+        return method
+    heard = with_callbacks(method)
+
+    @wraps(method)
+    def if_heard(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        # Not always heard, because a warning finds the user's line through the frames
+        # between them.
+        chosen = heard if has_callbacks(self) else method
+        return chosen(self, *arguments, **keywords)
+
+    return cast("Method", if_heard)
 
 
 def fit_of_members(
@@ -60,8 +71,6 @@ def fit_of_members(
         def with_task(
             self: Any, X: Any, y: Any = None, *others: Any, **keywords: Any
         ) -> Any:
-            if not has_callbacks(self):
-                return fit(self, X, y, *others, **keywords)
             weight = keywords.get("sample_weight", next(iter(others), None))
             with fit_task(self, X, y, weight, max_subtasks=n_members(self, y)):
                 return fit(self, X, y, *others, **keywords)
