@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphBatch, GraphSchema
 
-from ._base import GraphEncoder
+from ._adapters import ADAPTERS, adapt
+from ._base import POSITIVE, GraphEncoder
 from ._shipped import SHIPPED, load_encoder
 
 
@@ -39,12 +40,26 @@ class Pretrained(GraphEncoder):
         Whether one pass over the training graphs estimates the statistics of batch
         normalisation before the first step. Use it for weights that were trained on
         parts of molecules, for instance by context prediction.
+    adapters : {"bottleneck", "low-rank"} or None, default=None
+        Small maps in parallel to each linear map, which are trained in place of the
+        copied weights; these stay as with ``freeze=True``. At first they change
+        nothing. A bottleneck has a nonlinearity inside, a low-rank adapter does not.
+    adapter_size : int, default=16
+        Width of the hidden states of the adapters.
 
     Raises
     ------
     ValueError
         In ``build``, if the source does not have weights, if it was built for other
-        columns, or if it has fewer layers than ``freeze``.
+        columns, if it has fewer layers than ``freeze``, or if layers are to be frozen
+        beside adapters.
+
+    Notes
+    -----
+    AdapterGNN [2]_ has two bottlenecks per layer of a GIN, before and after the
+    messages, with batch normalisation and a learned scale. Those here are beside each
+    linear map, so that every encoder can have them, and start at zero in place of a
+    scale.
 
     See Also
     --------
@@ -55,6 +70,8 @@ class Pretrained(GraphEncoder):
     ----------
     .. [1] W. Hu et al., "Strategies for Pre-training Graph Neural Networks",
        ICLR 2020.
+    .. [2] S. Li, X. Han, J. Bai, "AdapterGNN: Parameter-Efficient Fine-Tuning Improves
+       Generalization in GNNs", AAAI 2024, arXiv:2304.09595.
 
     Examples
     --------
@@ -73,6 +90,8 @@ class Pretrained(GraphEncoder):
         "freeze": ["boolean", Numbers(Integral, 0, None, closed="left")],
         "lr_scale": [Numbers(Real, 0, None, closed="neither")],
         "recalibrate": ["boolean"],
+        "adapters": [None, StrOptions(set(ADAPTERS))],
+        "adapter_size": POSITIVE,
     }
 
     encoder: GraphEncoder | str
@@ -85,12 +104,16 @@ class Pretrained(GraphEncoder):
         freeze: bool | int = False,
         lr_scale: float = 1.0,
         recalibrate: bool = False,
+        adapters: str | None = None,
+        adapter_size: int = 16,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.freeze = freeze
         self.lr_scale = lr_scale
         self.recalibrate = recalibrate
+        self.adapters = adapters
+        self.adapter_size = adapter_size
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Not a submodule, because the source must not be trained, moved or saved.
@@ -105,6 +128,8 @@ class Pretrained(GraphEncoder):
             freeze=self.freeze,
             lr_scale=self.lr_scale,
             recalibrate=self.recalibrate,
+            adapters=self.adapters,
+            adapter_size=self.adapter_size,
         )
 
     def set_params(self, **params: Any) -> Pretrained:
@@ -164,12 +189,21 @@ class Pretrained(GraphEncoder):
         self.trained.requires_grad_()
         for part in self._frozen():
             part.requires_grad_(False)
+        if self.adapters is not None:
+            # After the copy is frozen, so that only they are trained.
+            adapt(self.trained, self.adapters, self.adapter_size)
         self.train(self.training)
 
     def _frozen(self) -> list[nn.Module]:
-        """Parts of the copy that are not trained."""
+        """Parts of the copy that are not trained, beside adapters."""
         if isinstance(self.freeze, (bool, np.bool_)):
-            return [self.trained] if self.freeze else []
+            keeps_all = self.freeze or self.adapters is not None
+            return [self.trained] if keeps_all else []
+        if self.adapters is not None:
+            raise ValueError(
+                f"adapters={self.adapters!r} keep all copied weights, but freeze="
+                f"{self.freeze!r} keeps some layers; leave freeze out."
+            )
         stages, n = self.trained.stages(), self.freeze
         if int(n) >= len(stages):
             raise ValueError(

@@ -205,6 +205,7 @@ def compare_transfer(
       sources; leave-one-out errors of the training rows choose its penalty;
     * "source-predictions": the same on the predictions of that network;
     * "fine-tuning": the encoder of that network, trained further on the target;
+    * "adapters": small maps beside the frozen linear maps of that encoder, and a head;
     * "gate": :class:`~skgnn_mtl.GATERegressor` on all sources and targets;
     * "addition": the same on the sources, then
       :meth:`~skgnn_mtl.GATERegressor.add_task`;

@@ -393,6 +393,31 @@ def fine_tuning(problem: TransferProblem) -> TransferModel:
     return replace(_network(model), source_seconds=_seconds(source))
 
 
+def adapters(problem: TransferProblem, **changes: Any) -> TransferModel:
+    """Train adapters beside the frozen encoder of a source network, and a head.
+
+    Parameters
+    ----------
+    problem : TransferProblem
+        A problem with one target.
+    **changes : object
+        Changes of the parameters of ``Pretrained``.
+
+    Returns
+    -------
+    model : TransferModel
+        Model of the target.
+    """
+    source = problem.source_model()
+    X, y = problem.labelled()
+    encoder = Pretrained(
+        source.module_.encoder, **{"adapters": "bottleneck", **changes}
+    )
+    n_steps = problem.budget.target_steps
+    model = problem.regressor(len(y), n_steps, encoder=encoder).fit(X, y)
+    return replace(_network(model), source_seconds=_seconds(source))
+
+
 def addition(
     problem: TransferProblem,
     *,
@@ -460,6 +485,7 @@ METHODS: dict[str, TransferMethod] = {
     "linear-probe": linear_probe,
     "source-predictions": source_predictions,
     "fine-tuning": fine_tuning,
+    "adapters": adapters,
     "gate": gate,
     "addition": addition,
     "addition-unlabelled": partial(addition, n_unlabelled=500),

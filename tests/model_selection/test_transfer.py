@@ -21,7 +21,12 @@ from skgnn_mtl.model_selection import (
     compare_transfer,
     scaffold_groups,
 )
-from skgnn_mtl.model_selection._transfer_methods import METHODS, _ridge, addition
+from skgnn_mtl.model_selection._transfer_methods import (
+    METHODS,
+    _ridge,
+    adapters,
+    addition,
+)
 
 SOURCES, TARGETS = ["a", "b"], ["c", "d"]
 
@@ -347,3 +352,15 @@ def test_joint_splits_of_the_full_table_leave_test_labels_of_every_task(shared_d
     for _, test in LabelPresenceKFold(4, random_state=0).split(y, y):
         share = y.iloc[test].count() / y.count()
         assert share.between(0.24, 0.26).all()
+
+
+def test_adapters_keep_the_weights_that_fine_tuning_trains(compare):
+    narrow = partial(adapters, adapters="low-rank", adapter_size=1)
+    methods = {"fine-tuning": "fine-tuning", "wide": "adapters", "narrow": narrow}
+    errors = compare(methods=methods, sizes=(5,), targets=["c"]).errors
+    counts = errors.groupby("method")[["trained_parameters", "parameters"]].first()
+    kept = counts["parameters"] - counts["trained_parameters"]
+    assert kept["fine-tuning"] == 0 < kept["wide"] == kept["narrow"]
+    trained = counts["trained_parameters"]
+    assert trained["narrow"] < min(trained["wide"], trained["fine-tuning"])
+    assert errors["error"].notna().all()
