@@ -139,7 +139,11 @@ def test_every_dependency_has_a_lower_bound(versions):
     assert not any(line.startswith(versions.TOOLS) for line in pinned)
     # Each extra of users is a part of what the tests need.
     _, extras = versions.declared()
-    optional = {line for name in ("crystals", "files") for line in extras[name]}
+    optional = {
+        line
+        for name in ("attributions", "files", "optimizers")
+        for line in extras[name]
+    }
     assert optional <= set(extras["test"])
     assert not optional & set(versions.without_extras())
 
