@@ -68,6 +68,7 @@ ALLOWED = {
         "estimators",
         "inspection/_atom_attributions.py",
     },
+    "accelerate": {"training/_distributed.py"},
     "captum": {"inspection/_atom_attributions.py"},
     "torch_geometric": {"graphs/_array.py", "graphs/_data.py"},
     "pooch": {"datasets"},

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._averaging import AVERAGES, WeightAverage
 from ._bounded import BoundedLoss, tobit_nll
+from ._distributed import ALONE, LostProcess, World, data_parallel, is_main, joined
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ._net import check_callbacks, train
 
 __all__ = [
+    "ALONE",
     "AVERAGES",
     "LIKELIHOODS",
     "LOSSES",
@@ -36,6 +38,7 @@ __all__ = [
     "HeldOutRows",
     "Keeper",
     "Loss",
+    "LostProcess",
     "MultiTaskModel",
     "Step",
     "StepRecord",
@@ -43,7 +46,11 @@ __all__ = [
     "TrainingResult",
     "TrainingStep",
     "WeightAverage",
+    "World",
     "check_callbacks",
+    "data_parallel",
+    "is_main",
+    "joined",
     "log_variances",
     "logistic",
     "network_problem",

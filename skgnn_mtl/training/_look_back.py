@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch, Labels
 
+from ._distributed import ALONE, World
 from ._jacobian import forward_pass, with_auxiliary
 from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
@@ -22,10 +23,14 @@ class SecondPass:
         Elementwise loss.
     draws : torch.Generator or None
         Randomness of the auxiliary tasks.
+    world : World, optional
+        Processes that have the other graphs of the batch.
     """
 
-    def __init__(self, loss: Loss, draws: torch.Generator | None) -> None:
-        self.loss, self.draws = loss, draws
+    def __init__(
+        self, loss: Loss, draws: torch.Generator | None, world: World = ALONE
+    ) -> None:
+        self.loss, self.draws, self.world = loss, draws, world
 
     def begin(self, device: torch.device) -> None:
         """Store the random states before the first pass."""
@@ -48,8 +53,10 @@ class SecondPass:
         ):
             _, outputs, extra = forward_pass(model, graphs, labels, self.draws)
             labels = labels.to(graphs.device)
-            losses, _ = task_losses(outputs, labels.targets, labels.weights, self.loss)
-            found: Tensor = with_auxiliary(losses, extra)
+            losses, _ = task_losses(
+                outputs, labels.targets, labels.weights, self.loss, self.world
+            )
+            found: Tensor = with_auxiliary(self.world.sum(losses), extra)
         if self.draws is not None:
             self.draws.set_state(now)
         return found

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
+from ._distributed import ALONE, World, common_statistics, is_main
 from ._faults import broken, check_predictions, explained, require_finite_weights
 from ._keeper import Keeper, load_training_state, training_state
 from ._optimizers import by_name, optimizer_arguments
@@ -49,6 +50,7 @@ def train(
     observer: Any = None,
     all_rows: Callable[[], BatchDataset] | None = None,
     keeper: Keeper | None = None,
+    world: World = ALONE,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -85,6 +87,8 @@ def train(
         Keeps the state of the training after each epoch. With a state from before the
         training goes on behind its last epoch, and ends bit for bit as if it had never
         stopped.
+    world : World, optional
+        Processes that train the same model, each on its part of each batch.
 
     Returns
     -------
@@ -111,7 +115,7 @@ def train(
     if options.weight_averaging is not None:
         n_steps = options.max_epochs * n_batches
         average = WeightAverage(model, options.weight_averaging, n_steps)
-    net = _net(model, step, valid_set, callbacks, options, device, generator)
+    net = _net(model, step, valid_set, callbacks, options, device, generator, world)
     net.average, net.watching, net.epochs = average, watching, epochs
     net.generator, net.observer, net.keeper = generator, observer, keeper
     # Here, because an earlier state needs an optimizer to be loaded into.
@@ -133,8 +137,9 @@ def train(
     net.notify("on_train_begin", X=train_set, y=None)
     # After the callbacks have begun, because they begin with a state of their own.
     net.go_on()
+    world.part_ways(len(epochs.records))
     try:
-        with explained(net, options):
+        with explained(net, options), common_statistics(model, world):
             _watched(net, train_set, options, ends=all_rows is not None)
             if all_rows is not None:
                 _end(net, all_rows(), options)
@@ -206,9 +211,9 @@ class _Net(NeuralNet):  # type: ignore[misc]
     """skorch's loop around a step: losses per task in, gradients out."""
 
     def __init__(
-        self, module: nn.Module, *args: Any, step: Step, **kwargs: Any
+        self, module: nn.Module, *args: Any, step: Step, world: World, **kwargs: Any
     ) -> None:
-        self.step = step
+        self.step, self.world = step, world
         self.average: WeightAverage | None = None
         # Schedule and early stopping, which may watch the validation rows.
         self.watching: list[Callback] = []
@@ -340,6 +345,7 @@ class _Recorder(Callback):  # type: ignore[misc]
             raise FloatingPointError(broken("The training loss", tasks, epoch, advice))
         # Before the state is kept, because it must be one that can go on.
         require_finite_weights(net.module_, epoch, self.advice)
+        net.world.require_same_network(net.module_)
 
 
 class _Scorer(Callback):  # type: ignore[misc]
@@ -374,9 +380,7 @@ class _Scorer(Callback):  # type: ignore[misc]
 class _Progress(Callback):  # type: ignore[misc]
     """A progress bar over epochs."""
 
-    def on_train_begin(
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         self._bar = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -401,9 +405,7 @@ class _Observed(Callback):  # type: ignore[misc]
     def __init__(self, observer: Callable[[int], None]) -> None:
         self.observer = observer
 
-    def on_train_begin(
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         # A training that goes on has been observed at its start.
         if net.keeper is None or not net.keeper.goes_on:
             self.observer(0)
@@ -504,17 +506,21 @@ def _net(
     options: TrainingOptions,
     device: torch.device,
     generator: torch.Generator,
+    world: World,
 ) -> _Net:
     return _Net(
         model,
         step=step,
+        world=world,
         **optimizer_arguments(model, options, device),
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
         iterator_train=GraphLoader,
         iterator_train__shuffle=True,
         iterator_train__generator=generator,
+        iterator_train__part=(world.rank, world.size),
         iterator_valid=GraphLoader,
+        iterator_valid__part=(world.rank, world.size),
         train_split=None if valid_set is None else predefined_split(valid_set),
         callbacks=callbacks,
         device=device,
@@ -536,7 +542,7 @@ def _callbacks(
         callbacks.append(GradientNormClipping(options.gradient_clip))
     # After the scorer, whose entries they read.
     callbacks += watching
-    if options.verbose:
+    if options.verbose and is_main():
         callbacks.append(_Progress())
     return callbacks + list(options.callbacks or ())
 
