@@ -29,6 +29,7 @@ from skgnn_mtl import (
 )
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.ensemble import EnsembleRegressor
+from skgnn_mtl.training import World
 from skgnn_mtl.weighting import (
     BLO,
     FAMO,
@@ -242,6 +243,28 @@ def unseeded(world):
     return fitted(model(**changes), y=Y[:, 0])
 
 
+def resumed(world):
+    """A fit that fails in its third epoch, and goes on from its checkpoint."""
+    settings = {"task_weighting": Curvature(update_every=2), "max_epochs": 6}
+    estimator = model(**settings, checkpoint=FOLDER[0] / "fit")
+    plain, calls = World.require_same_network, []
+
+    def broken(self, network):
+        calls.append(network)
+        if len(calls) == 3 and not world.is_main:
+            fail()
+        plain(self, network)
+
+    World.require_same_network = broken
+    try:
+        found = outcome(lambda: estimator.fit(X, Y))
+    finally:
+        World.require_same_network = plain
+    kept = estimator._open_checkpoint("fit").stage("fit").n_epochs
+    again, whole = fitted(estimator), fitted(model(**settings))
+    return again | {"error": found["error"], "kept": kept, "whole": whole}
+
+
 def dropping(world):
     """Dropout, whose masks belong to the graphs of each process."""
     found = fitted(model(encoder=GIN(width=16, n_layers=2, norm=None, dropout=0.5)))
@@ -254,6 +277,7 @@ ALONE_CANNOT = {
     "other labels": other_labels,
     "late": late,
     "unseeded": unseeded,
+    "resumed": resumed,
     "dropout": dropping,
     "auxiliary": lambda world: outcome(
         lambda: model(auxiliary_tasks=["atommasking"]).fit(X, Y)
@@ -272,7 +296,11 @@ def attempt(case):
         return {"traceback": traceback.format_exc()}
 
 
+FOLDER = []
+
+
 def main(folder: Path) -> None:
+    FOLDER.append(folder)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with data_parallel(cpu=True) as world:

@@ -53,7 +53,9 @@ def blocks(path: Path) -> list[tuple[int, str]]:
 # The guide shows what invalid rows do: they warn.
 @pytest.mark.filterwarnings("default:.*invalid graphs:UserWarning")
 @pytest.mark.filterwarnings("default:.*are left out:UserWarning")
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.rst", "docs/extend.rst"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/guide.rst", "docs/extend.rst", "docs/scaling.rst"]
+)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = blocks(ROOT / page)

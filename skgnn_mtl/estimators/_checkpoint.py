@@ -184,6 +184,11 @@ class Stage:
         """Whether there is a state from before."""
         return "training" in self._entry
 
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs of the state from before."""
+        return len(self._entry["training"]["records"]) if self.goes_on else 0
+
     def seed(self, drawn: int) -> int:
         """Give the seed of the training: that of the file, else the one drawn."""
         seed: int = self._entry.setdefault("seed", drawn)

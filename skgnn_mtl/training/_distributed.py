@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -227,8 +227,9 @@ class _Team:
 _TEAM: ContextVar[_Team | None] = ContextVar("team", default=None)
 
 
-@contextmanager
-def data_parallel(*, cpu: bool = False, timeout: float = 600.0) -> Iterator[World]:
+def data_parallel(
+    *, cpu: bool = False, timeout: float = 600.0
+) -> AbstractContextManager[World]:
     """Let all processes of a launcher train one network in each fit.
 
     Start a script by ``accelerate launch`` or ``torchrun``. Each process runs it, reads
@@ -244,10 +245,11 @@ def data_parallel(*, cpu: bool = False, timeout: float = 600.0) -> Iterator[Worl
     timeout : float, default=600.0
         Seconds that a process waits for the others before it fails.
 
-    Yields
-    ------
-    world : World
-        ``rank``, ``size``, and ``is_main``: let the main process alone write files.
+    Returns
+    -------
+    world : context manager
+        Gives an object with ``rank``, ``size``, and ``is_main``: let the main process
+        alone write files.
 
     Raises
     ------
@@ -275,7 +277,11 @@ def data_parallel(*, cpu: bool = False, timeout: float = 600.0) -> Iterator[Worl
     ...         print(f"trained by {world.size} process(es)")
     trained by 1 process(es)
     """
-    team = _find_team(cpu, timeout)
+    return _within(_find_team(cpu, timeout))
+
+
+@contextmanager
+def _within(team: _Team) -> Iterator[World]:
     token = _TEAM.set(team)
     try:
         yield World(team.rank, team.size)

@@ -115,6 +115,15 @@ def test_what_is_drawn_without_a_seed_is_drawn_once(pair):
     np.testing.assert_array_equal(main, other)
 
 
+def test_a_checkpoint_of_the_main_process_goes_on_in_both(pair):
+    for found in (found["resumed"] for found in pair):
+        assert "traceback" not in found, found["traceback"]
+        assert not found["error"].startswith("no error")
+        assert found["kept"] > 0
+        for key in ("predictions", "history"):
+            np.testing.assert_array_equal(found[key], found["whole"][key])
+
+
 def test_dropout_differs_but_the_networks_do_not(pair):
     main, other = (found["dropout"] for found in pair)
     np.testing.assert_array_equal(main["predictions"], other["predictions"])
