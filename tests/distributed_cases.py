@@ -131,6 +131,16 @@ def batch_normalised(task_weighting, data=TABLE, **changes):
     return fitted(estimator.set_params(**changes), data)
 
 
+def with_spectra():
+    # Recorded during the training, from copies of the network.
+    options = {"n_lanczos": 6, "n_eigenvalues": 1, "tol": 0.5, "at": (0, 0.5, 1)}
+    encoder = GIN(width=8, n_layers=1, norm="batch")
+    estimator = model(encoder=encoder, max_epochs=2, hessian_spectrum=options)
+    estimator.fit(TABLE, Y[:, 0])
+    path = estimator.hessian_spectrum_path_
+    return {"eigenvalues": [spectrum.eigenvalues[0, 0] for spectrum in path]}
+
+
 def with_empty_parts():
     # Plain descent, because Adam turns the rounding of a zero gradient into a step.
     one = {"batch_size": 1, "max_epochs": 1, "optimizer": torch.optim.SGD}
@@ -169,6 +179,7 @@ CASES = {
     "normalised": lambda: batch_normalised("equal"),
     "normalised gradients": lambda: batch_normalised("nashmtl"),
     "normalised, empty parts": with_empty_parts,
+    "spectra": with_spectra,
     "continued": continued,
     "classifier": classified,
     "gate": lambda: fitted(gate(routes=1)),

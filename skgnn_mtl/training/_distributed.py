@@ -25,6 +25,8 @@ from skgnn_mtl._flat import flatten, unflatten
 from skgnn_mtl.graphs import GraphBatch, Labels
 
 Value = TypeVar("Value")
+# Variables by which launchers tell the number of processes: torchrun, then MPI.
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 # Relative difference of the networks of two processes that rounding does not explain.
 _LARGEST_DRIFT = 1e-3
 
@@ -69,6 +71,10 @@ class World:
     def is_alone(self) -> bool:
         """Whether there is no other process."""
         return self.size == 1
+
+    def __deepcopy__(self, memo: Any) -> World:
+        # A copy of a network that is in training has the same world.
+        return self
 
     # -- what is summed -----------------------------------------------------------
 
@@ -254,7 +260,9 @@ def data_parallel(
     Raises
     ------
     ImportError
-        If accelerate is not installed.
+        If there is a launcher, but accelerate is not installed.
+    RuntimeError
+        If accelerate does not find the processes of the launcher.
 
     See Also
     --------
@@ -291,7 +299,8 @@ def _within(team: _Team) -> Iterator[World]:
 
 def _find_team(cpu: bool, timeout: float) -> _Team:
     # Without a launcher a script must run where accelerate is not installed.
-    if "WORLD_SIZE" not in os.environ:
+    n_wanted = max(int(os.environ.get(name, 1)) for name in _SIZES)
+    if n_wanted == 1:
         return _Team(0, 1, "gloo", timedelta(), os.getpid())
     try:
         from accelerate import PartialState
@@ -300,7 +309,14 @@ def _find_team(cpu: bool, timeout: float) -> _Team:
             'data_parallel needs accelerate: pip install "skgnn_mtl[distributed]".'
         ) from error
     # Finds the address, the device and the backend, as any launcher states them.
-    state = PartialState(cpu=cpu)
+    state = PartialState(cpu=cpu or not torch.cuda.is_available())
+    if state.num_processes != n_wanted:
+        # Each would train alone, and write the files of all.
+        raise RuntimeError(
+            f"The launcher started {n_wanted} processes, but accelerate found "
+            f"{state.num_processes}. Call data_parallel before anything else of "
+            "accelerate, or with the same cpu=."
+        )
     gpu = state.num_processes > 1 and dist.get_backend() == "nccl"
     return _Team(
         state.process_index,
@@ -374,71 +390,3 @@ def gathered(
     )
     whole = GraphBatch.concatenate([part for part, _ in parts])
     return whole.to(graphs.device), Labels(targets, weights, tuple(columns))
-
-
-# -- batch normalisation --------------------------------------------------------------
-
-
-@contextmanager
-def common_statistics(model: nn.Module, world: World) -> Iterator[None]:
-    """Normalise by the batch of all processes."""
-    kinds = nn.modules.batchnorm._BatchNorm
-    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
-    if world.is_alone:
-        layers = []
-    for layer in layers:
-        # An attribute of the layer hides the method of its class.
-        layer.forward = partial(_normalise, layer, world)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
-
-
-def _normalise(layer: Any, world: World, rows: Tensor) -> Tensor:
-    """Normalise the columns of rows (n, width) by those of all processes."""
-    if not layer.training:
-        return type(layer).forward(layer, rows)  # type: ignore[no-any-return]
-    ones = rows.new_ones(len(rows), 1)
-    # With the number of rows, because that is one message less.
-    sums = _total(torch.cat([rows, ones], dim=1).sum(dim=0), world)
-    n = sums[-1].detach()
-    if float(n) <= 1:  # because one row has no variance
-        return type(layer).forward(layer, rows)  # type: ignore[no-any-return]
-    mean = sums[:-1] / n
-    centred = rows - mean
-    variance = _total(centred.square().sum(dim=0), world) / n
-    _update(layer, mean.detach(), variance.detach() * n / (n - 1))
-    scaled: Tensor = centred * (variance + layer.eps).rsqrt()
-    return scaled * layer.weight + layer.bias if layer.affine else scaled
-
-
-def _update(layer: Any, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics towards those of a batch."""
-    if not layer.track_running_stats:
-        return
-    layer.num_batches_tracked.add_(1)
-    share = layer.momentum
-    if share is None:  # because the average is then cumulative
-        share = 1.0 / float(layer.num_batches_tracked)
-    layer.running_mean.lerp_(mean, share)
-    layer.running_var.lerp_(variance, share)
-
-
-def _total(part: Tensor, world: World) -> Tensor:
-    total: Tensor = _Sum.apply(part, world)  # type: ignore[no-untyped-call]
-    return total
-
-
-class _Sum(torch.autograd.Function):
-    """Sum over the processes, whose gradient is such a sum again."""
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor, world: World) -> Tensor:
-        ctx.world = world
-        return world.sum(part)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _total(gradients[0], ctx.world), None

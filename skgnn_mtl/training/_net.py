@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
-from ._distributed import ALONE, World, common_statistics, is_main
+from ._common_statistics import common_statistics
+from ._distributed import ALONE, World, is_main
 from ._faults import broken, check_predictions, explained, require_finite_weights
 from ._keeper import Keeper, load_training_state, training_state
 from ._optimizers import by_name, optimizer_arguments

@@ -29,6 +29,7 @@ import pandas as pd
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OUT = DOCS / "benchmarks" / "scaling.csv"
+ROWS = 512
 COLUMNS = ["kind", "weighting", "size", "n_processes", "repeat", "seconds", "cpu"]
 WEIGHTINGS = ("equal", "nashmtl")
 BATCHES = (64, 256)
@@ -255,7 +256,7 @@ def grid(head: list[str], rows: list[list[str]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if options.report:

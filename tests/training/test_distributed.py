@@ -52,7 +52,7 @@ def pair(tmp_path_factory):
         for k in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=300)[1] for process in processes]
+        errors = [process.communicate(timeout=600)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
