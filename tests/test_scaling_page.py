@@ -33,7 +33,8 @@ def made_up(n_rows=256, repeats=3):
             rows.append(("epoch", "equal", size, 1, repeat, busy * one, one))
             rows.append(("epoch", "equal", size, 2, repeat, busy * one / 2, one / 2))
         for size in (100, 4_000_000):
-            rows.append(("message", "", size, 2, repeat, 1e-3 + 1e-9 * size, 0.0))
+            seconds = busy * (1e-3 + 1e-9 * size)
+            rows.append(("message", "", size, 2, repeat, seconds, 0.0))
     return rows
 
 

@@ -126,6 +126,7 @@ def test_a_checkpoint_of_the_main_process_goes_on_in_both(pair):
 
 def test_dropout_differs_but_the_networks_do_not(pair):
     main, other = (found["dropout"] for found in pair)
+    assert set(main["seeds"]).isdisjoint(other["seeds"])
     np.testing.assert_array_equal(main["predictions"], other["predictions"])
 
 
