@@ -248,6 +248,14 @@ def late(world):
         )
 
 
+def absent(world):
+    """A process that comes to the fit too late."""
+    if not world.is_main:
+        time.sleep(3)
+    with data_parallel(cpu=True, timeout=1.0):
+        return outcome(lambda: model().fit(X, Y))
+
+
 def unseeded(world):
     splitter = ShuffleSplit(1, test_size=0.5)
     changes = {**STOPPING, "random_state": None, "validation": splitter}
@@ -292,6 +300,7 @@ ALONE_CANNOT = {
     "interruption": lambda world: failing(world, stop),
     "other labels": other_labels,
     "late": late,
+    "absent": absent,
     "unseeded": unseeded,
     "resumed": resumed,
     "dropout": dropping,

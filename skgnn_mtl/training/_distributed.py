@@ -199,20 +199,27 @@ class World:
             raise LostProcess(
                 "This data-parallel fit has ended; begin a new one in all processes."
             )
-        try:
+        with _explained(self.rank, self.size):
             function(*values, group=self._group)
-        except RuntimeError as error:
-            raise LostProcess(
-                f"Process {self.rank} of {self.size} lost another process of its "
-                "data-parallel fit, which failed or did not answer in time. See the "
-                f"messages of the other processes ({error})."
-            ) from error
 
     def close(self) -> None:
         """Leave the others, who then stop waiting for this process at once."""
         if self._group is not None:
             group, self._group = self._group, None
             dist.destroy_process_group(group)
+
+
+@contextmanager
+def _explained(rank: int, size: int) -> Iterator[None]:
+    """Say in words that another process does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcess(
+            f"Process {rank} of {size} lost another process of its data-parallel fit, "
+            "which failed or did not answer in time. See the messages of the other "
+            f"processes ({error})."
+        ) from error
 
 
 ALONE = World()
@@ -353,11 +360,11 @@ def joined() -> Iterator[World]:
     if team is None:
         yield ALONE
         return
-    world = World(
-        team.rank,
-        team.size,
-        dist.new_group(timeout=team.timeout, backend=team.backend),
-    )
+    with _explained(team.rank, team.size):
+        group = dist.new_group(timeout=team.timeout, backend=team.backend)
+    world = World(team.rank, team.size, group)
+    # Only the world keeps it, because closing takes the last reference.
+    del group
     try:
         yield world
     finally:

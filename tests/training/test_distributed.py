@@ -94,9 +94,12 @@ def test_a_process_that_fails_ends_the_fit_of_the_other(name, error, pair):
         np.testing.assert_array_equal(found["again"], found["wanted"])
 
 
-def test_a_process_waits_no_longer_than_the_timeout(pair):
-    assert pair[0]["late"]["error"].startswith("LostProcess")
-    assert pair[0]["late"]["seconds"] < 2.9
+@pytest.mark.parametrize("name", ["late", "absent"])
+def test_a_process_waits_no_longer_than_the_timeout(name, pair):
+    main, other = (found[name] for found in pair)
+    assert main["error"].startswith("LostProcess: Process 0 of 2 lost another process")
+    assert main["seconds"] < 30
+    assert other["error"].startswith("LostProcess: Process 1 of 2 lost")
 
 
 def test_other_labels_are_refused_in_both(pair):
