@@ -20,6 +20,8 @@ from skgnn_mtl.metrics._tables import refuse_masked
 from skgnn_mtl.training import (
     HeldOutRows,
     TrainingOptions,
+    World,
+    joined,
     recalibrate,
 )
 from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
@@ -30,6 +32,7 @@ from ._curvature import SpectrumOptions, SpectrumRecorder
 from ._inputs import Inputs, check_labels, read_row_weights
 from ._network import FittedNetwork
 from ._observers import Observers
+from ._processes import require_same
 from ._recipe import Recipe, StepNeeds, build_weighting
 from ._splits import hold_out, split_validation
 from ._state import FittedState, with_result
@@ -127,6 +130,7 @@ class _Call:
     before: FittedState | None
     partial: bool
     stage: Stage | None
+    world: World
 
     @property
     def weighting(self) -> TaskWeighting | None:
@@ -209,7 +213,20 @@ def fit_network(
     """
     if partial:
         settings = settings.for_one_epoch()
-    call = _Call(settings, data, view, before, partial, stage)
+    with joined() as world:
+        state = _fit(_Call(settings, data, view, before, partial, stage, world))
+        if state.interrupted and not world.is_alone:
+            # Because the other processes have reached other states.
+            raise KeyboardInterrupt(
+                "fit was interrupted in one of several processes; the estimator is "
+                "as it was before."
+            )
+    return state
+
+
+def _fit(call: _Call) -> FittedState:
+    """Train a network together with the other processes."""
+    settings, before, stage, world = call.settings, call.before, call.stage, call.world
     # Before a seed is drawn, because wrong labels must not advance a user's generator.
     table = _read(call)
     source = _random_source(call)
@@ -219,13 +236,17 @@ def fit_network(
         stage.require(**_pieces(call, table))
         # After the draw, because a user's generator must advance all the same.
         seed = stage.seed(seed)
+    if not world.is_alone:
+        seed = world.share(seed)
+        require_same(world, call.data.graphs, table, before, stage)
     split_seed = (
         seed if before is None or before.split_seed is None else before.split_seed
     )
     with seeded(seed, settings.device, settings.n_threads):
         # All continuations divide the rows alike, so that rows that validate or are
-        # held out are never trained on.
-        rows = _choose_rows(call, table, split_seed)
+        # held out are never trained on. Several processes take those of the main one,
+        # because a user's splitter may draw others in each.
+        rows = world.decide(lambda: _choose_rows(call, table, split_seed))
         if stage is not None:
             # Because a user's splitter may divide the rows otherwise in each call.
             stage.require(validation_rows=rows.parts)
@@ -238,7 +259,7 @@ def fit_network(
             start,
             split_seed=split_seed,
             # For partial_fit only, because fit draws from its parameter again.
-            random_state=source if partial else None,
+            random_state=source if call.partial else None,
             held_out_rows=rows.held_out,
         )
         return _trained(call, start, table, rows)
@@ -416,7 +437,9 @@ def _trained(
     goes_on = call.before is not None or call.partial
     n_epochs = 0 if goes_on else int(options.max_epochs)
     n_steps = 0 if goes_on else options.n_steps(len(train_set))
-    needs = StepNeeds(start.targets, table.watched, n_steps, held_out, seed, n_epochs)
+    needs = StepNeeds(
+        start.targets, table.watched, n_steps, held_out, seed, n_epochs, call.world
+    )
     step = recipe.step(start.weighting, needs)
     recorder = None
     if settings.spectrum is not None:
@@ -448,6 +471,7 @@ def _trained(
         observer=_observer(settings, recorder, start),
         all_rows=_all_rows(call, start, table, rows),
         keeper=call.stage,
+        world=call.world,
     )
     if not call.partial or options.weight_averaging is not None:
         # With few steps the running statistics lag behind the weights, and the
