@@ -35,7 +35,7 @@ __all__ = [
 _ROOMS = (
     *("auxiliary", "curvature", "datasets", "encoders", "ensemble", "estimators"),
     *("featurizers", "graphs", "inspection", "metrics", "model_selection"),
-    *("readouts", "weighting"),
+    *("optimizers", "readouts", "weighting"),
 )
 
 

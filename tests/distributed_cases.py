@@ -154,7 +154,6 @@ CASES = {
     "ldcmtl": weighted("ldcmtl"),
     "excessmtl": weighted("excessmtl"),
     "adaptive momentum": weighted(PCGrad(adaptive_momentum=True)),
-    "soap": weighted("equal", optimizer="soap"),
     "uncertainty": weighted("uncertainty"),
     "dwa": weighted("dwa"),
     "famo": weighted(FAMO()),
