@@ -15,11 +15,10 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgnn_mtl import training
 from skgnn_mtl._seeds import MAX_SEED, torch_stream
-from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows
+from skgnn_mtl.graphs import GraphDataset, GraphRows
 from skgnn_mtl.metrics._tables import refuse_masked
 from skgnn_mtl.training import (
     HeldOutRows,
-    TrainingOptions,
     World,
     joined,
     recalibrate,
@@ -28,12 +27,13 @@ from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
 
 from ._checkpoint import Stage, graph_parts, group_parts, state_parts
 from ._compute import seeded
-from ._curvature import SpectrumOptions, SpectrumRecorder
-from ._inputs import Inputs, check_labels, read_row_weights
+from ._curvature import SpectrumRecorder
+from ._fit_settings import FitData, FitSettings
+from ._inputs import check_labels, read_row_weights
 from ._network import FittedNetwork
 from ._observers import Observers
 from ._processes import require_same
-from ._recipe import Recipe, StepNeeds, build_weighting
+from ._recipe import StepNeeds, build_weighting
 from ._splits import hold_out, split_validation
 from ._state import FittedState, with_result
 from ._targets import Targets
@@ -41,83 +41,6 @@ from ._widths import learn_widths
 
 # Makes an estimator that is fitted with a state, because scorers take estimators.
 View = Callable[[FittedState], Any]
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What the parameters of an estimator say about a fit.
-
-    Parameters
-    ----------
-    targets : Targets
-        Meaning of y, with nothing learned yet.
-    recipe : Recipe
-        Network and step.
-    options : TrainingOptions
-        Options of the training.
-    validation : float or cross-validation splitter
-        Validation rows.
-    device : torch.device
-        A device that is there.
-    n_threads : int or None
-        Threads of torch.
-    random_state : int, RandomState or None
-        Source of the seed.
-    scoring : str, callable or None, default="loss"
-        Criterion of early stopping.
-    spectrum : SpectrumOptions, optional
-        Curvature to compute.
-    on_epoch : callable, optional
-        Called with the number of finished epochs and the state in training.
-    """
-
-    targets: Targets
-    recipe: Recipe
-    options: TrainingOptions
-    validation: Any
-    device: torch.device
-    n_threads: int | None
-    random_state: Any
-    scoring: Any = "loss"
-    spectrum: SpectrumOptions | None = None
-    on_epoch: Callable[[int, FittedState], None] | None = None
-
-    def for_one_epoch(self) -> FitSettings:
-        """Give the settings of ``partial_fit``, whose last epoch is not known."""
-        # "ema" alone, because "tail" must know the number of all steps.
-        averages = self.options.weight_averaging == "ema"
-        # A constant rate, because the other schedules need an end or validation rows.
-        options = replace(
-            self.options,
-            lr_schedule="constant",
-            max_epochs=1,
-            early_stopping=False,
-            weight_averaging="ema" if averages else None,
-        )
-        return replace(self, options=options, validation=None, spectrum=None)
-
-    def for_rows(self, n_rows: int) -> FitSettings:
-        """Give the settings of a training on so many rows."""
-        return replace(self, options=self.options.for_rows(n_rows))
-
-    @property
-    def needs_validation(self) -> bool:
-        """Whether some rows validate the training."""
-        watches = self.options.early_stopping or self.options.watches_plateau
-        # A user's splitter is always used, because its rows must never be trained on.
-        return watches or hasattr(self.validation, "split")
-
-
-@dataclass(frozen=True)
-class FitData:
-    """What the user passed to fit, and the graphs and columns that X was read as."""
-
-    X: Any
-    y: Any
-    sample_weight: Any
-    groups: Any
-    graphs: GraphArray
-    inputs: Inputs
 
 
 @dataclass(frozen=True)
