@@ -13,6 +13,7 @@ from skgnn_mtl.estimators import (
 )
 from skgnn_mtl.featurizers import CifToGraph, GraphColumns, SmilesToGraph
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.training import data_parallel
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "MultiTaskGNNClassifier",
     "MultiTaskGNNRegressor",
     "SmilesToGraph",
+    "data_parallel",
     "load",
     "predict_stream",
     "save",
@@ -33,7 +35,7 @@ __all__ = [
 _ROOMS = (
     *("auxiliary", "curvature", "datasets", "encoders", "ensemble", "estimators"),
     *("featurizers", "graphs", "inspection", "metrics", "model_selection"),
-    *("readouts", "weighting"),
+    *("optimizers", "readouts", "weighting"),
 )
 
 

@@ -6,6 +6,8 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
+    _require_place(options)
     X, y, report = _read(options, censored="bound", unreadable="drop")
     _show(report, options.report)
     classes = _are_classes(y)
@@ -128,6 +131,15 @@ def _read(
         encoding=options.encoding,
         n_jobs=options.n_jobs,
     )
+
+
+def _require_place(options: argparse.Namespace) -> None:
+    """Find out before the fit that its model could not be saved."""
+    folder = Path(options.out).resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--out is in {folder}, which is not a folder.")
+    if options.model == "hybrid" and find_spec("skops") is None:
+        raise ImportError("--model hybrid is saved by skops: pip install skops.")
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,13 @@ from typing import Any
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skgnn_mtl.featurizers._sources import in_chunks, is_chunk, stream_of_rows
+from skgnn_mtl.featurizers._sources import (
+    in_chunks,
+    is_chunk,
+    partitions_of,
+    stream_of_rows,
+)
+from skgnn_mtl.featurizers._strings import is_lazy
 from skgnn_mtl.graphs import GraphArray
 
 
@@ -33,7 +39,8 @@ def predict_stream(
     X : GraphArray, path, iterator, or array-like
         A mapped array, which is read where it lies; the path of a file of rows, as
         ``SmilesToGraph.transform_to`` reads them; an iterator of rows; an iterator of
-        chunks, such as arrays of graphs, lists or tables; or what the model takes.
+        chunks, such as arrays of graphs, lists or tables; a collection of dask, whose
+        partitions are chunks; or what the model takes.
     method : str, default="predict"
         Method of the model, such as "predict_proba" or "embed".
     column : str, default=None
@@ -95,6 +102,8 @@ def _chunks(X: Any, column: str | None, size: int) -> Iterable[Any]:
         return in_chunks(stream_of_rows(X, column, paths=True), size)
     if column is not None:
         raise ValueError(f"column={column!r} names a column of a file, but X is none.")
+    if is_lazy(X):
+        return partitions_of(X)
     if _is_chunk(X):
         return _slices(X, size)
     rows = iter(X)

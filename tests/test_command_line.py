@@ -12,7 +12,7 @@ import skgnn_mtl
 from skgnn_mtl._command_line import main
 
 # Rows that cannot be read are a warning, which the command prints.
-pytestmark = pytest.mark.filterwarnings("default:.*invalid graphs:UserWarning")
+pytestmark = pytest.mark.filterwarnings("default:.* of X became:UserWarning")
 
 SMILES = [f"C{'C' * k}{end}" for k in range(10) for end in ("O", "N", "Cl")]
 
@@ -69,6 +69,7 @@ def test_warnings_and_errors_are_lines_of_text(table, capsys):
         ("fit table.csv --out m --model hybrid --epochs 3", "--model network"),
         ("fit table.csv --out m --log10 mass", "--log10 names 'mass'"),
         ("predict table.csv table.csv --out p.csv", "table.csv"),
+        ("fit table.csv --out none/m", "which is not a folder"),
     ]:
         assert main(words.split()) == 2
         assert message in capsys.readouterr().err
@@ -79,6 +80,18 @@ def test_bounds_are_left_out_of_models_that_cannot_use_them(table, capsys):
     assert main(words.split()) == 0
     assert "1 labels that are bounds" in capsys.readouterr().out
     assert skgnn_mtl.load("m.skgnn")[-1].censored == "raise"
+
+
+def test_the_hybrid_is_fitted_and_saved(table, capsys, monkeypatch):
+    words = "fit table.csv --out m.skgnn --cv 0 --model hybrid".split()
+    with monkeypatch.context() as patch:
+        patch.setattr("skgnn_mtl._command_line.find_spec", lambda name: None)
+        assert main(words) == 2
+        assert "saved by skops" in capsys.readouterr().err
+    assert main(words) == 0
+    assert main("predict m.skgnn table.csv --out p.csv".split()) == 0
+    found = pd.read_csv("p.csv")[["size", "length (nm)"]]
+    assert found.notna().all(axis=1).tolist() == [k != 3 for k in range(30)]
 
 
 def test_columns_of_two_values_are_classes(tmp_path, monkeypatch, capsys):

@@ -41,6 +41,7 @@ WITHOUT_EXAMPLE = {
 WITHOUT_SHAPES = {
     *("AtomColumn", "BondColumn", "GraphSchema", "GraphTransformer", "load", "save"),
     *("HeldOut", "HeldOutReport", "HeldOutWeighting"),
+    *("SAM", "SAMO", "data_parallel"),
 }
 # No method of a paper: containers, constants, doors to other members.
 WITHOUT_PAPER = {

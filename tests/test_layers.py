@@ -48,7 +48,7 @@ LAYERS = {
 }
 # Who may know a package; a name without a slash stands for the whole folder.
 ALLOWED = {
-    "skorch": {"training/_net.py"},
+    "skorch": {"training/_epoch_callbacks.py", "training/_net.py"},
     "rdkit": {
         "auxiliary/_chemistry.py",
         "featurizers",
@@ -77,6 +77,7 @@ ALLOWED = {
         "estimators",
         "inspection/_atom_attributions.py",
     },
+    "accelerate": {"training/_distributed.py"},
     "captum": {"inspection/_atom_attributions.py"},
     "torch_geometric": {"graphs/_array.py", "graphs/_data.py"},
     "pooch": {"datasets"},

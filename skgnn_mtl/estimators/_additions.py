@@ -35,7 +35,7 @@ from ._checkpoint import (
     state_parts,
 )
 from ._compute import seeded, stopped_by_sigterm
-from ._fit import FitSettings
+from ._fit_settings import FitSettings
 from ._gate_recipe import GATERecipe
 from ._inputs import check_labels, read_row_weights, read_targets
 from ._network import FittedNetwork

@@ -44,7 +44,8 @@ from ._compute import (
 )
 from ._curvature import read_spectrum_options
 from ._files import load_state, on_cpu, save_state
-from ._fit import FitData, FitSettings, fit_network
+from ._fit import fit_network
+from ._fit_settings import FitData, FitSettings
 from ._history import history_table
 from ._inputs import learn_graphs, read_graphs
 from ._network import FittedNetwork

@@ -23,6 +23,7 @@ import torch
 
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.training import is_main
 
 from ._io import MALFORMED, Writer, malformed, read, write
 from ._state import FittedState
@@ -116,13 +117,16 @@ class Checkpoint:
     def is_due(self, final: bool) -> bool:
         """Whether to write now: writing must not take too large a share of the time.
 
+        Of several processes of a fit only the main one writes.
+
         Parameters
         ----------
         final : bool
             Whether the training has ended, so that it is never too early.
         """
         passed = time.perf_counter() - self._written_at
-        return final or passed >= self._cost / _LARGEST_SHARE
+        due = final or passed >= self._cost / _LARGEST_SHARE
+        return due and is_main()
 
     def write(self) -> None:
         """Write the present state of all stages."""
@@ -180,6 +184,11 @@ class Stage:
         """Whether there is a state from before."""
         return "training" in self._entry
 
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs of the state from before."""
+        return len(self._entry["training"]["records"]) if self.goes_on else 0
+
     def seed(self, drawn: int) -> int:
         """Give the seed of the training: that of the file, else the one drawn."""
         seed: int = self._entry.setdefault("seed", drawn)
@@ -199,7 +208,7 @@ class Stage:
             Naming the pieces that differ.
         """
         known = self._entry.setdefault("data", {})
-        now = {name: _digest(parts) for name, parts in pieces.items()}
+        now = {name: digest(parts) for name, parts in pieces.items()}
         other = [name for name in now if known.setdefault(name, now[name]) != now[name]]
         if other:
             names = [name.replace("_", " ") for name in other]
@@ -288,7 +297,7 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _digest(parts: Iterable[Any]) -> str:
+def digest(parts: Iterable[Any]) -> str:
     """Hash arrays with their shapes and types, and texts."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -325,9 +334,9 @@ def _described(name: str, value: Any) -> list[str]:
                 "or numbers, strings and parts of skgnn_mtl."
             ) from None
         expressed = text
-    digest = _digest([expressed, *writer.tensors.values()])
+    key = digest([expressed, *writer.tensors.values()])
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    return [short, digest]
+    return [short, key]
 
 
 def _own_name(name: str) -> str:

@@ -133,7 +133,10 @@ class _Limits:
 
     Each thread of Python has a number of torch threads. A new one starts with the last
     number that any thread has set. Without counting, one that starts within a limit
-    would take that for the setting before, and restore it at the end.
+    would take that for the setting before, and restore it at the end. MKL has one
+    number for all threads, so that nothing is restored before the last limit ends: a
+    fit beside others would have other digits. A thread whose limit ended earlier keeps
+    it until its next call.
     """
 
     def __init__(self) -> None:
@@ -152,7 +155,10 @@ class _Limits:
         """Return to the limit around this one, or to the setting before all."""
         with self._lock:
             self._n_in_force -= 1
-            torch.set_num_threads(self._before if outer is None else outer)
+            if outer is not None:
+                torch.set_num_threads(outer)
+            elif not self._n_in_force:
+                torch.set_num_threads(self._before)
 
 
 _LIMIT, _LIMITS = _Limit(), _Limits()

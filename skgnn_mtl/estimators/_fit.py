@@ -15,22 +15,25 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skgnn_mtl import training
 from skgnn_mtl._seeds import MAX_SEED, torch_stream
-from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows
+from skgnn_mtl.graphs import GraphDataset, GraphRows
 from skgnn_mtl.metrics._tables import refuse_masked
 from skgnn_mtl.training import (
     HeldOutRows,
-    TrainingOptions,
+    World,
+    joined,
     recalibrate,
 )
 from skgnn_mtl.weighting import HeldOut, HeldOutWeighting, TaskWeighting
 
 from ._checkpoint import Stage, graph_parts, group_parts, state_parts
 from ._compute import seeded
-from ._curvature import SpectrumOptions, SpectrumRecorder
-from ._inputs import Inputs, check_labels, read_row_weights
+from ._curvature import SpectrumRecorder
+from ._fit_settings import FitData, FitSettings
+from ._inputs import check_labels, read_row_weights
 from ._network import FittedNetwork
 from ._observers import Observers
-from ._recipe import Recipe, StepNeeds, build_weighting
+from ._processes import require_same
+from ._recipe import StepNeeds, build_weighting
 from ._splits import hold_out, split_validation
 from ._state import FittedState, with_result
 from ._targets import Targets
@@ -38,83 +41,6 @@ from ._widths import learn_widths
 
 # Makes an estimator that is fitted with a state, because scorers take estimators.
 View = Callable[[FittedState], Any]
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What the parameters of an estimator say about a fit.
-
-    Parameters
-    ----------
-    targets : Targets
-        Meaning of y, with nothing learned yet.
-    recipe : Recipe
-        Network and step.
-    options : TrainingOptions
-        Options of the training.
-    validation : float or cross-validation splitter
-        Validation rows.
-    device : torch.device
-        A device that is there.
-    n_threads : int or None
-        Threads of torch.
-    random_state : int, RandomState or None
-        Source of the seed.
-    scoring : str, callable or None, default="loss"
-        Criterion of early stopping.
-    spectrum : SpectrumOptions, optional
-        Curvature to compute.
-    on_epoch : callable, optional
-        Called with the number of finished epochs and the state in training.
-    """
-
-    targets: Targets
-    recipe: Recipe
-    options: TrainingOptions
-    validation: Any
-    device: torch.device
-    n_threads: int | None
-    random_state: Any
-    scoring: Any = "loss"
-    spectrum: SpectrumOptions | None = None
-    on_epoch: Callable[[int, FittedState], None] | None = None
-
-    def for_one_epoch(self) -> FitSettings:
-        """Give the settings of ``partial_fit``, whose last epoch is not known."""
-        # "ema" alone, because "tail" must know the number of all steps.
-        averages = self.options.weight_averaging == "ema"
-        # A constant rate, because the other schedules need an end or validation rows.
-        options = replace(
-            self.options,
-            lr_schedule="constant",
-            max_epochs=1,
-            early_stopping=False,
-            weight_averaging="ema" if averages else None,
-        )
-        return replace(self, options=options, validation=None, spectrum=None)
-
-    def for_rows(self, n_rows: int) -> FitSettings:
-        """Give the settings of a training on so many rows."""
-        return replace(self, options=self.options.for_rows(n_rows))
-
-    @property
-    def needs_validation(self) -> bool:
-        """Whether some rows validate the training."""
-        watches = self.options.early_stopping or self.options.watches_plateau
-        # A user's splitter is always used, because its rows must never be trained on.
-        return watches or hasattr(self.validation, "split")
-
-
-@dataclass(frozen=True)
-class FitData:
-    """What the user passed to fit, and the graphs and columns that X was read as."""
-
-    X: Any
-    y: Any
-    sample_weight: Any
-    groups: Any
-    graphs: GraphArray
-    inputs: Inputs
 
 
 @dataclass(frozen=True)
@@ -127,6 +53,7 @@ class _Call:
     before: FittedState | None
     partial: bool
     stage: Stage | None
+    world: World
 
     @property
     def weighting(self) -> TaskWeighting | None:
@@ -209,7 +136,20 @@ def fit_network(
     """
     if partial:
         settings = settings.for_one_epoch()
-    call = _Call(settings, data, view, before, partial, stage)
+    with joined() as world:
+        state = _fit(_Call(settings, data, view, before, partial, stage, world))
+        if state.interrupted and not world.is_alone:
+            # Because the other processes have reached other states.
+            raise KeyboardInterrupt(
+                "fit was interrupted in one of several processes; the estimator is "
+                "as it was before."
+            )
+    return state
+
+
+def _fit(call: _Call) -> FittedState:
+    """Train a network together with the other processes."""
+    settings, before, stage, world = call.settings, call.before, call.stage, call.world
     # Before a seed is drawn, because wrong labels must not advance a user's generator.
     table = _read(call)
     source = _random_source(call)
@@ -219,13 +159,17 @@ def fit_network(
         stage.require(**_pieces(call, table))
         # After the draw, because a user's generator must advance all the same.
         seed = stage.seed(seed)
+    if not world.is_alone:
+        seed = world.share(seed)
+        require_same(world, call.data.graphs, table, before, stage)
     split_seed = (
         seed if before is None or before.split_seed is None else before.split_seed
     )
     with seeded(seed, settings.device, settings.n_threads):
         # All continuations divide the rows alike, so that rows that validate or are
-        # held out are never trained on.
-        rows = _choose_rows(call, table, split_seed)
+        # held out are never trained on. Several processes take those of the main one,
+        # because a user's splitter may draw others in each.
+        rows = world.decide(lambda: _choose_rows(call, table, split_seed))
         if stage is not None:
             # Because a user's splitter may divide the rows otherwise in each call.
             stage.require(validation_rows=rows.parts)
@@ -238,7 +182,7 @@ def fit_network(
             start,
             split_seed=split_seed,
             # For partial_fit only, because fit draws from its parameter again.
-            random_state=source if partial else None,
+            random_state=source if call.partial else None,
             held_out_rows=rows.held_out,
         )
         return _trained(call, start, table, rows)
@@ -416,7 +360,9 @@ def _trained(
     goes_on = call.before is not None or call.partial
     n_epochs = 0 if goes_on else int(options.max_epochs)
     n_steps = 0 if goes_on else options.n_steps(len(train_set))
-    needs = StepNeeds(start.targets, table.watched, n_steps, held_out, seed, n_epochs)
+    needs = StepNeeds(
+        start.targets, table.watched, n_steps, held_out, seed, n_epochs, call.world
+    )
     step = recipe.step(start.weighting, needs)
     recorder = None
     if settings.spectrum is not None:
@@ -448,6 +394,7 @@ def _trained(
         observer=_observer(settings, recorder, start),
         all_rows=_all_rows(call, start, table, rows),
         keeper=call.stage,
+        world=call.world,
     )
     if not call.partial or options.weight_averaging is not None:
         # With few steps the running statistics lag behind the weights, and the

@@ -12,11 +12,9 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._component import Numbers
-from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._target_transforms import check_domain
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
@@ -46,6 +44,7 @@ from ._inputs import (
     task_positions,
 )
 from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
+from ._processes import draw_seed
 from ._regressor import MultiTaskGNNRegressor
 from ._state import FittedState
 
@@ -555,8 +554,7 @@ default=(128,), (64,), (64,)
         with warnings_once():
             estimator._check_parameters()
             settings = estimator._settings(estimator._targets())
-            rng = check_random_state(estimator.random_state)
-            seed = int(rng.randint(MAX_SEED))
+            seed = draw_seed(estimator.random_state)
             with seeded(seed, settings.device, settings.n_threads):
                 state = take_over(source, settings, seed)
             if X is not None:

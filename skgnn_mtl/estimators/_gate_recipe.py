@@ -111,7 +111,8 @@ class GATERecipe(Recipe):
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
         """Make the step of losses and alignment terms."""
         # No warm-up in a training that goes on, because n_steps is 0 there.
-        return GATEStep(self.terms, needs.targets.names, self.n_warmup(needs.n_steps))
+        n_warmup = self.n_warmup(needs.n_steps)
+        return GATEStep(self.terms, needs.targets.names, n_warmup, needs.world)
 
 
 def gate_recipe(estimator: Any) -> GATERecipe:

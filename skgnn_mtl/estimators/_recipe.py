@@ -20,11 +20,13 @@ from skgnn_mtl.encoders import GraphEncoder, Pretrained
 from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows, GraphSchema
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.training import (
+    ALONE,
     GaussianNLL,
     HeldOutRows,
     MultiTaskModel,
     Step,
     TrainingStep,
+    World,
 )
 from skgnn_mtl.weighting import (
     CurvatureWeighting,
@@ -54,6 +56,8 @@ class StepNeeds:
         Seed of everything that the step draws.
     n_epochs : int, default=0
         Length of the training; 0 in one that goes on.
+    world : World, optional
+        Processes that have the other rows of each batch.
     """
 
     targets: Targets
@@ -62,6 +66,7 @@ class StepNeeds:
     held_out: HeldOutRows | None
     seed: int
     n_epochs: int = 0
+    world: World = ALONE
 
 
 class Recipe(ABC):
@@ -243,8 +248,20 @@ class MultiTaskRecipe(Recipe):
         return GraphDataset(graphs, targets, weights, columns)
 
     def step(self, task_weighting: TaskWeighting | None, needs: StepNeeds) -> Step:
-        """Make the step of a task weighting."""
+        """Make the step of a task weighting.
+
+        Raises
+        ------
+        NotImplementedError
+            If several processes train auxiliary tasks.
+        """
         assert task_weighting is not None
+        if self.auxiliary and not needs.world.is_alone:
+            raise NotImplementedError(
+                "data_parallel cannot train auxiliary tasks, because the losses of "
+                f"{self.auxiliary} at parts of a batch do not add up to that of the "
+                "whole batch. Set auxiliary_tasks=(), or fit in one process."
+            )
         names = self.entries(needs.targets.names)
         all_targets = self.target_tasks is None and not self.auxiliary
         loss = needs.targets.elementwise_loss
@@ -258,6 +275,7 @@ class MultiTaskRecipe(Recipe):
             generator=torch_stream(needs.seed, "weighting"),
             draws=torch_stream(needs.seed, "auxiliary tasks"),
             targets=None if all_targets else needs.watched.tolist(),
+            world=needs.world,
         )
         if needs.held_out is not None:
             step.hold_out(needs.held_out)

@@ -26,7 +26,7 @@ from skgnn_mtl.graphs import GraphArray, GraphWriter
 
 from ._findings import Findings
 from ._sources import RowDigest, in_chunks, stream_of_rows
-from ._strings import as_strings, index_of
+from ._strings import as_strings, computed, index_of
 
 # Rows a worker gets at once: enough to forget what sending costs, few enough that the
 # temporary columns of a chunk stay in the cache and the progress bar moves. Those whose
@@ -129,6 +129,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         """
         self._validate_params()
         self._featurize([])  # complains of parameters and missing packages
+        X = computed(X)
         rows_of(X, paths=self._accepts_paths)
         validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = 1
@@ -157,6 +158,8 @@ class GraphTransformer(  # type: ignore[call-arg]
             If ``X`` is not a column of strings.
         """
         self._validate_params()
+        # Once, because each use of a collection of dask would compute it again.
+        X = computed(X)
         rows = rows_of(X, paths=self._accepts_paths)
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
@@ -187,7 +190,8 @@ class GraphTransformer(  # type: ignore[call-arg]
             Folder to create; an existing folder must be empty.
         X : path, iterator, or column of strings
             A file, an iterator of rows or of chunks (lists, columns, tables), or what
-            ``transform`` takes. A file is CSV (.csv, .tsv), Parquet (.parquet, .pq;
+            ``transform`` takes; of a collection of dask one partition at a time is in
+            memory. A file is CSV (.csv, .tsv), Parquet (.parquet, .pq;
             needs pyarrow) or text with a row per line (.smi, .smiles, .txt); all but
             Parquet may be compressed (.gz).
         column : str, default=None

@@ -14,7 +14,7 @@ import numpy as np
 
 from skgnn_mtl.graphs import GraphArray
 
-from ._strings import as_strings
+from ._strings import as_strings, is_lazy
 
 # Rows of a file that are read at once.
 _BLOCK = 4096
@@ -112,6 +112,9 @@ class RowDigest:
 def _chunks(X: Any, column: str | None) -> Iterable[Any]:
     if isinstance(X, (str, PathLike)):
         return _chunks_of_file(Path(X), column)
+    if is_lazy(X):
+        # The column first, because no other one needs to be computed.
+        return partitions_of(_column_of(X, column))
     if is_chunk(X):
         return [_column_of(X, column)]
     is_one = isinstance(X, (bytes, Mapping, GraphArray))
@@ -141,6 +144,25 @@ def is_chunk(X: Any) -> bool:
     return isinstance(X, (list, tuple, np.ndarray)) or any(
         hasattr(type(X), method) for method in methods
     )
+
+
+def partitions_of(X: Any) -> Iterator[Any]:
+    """Compute a collection of dask partition by partition.
+
+    Parameters
+    ----------
+    X : Series, DataFrame, Array or Bag of dask
+        Rows.
+
+    Yields
+    ------
+    chunk : pandas object, array or list
+        Rows of one partition, in order.
+    """
+    parts = X.to_delayed()
+    # An array of dask gives an array, which has a second axis for columns.
+    for part in getattr(parts, "flat", parts):
+        yield part.compute()
 
 
 def _alone(row: Any, column: str | None) -> list[Any]:

@@ -61,6 +61,38 @@ def as_strings(X: Any, *, paths: bool = False, first: int = 0) -> list[Any]:
     return [_as_row(i, value, paths) for i, value in enumerate(_entries(X), first)]
 
 
+def is_lazy(X: Any) -> bool:
+    """Tell a collection of dask, whose rows are not computed yet.
+
+    Parameters
+    ----------
+    X : object
+        Any input.
+
+    Returns
+    -------
+    is_lazy : bool
+        True for a Series, DataFrame, Array or Bag of dask.
+    """
+    return _has(X, "to_delayed")
+
+
+def computed(X: Any) -> Any:
+    """Compute the rows of a collection of dask.
+
+    Parameters
+    ----------
+    X : object
+        Any input.
+
+    Returns
+    -------
+    X : object
+        A pandas object, an array or a list; any other input as it is.
+    """
+    return X.compute() if is_lazy(X) else X
+
+
 def index_of(X: Any) -> Any:
     """Find the row labels of a pandas object.
 
@@ -78,6 +110,7 @@ def index_of(X: Any) -> Any:
 
 
 def _entries(X: Any) -> Iterable[Any]:
+    X = computed(X)
     if isinstance(X, (list, tuple)):
         return _unnest(X)
     _refuse(X)

@@ -15,7 +15,16 @@ from torch import Tensor
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphBatch, Labels
 from skgnn_mtl.optimizers import SharpnessAware
-from skgnn_mtl.training import LOSSES, Replay, Step, StepRecord, at_moved, task_losses
+from skgnn_mtl.training import (
+    ALONE,
+    LOSSES,
+    Replay,
+    Step,
+    StepRecord,
+    World,
+    at_moved,
+    task_losses,
+)
 
 from ._addition import AdditionModel
 from ._model import Embedded, GATEModel
@@ -27,6 +36,8 @@ COLLAPSED = 0.01
 
 class Evaluation(NamedTuple):
     """Losses of a batch, with their graph.
+
+    With several processes each has its share of losses and terms.
 
     Parameters
     ----------
@@ -57,6 +68,8 @@ class AlignmentStep(Step):
         Names of the tasks that are trained.
     n_warmup : int
         Steps over which consistency, mapping and distance rise to their weights.
+    world : World, optional
+        Processes that have the other graphs of each batch.
 
     References
     ----------
@@ -65,9 +78,14 @@ class AlignmentStep(Step):
     """
 
     def __init__(
-        self, terms: GATETerms, task_names: Sequence[str], n_warmup: int = 0
+        self,
+        terms: GATETerms,
+        task_names: Sequence[str],
+        n_warmup: int = 0,
+        world: World = ALONE,
     ) -> None:
         self.terms, self.task_names, self.n_warmup = terms, list(task_names), n_warmup
+        self.world = world
         self.n_steps = 0
         self._method: SharpnessAware | None = None
         self._replay = Replay()
@@ -93,6 +111,7 @@ class AlignmentStep(Step):
 
     def sharpen(self, method: SharpnessAware) -> None:
         """Take the gradients at weights that a method moves for all tasks at once."""
+        self.world.require_alone(f"optimizer={method!r}")
         if method.by_task:
             raise ValueError(
                 f"optimizer={method!r} moves the weights of each task alone, but the "
@@ -105,8 +124,17 @@ class AlignmentStep(Step):
     ) -> tuple[Tensor, Tensor]:
         """Compute losses and label weights of the trained tasks, each (n_tasks,)."""
         labels = labels.to(graphs.device)
-        squares = LOSSES["squared_error"]
-        return task_losses(model(graphs), labels.targets, labels.weights, squares)
+        losses, mass = self._losses(model(graphs), labels)
+        return self.world.sum(losses), mass
+
+    def _losses(self, outputs: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
+        squares, world = LOSSES["squared_error"], self.world
+        return task_losses(outputs, labels.targets, labels.weights, squares, world)
+
+    def _shares(self, labels: Labels) -> Tensor:
+        """Give the graphs (n_graphs,) weights of sum 1 over the whole batch."""
+        (rows,) = labels.columns
+        return rows[:, 0] / self.world.sum(rows.sum())
 
     def backward(
         self, model: Any, graphs: GraphBatch | Embedded, labels: Labels
@@ -135,10 +163,12 @@ class AlignmentStep(Step):
         if self._method is not None:
             total = self._uphill(self._method, total, model, graphs, placed)
         total.backward()
+        self.world.sum_gradients(model.parameters())
         self._note(found)
         self.n_steps += 1
-        losses = found.losses.detach()
-        return StepRecord(losses, found.mass, torch.ones_like(losses), labels.present)
+        losses = self.world.sum(found.losses.detach())
+        present = self.world.any(labels.present)
+        return StepRecord(losses, found.mass, torch.ones_like(losses), present)
 
     def after_step(
         self,
@@ -180,10 +210,14 @@ class AlignmentStep(Step):
         return sum(weights[name] * value.sum() for name, value in values.items())
 
     def _note(self, found: Evaluation) -> None:
-        values = {name: value.detach() for name, value in found.terms.items()}
+        total, frames = self.world.sum, found.frames.detach()
+        values = {name: total(value.detach()) for name, value in found.terms.items()}
+        n = int(total(torch.tensor(frames.shape[1])))
         # A single graph has no spread.
-        if found.frames.shape[1] > 1:
-            values["spread"] = found.frames.detach().std(dim=1).mean(dim=-1)
+        if n > 1:
+            gaps = frames - total(frames.sum(dim=1, keepdim=True)) / n
+            variances = total(gaps.square().sum(dim=1)) / (n - 1)
+            values["spread"] = variances.sqrt().mean(dim=-1)
         self._values.append(values)
 
     def end_epoch(self, mean_losses: np.ndarray) -> dict[str, Any]:
@@ -248,7 +282,7 @@ class GATEStep(AlignmentStep):
 
     Parameters
     ----------
-    terms, task_names, n_warmup : object
+    terms, task_names, n_warmup, world : object
         As for :class:`AlignmentStep`.
 
     References
@@ -258,26 +292,30 @@ class GATEStep(AlignmentStep):
     """
 
     def __init__(
-        self, terms: GATETerms, task_names: Sequence[str], n_warmup: int = 0
+        self,
+        terms: GATETerms,
+        task_names: Sequence[str],
+        n_warmup: int = 0,
+        world: World = ALONE,
     ) -> None:
         if len(task_names) == 1:  # because there is no other task to align with
             terms = replace(terms, consistency=0.0, mapping=0.0, distance=0.0)
-        super().__init__(terms, task_names, n_warmup)
+        super().__init__(terms, task_names, n_warmup, world)
 
     def evaluate(
         self, model: GATEModel, batch: GraphBatch | Embedded, labels: Labels
     ) -> Evaluation:
         """Compute the losses of the sources and the alignment terms."""
-        targets, weights, (rows,) = labels.targets, labels.weights, labels.columns
+        targets, weights = labels.targets, labels.weights
         tasks, e = model.sources, model.embed(batch)
-        z, u, lengths = observe(tasks, e, self.terms.perturbations(e))
+        z, u, lengths = observe(tasks, e, self.terms.perturbations(e, self.world))
         # From the latent vectors above, so that the encoding maps run once.
         outputs = tasks.head(z)[..., 0]
-        losses, mass = task_losses(outputs.T, targets, weights, LOSSES["squared_error"])
+        losses, mass = self._losses(outputs.T, labels)
         labelled = (weights.T > 0) & (self.terms.mapping_target == "labels")
         wanted = torch.where(labelled, targets.T, outputs)
-        shares = rows[:, 0] / rows.sum()
-        values = alignment(tasks, z, u, lengths, wanted, shares, self.terms)
+        shares = self._shares(labels)
+        values = alignment(tasks, z, u, lengths, wanted, shares, self.terms, self.world)
         return Evaluation(losses, mass, values, u)
 
 
@@ -303,12 +341,11 @@ class AdditionStep(AlignmentStep):
         self, model: AdditionModel, batch: GraphBatch | Embedded, labels: Labels
     ) -> Evaluation:
         """Compute the loss of the new task and its alignment terms with the sources."""
-        targets, weights, (rows,) = labels.targets, labels.weights, labels.columns
+        targets, weights, shares = labels.targets, labels.weights, self._shares(labels)
         cache, new = model.cached(batch), model.new
         z, u, lengths = observe(new, cache.vectors, model.perturbations)
         output = new.head(z)[..., 0]
-        losses, mass = task_losses(output.T, targets, weights, LOSSES["squared_error"])
-        shares = rows[:, 0] / rows.sum()
+        losses, mass = self._losses(output.T, labels)
         values = {}
         if self.terms.autoencoder:
             values["autoencoder"] = (new.inverse(u) - z).square().mean(dim=-1) @ shares

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skgnn_mtl.training import ALONE, World
+
 from ._model import TaskModules
 
 
@@ -69,22 +71,22 @@ class GATETerms:
             "distance": self.distance,
         }
 
-    def perturbations(self, embedding: Tensor) -> Tensor:
+    def perturbations(self, embedding: Tensor, world: World = ALONE) -> Tensor:
         """Draw perturbations (n_perturbations, width), the same for all embeddings.
 
         They are relative to the size of the embeddings (n, width). There are 0 rows if
-        the distance term is off.
+        the distance term is off. The processes of a world have the same ones.
         """
         # Detached, because the size of perturbations is not a trained quantity.
         e = embedding.detach()
-        sigma = self.perturbation_scale * e.square().mean().sqrt()
+        sigma = self.perturbation_scale * world.mean(e.square()).sqrt()
         shape = self.n_perturbations if self.distance else 0, e.shape[1]
         draws = torch.randn(shape, dtype=e.dtype, device=e.device)
         if self.perturbation == "sphere":
             # A mean square of 1 per entry, as that of the Gaussian draws.
             length = draws.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             draws = draws * (e.shape[-1] ** 0.5 / length)
-        return sigma * draws
+        return world.of_main(sigma * draws)
 
     def routes_of(self, n_tasks: int, device: torch.device) -> Tensor:
         """Choose the frames (n_tasks, k) that each task's mapping term starts from."""
@@ -128,6 +130,7 @@ def alignment(
     wanted: Tensor,
     shares: Tensor,
     terms: GATETerms,
+    world: World = ALONE,
 ) -> dict[str, Tensor]:
     r"""Compute the label-free terms, and the mapping term, of a group of tasks.
 
@@ -154,6 +157,8 @@ def alignment(
         Weights of the molecules in all means, of sum 1.
     terms : GATETerms
         Weights and parameters of the terms.
+    world : World, optional
+        Processes that have the other molecules; each has its share of the means.
 
     Returns
     -------
@@ -175,7 +180,7 @@ def alignment(
         if terms.routes == "mean":
             starts = frames.mean(dim=0)
         else:
-            routes = terms.routes_of(n_tasks, frames.device)
+            routes = world.of_main(terms.routes_of(n_tasks, frames.device))
             starts = frames.index_select(0, routes.flatten()).view(n_tasks, -1, d)
         arrived = modules.arrive(starts).view(n_tasks, -1, n)
         error = (arrived - wanted[:, None]).square().mean(dim=1)

@@ -208,12 +208,8 @@ class GraphArray:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "_schema": self._schema,
-            "_pointers": self._pointers,
-            "_columns": self._columns,
-            "_index": self._index,
-        }
+        names = ("_schema", "_pointers", "_columns", "_index")
+        return {name: getattr(self, name) for name in names}
 
     # -- what it is ---------------------------------------------------------------
 
@@ -294,6 +290,10 @@ class GraphArray:
         """Bytes of all columns and pointers."""
         parts = (*self._columns.values(), *self._pointers.values())
         return sum(part.nbytes for part in parts)
+
+    def __sizeof__(self) -> int:
+        # Asked by dask and ray, which send small objects along with each task.
+        return object.__sizeof__(self) + self.nbytes
 
     def __repr__(self) -> str:
         return text_of(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -84,6 +84,38 @@ class GraphBatch:
             for name, values in columns.items()
         }
         return cls(schema, n_graphs, **tensors)
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[GraphBatch]) -> GraphBatch:
+        """Join batches of the same columns, in order.
+
+        Parameters
+        ----------
+        batches : sequence of GraphBatch
+            At least one.
+
+        Returns
+        -------
+        batch : GraphBatch
+            All graphs.
+        """
+        # Nodes and graphs are numbered through the whole batch.
+        nodes = np.cumsum([0, *(batch.n_nodes for batch in batches)]).tolist()
+        graphs = np.cumsum([0, *(batch.n_graphs for batch in batches)]).tolist()
+        joined: dict[str, Any] = {
+            field.name: torch.cat([getattr(batch, field.name) for batch in batches])
+            for field in fields(cls)
+            if field.name not in ("schema", "n_graphs", "edge_index", "graph_of_node")
+        }
+        pairs = zip(batches, nodes[:-1], graphs[:-1], strict=True)
+        shifted = [(b.edge_index + i, b.graph_of_node + k) for b, i, k in pairs]
+        return cls(
+            batches[0].schema,
+            graphs[-1],
+            edge_index=torch.cat([edges for edges, _ in shifted], dim=1),
+            graph_of_node=torch.cat([owners for _, owners in shifted]),
+            **joined,
+        )
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Move all tensors to a device.

@@ -183,6 +183,9 @@ class GraphLoader:
         Whether each pass draws a new order.
     generator : torch.Generator, optional
         Source of the orders.
+    part : tuple of two int, default=(0, 1)
+        Which of how many equal parts of each batch to gather. The other parts belong to
+        other processes; a part of a small batch may be empty.
 
     See Also
     --------
@@ -206,9 +209,10 @@ class GraphLoader:
         *,
         shuffle: bool = False,
         generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset, self.batch_size = dataset, batch_size
-        self.shuffle, self.generator = shuffle, generator
+        self.shuffle, self.generator, self.part = shuffle, generator, part
 
     def _bounds(self) -> list[int]:
         n = len(self.dataset)
@@ -238,6 +242,7 @@ class GraphLoader:
         order = np.arange(n)
         if self.shuffle:
             order = self._draw(n).numpy()
-        bounds = self._bounds()
-        for start, stop in pairwise(bounds):
-            yield self.dataset.__getitems__(order[start:stop])
+        k, n_parts = self.part
+        for start, stop in pairwise(self._bounds()):
+            rows = np.array_split(order[start:stop], n_parts)[k]
+            yield self.dataset.__getitems__(rows)

@@ -110,6 +110,17 @@ def gradient_similarity(
     >>> result.cosines.shape, result.overlap[0, 1].item()
     ((3, 3), 1.0)
     """
+    result = _similarity(estimator, X, y, random_state)
+    _warn_of_little_overlap(result.overlap, result.task_names)
+    return result
+
+
+def _similarity(
+    estimator: Any,
+    X: Any,
+    y: ArrayLike,
+    random_state: int | np.random.RandomState | None,
+) -> Bunch:
     check_is_fitted(estimator)
     if not isinstance(estimator.module_, MultiTaskModel):
         raise TypeError(
@@ -134,7 +145,6 @@ def gradient_similarity(
         labelled.append(problem.info["labelled"])
     names = list(estimator.task_names_)
     overlap = label_overlap(np.concatenate(labelled))
-    _warn_of_little_overlap(overlap, names)
     (J_a, J_b), (mass_a, mass_b) = gradients, masses
     mass = mass_a + mass_b
     # Silent, because entries of tasks without labels are NaN on purpose.
@@ -264,7 +274,8 @@ class GradientSimilarityDisplay:
         display : GradientSimilarityDisplay
             The drawn display.
         """
-        result = gradient_similarity(estimator, X, y, random_state=random_state)
+        # Without the warning, because the picture marks cosines of little overlap.
+        result = _similarity(estimator, X, y, random_state)
         display = cls(
             result.cosines,
             result.overlap,

@@ -36,6 +36,10 @@ class ScreeningScores:
     enrichment : float
         Precision over the share of hits among all rows; 1 for a random choice.
 
+    See Also
+    --------
+    nan_screening_scores : Makes this object.
+
     Examples
     --------
     >>> from skgnn_mtl.metrics import ScreeningScores
@@ -99,6 +103,10 @@ def nan_screening_scores(
     ValueError
         If there is no criterion, if one names no task or has no limit, if low is above
         high, or if no row has all labels.
+
+    See Also
+    --------
+    nan_roc_auc_score : The order of the rows by a single property.
 
     References
     ----------

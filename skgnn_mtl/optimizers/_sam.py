@@ -28,6 +28,10 @@ class SAM(SharpnessAware):
     base : str or callable, default="adamw"
         Optimizer that makes the step.
 
+    See Also
+    --------
+    SAMO : Moves by the gradients of all tasks and of each.
+
     Notes
     -----
     The move follows the *sum* of the losses for each task weighting, so that a

@@ -45,6 +45,10 @@ class SAMO(SharpnessAware):
     base : str or callable, default="adamw"
         Optimizer that makes the step.
 
+    See Also
+    --------
+    SAM : One move for all tasks.
+
     Notes
     -----
     A layer is one tensor of parameters. The heads are not moved: the paper moves the

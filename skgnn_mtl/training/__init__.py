@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ._ascent import at_moved
 from ._averaging import AVERAGES, WeightAverage
 from ._bounded import BoundedLoss, tobit_nll
+from ._distributed import ALONE, LostProcess, World, data_parallel, is_main, joined
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
 from ._held_out import HeldOutRows
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ._net import check_callbacks, train
 
 __all__ = [
+    "ALONE",
     "AVERAGES",
     "LIKELIHOODS",
     "LOSSES",
@@ -38,6 +40,7 @@ __all__ = [
     "HeldOutRows",
     "Keeper",
     "Loss",
+    "LostProcess",
     "MultiTaskModel",
     "Replay",
     "Step",
@@ -46,8 +49,12 @@ __all__ = [
     "TrainingResult",
     "TrainingStep",
     "WeightAverage",
+    "World",
     "at_moved",
     "check_callbacks",
+    "data_parallel",
+    "is_main",
+    "joined",
     "log_variances",
     "logistic",
     "network_problem",

@@ -23,6 +23,7 @@ from skgnn_mtl.graphs import GraphBatch, Labels
 from skgnn_mtl.weighting import CurvatureWeighting, TaskWeighting
 
 from ._descent import Descent, descend
+from ._distributed import ALONE, World, gathered
 from ._jacobian import TaskPass, fill_jacobian, task_pass
 from ._likelihood import GaussianNLL
 from ._loss import Loss
@@ -42,6 +43,8 @@ class CurvatureDescent(Descent):
         Elementwise loss.
     generator : torch.Generator, optional
         Randomness of the probes.
+    world : World, optional
+        Processes that have the other graphs of each batch.
 
     Raises
     ------
@@ -54,8 +57,10 @@ class CurvatureDescent(Descent):
         weighting: CurvatureWeighting,
         loss: Loss,
         generator: torch.Generator | None = None,
+        world: World = ALONE,
     ) -> None:
         self.weighting, self.loss, self.generator = weighting, loss, generator
+        self.world = world
         self.weights = weighting.weights()
         self.vectors: Tensor | None = None
         # Counted here as well, because reading the device's counter would wait for it.
@@ -78,7 +83,9 @@ class CurvatureDescent(Descent):
     ) -> Tensor:
         """Set the gradients of all parameters, and return the weights (t,)."""
         # Before the evaluation, so that the current batch is among the latest.
-        self._batches.append((graphs, labels))
+        # The whole batch in each process, because matrices are not sums that can be
+        # weighed later, and few steps evaluate them.
+        self._batches.append(gathered(self.world, graphs, labels))
         if self._n_steps and self._n_steps % self.weighting.update_every == 0:
             with evaluating(model):
                 values = self._statistics(model)
@@ -90,6 +97,7 @@ class CurvatureDescent(Descent):
         self.weighting.n_steps += 1
         weights = self.weights[tasks.to(self.weights.device)].to(result.losses)
         descend(result, weights, tasks)
+        self.world.sum_gradients(model.parameters())
         return weights
 
     def _statistics(self, model: MultiTaskModel) -> Tensor:

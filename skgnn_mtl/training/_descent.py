@@ -11,6 +11,7 @@ from torch import Tensor
 from skgnn_mtl.graphs import GraphBatch, Labels
 from skgnn_mtl.weighting import LossWeighting
 
+from ._distributed import ALONE, World
 from ._jacobian import TaskPass
 from ._model import MultiTaskModel
 
@@ -102,10 +103,14 @@ class LossDescent(Descent):
         Maps losses to their weights.
     n_entries : int
         Number of entries of the fit; a single one has the weight 1.
+    world : World, optional
+        Processes that have the other graphs of each batch.
     """
 
-    def __init__(self, weighting: LossWeighting, n_entries: int) -> None:
-        self.weighting, self.n_entries = weighting, n_entries
+    def __init__(
+        self, weighting: LossWeighting, n_entries: int, world: World = ALONE
+    ) -> None:
+        self.weighting, self.n_entries, self.world = weighting, n_entries, world
 
     def backward(
         self,
@@ -123,6 +128,7 @@ class LossDescent(Descent):
         else:
             weights = self.weighting.task_weights(**context)
         descend(result, weights, tasks)
+        self.world.sum_gradients(model.parameters())
         return weights
 
     def state(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from skgnn_mtl._gram import gram
 from skgnn_mtl.auxiliary import BatchContext, auxiliary_losses
 from skgnn_mtl.graphs import GraphBatch, Labels
 
+from ._distributed import ALONE, World
 from ._loss import Loss, task_losses
 from ._model import MultiTaskModel
 from ._replay import frozen_statistics
@@ -40,7 +41,8 @@ class TaskPass:
     losses, mass : Tensor of shape (n_tasks + n_auxiliary,)
         Detached losses, and the summed label weights that they are means over.
     slopes : Tensor of shape (n_graphs, k n_tasks)
-        Derivative of loss t with respect to the output columns of task t.
+        Derivative of loss t with respect to the output columns of task t. With several
+        processes, of the loss of the whole batch, for the graphs of this process.
     n_tasks : int
         Number of tasks of y.
     auxiliary : list of (Tensor or None)
@@ -121,6 +123,7 @@ def task_pass(
     labels: Labels,
     loss: Loss,
     draws: torch.Generator | None = None,
+    world: World = ALONE,
 ) -> TaskPass:
     """Run the network forward and find the slopes of the losses.
 
@@ -136,6 +139,8 @@ def task_pass(
         Elementwise loss.
     draws : torch.Generator, optional
         Randomness of the auxiliary tasks; None omits them.
+    world : World, optional
+        Processes that have the other graphs of the batch.
 
     Returns
     -------
@@ -146,9 +151,10 @@ def task_pass(
     labels = labels.to(graphs.device)
     # A leaf of its own, so that the slopes do not walk through the network.
     at = outputs.detach().requires_grad_()
-    losses, mass = task_losses(at, labels.targets, labels.weights, loss)
+    losses, mass = task_losses(at, labels.targets, labels.weights, loss, world)
     # One gradient of the sum, because a loss depends on its own column alone.
     (slopes,) = torch.autograd.grad(losses.sum(), at)
+    losses = world.sum(losses)
     # The loss of an auxiliary task counts by the graphs of its batch.
     counts = [mass.new_tensor(0.0 if x is None else len(graphs)) for x in extra]
     mass = torch.cat([mass, *(count[None] for count in counts)])
@@ -195,12 +201,13 @@ def batch_losses(
     labels: Labels,
     loss: Loss,
     draws: torch.Generator | None,
+    world: World = ALONE,
 ) -> Tensor:
     """Compute the detached losses (n_entries,) of a batch, 0 for absent ones."""
     _, outputs, extra = forward_pass(model, graphs, labels, draws)
     labels = labels.to(graphs.device)
-    losses, _ = task_losses(outputs, labels.targets, labels.weights, loss)
-    return with_auxiliary(losses, extra)
+    losses, _ = task_losses(outputs, labels.targets, labels.weights, loss, world)
+    return with_auxiliary(world.sum(losses), extra)
 
 
 def auxiliary_pass(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skgnn_mtl.graphs import GraphBatch, Labels
 
+from ._distributed import ALONE, World
 from ._jacobian import batch_losses
 from ._loss import Loss
 from ._model import MultiTaskModel
@@ -22,10 +23,14 @@ class SecondPass:
         Elementwise loss.
     draws : torch.Generator or None
         Randomness of the auxiliary tasks.
+    world : World, optional
+        Processes that have the other graphs of the batch.
     """
 
-    def __init__(self, loss: Loss, draws: torch.Generator | None) -> None:
-        self.loss, self.draws = loss, draws
+    def __init__(
+        self, loss: Loss, draws: torch.Generator | None, world: World = ALONE
+    ) -> None:
+        self.loss, self.draws, self.world = loss, draws, world
         self._replay = Replay(draws)
 
     def begin(self, device: torch.device) -> None:
@@ -37,4 +42,6 @@ class SecondPass:
     ) -> Tensor:
         """Compute the losses (n_entries,), detached; nothing else changes."""
         with self._replay.again(model, graphs.device), torch.no_grad():
-            return batch_losses(model, graphs, labels, self.loss, self.draws)
+            return batch_losses(
+                model, graphs, labels, self.loss, self.draws, self.world
+            )

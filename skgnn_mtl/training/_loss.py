@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ._distributed import ALONE, World
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -37,7 +39,11 @@ LOSSES: dict[str, Loss] = {
 
 
 def task_losses(
-    outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss
+    outputs: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    loss: Loss,
+    world: World = ALONE,
 ) -> tuple[Tensor, Tensor]:
     r"""Compute the weighted mean loss of each task over its labelled rows.
 
@@ -54,11 +60,14 @@ def task_losses(
         Weights of the labels, 0 where one is missing.
     loss : callable
         Elementwise loss.
+    world : World, optional
+        Processes that have the other rows of the batch.
 
     Returns
     -------
     losses : Tensor of shape (n_tasks,)
-        0 for a task without a label in the batch.
+        0 for a task without a label in the batch. With several processes each has the
+        share of its rows, and their sum is the loss.
     mass : Tensor of shape (n_tasks,)
         Summed weights of each task.
 
@@ -80,7 +89,7 @@ def task_losses(
             f"{tuple(targets.shape)}, but its result has shape {shape}; "
             'a loss of torch needs reduction="none".'
         )
-    mass = weights.sum(dim=0)
+    mass = world.sum(weights.sum(dim=0))
     total = (weights * values).sum(dim=0)
     # 1 in place of no labels, so that neither the loss nor its gradient is NaN.
     return total / torch.where(mass > 0, mass, 1.0), mass

@@ -13,6 +13,8 @@ from skgnn_mtl._overlap import overlap_of_counts
 from skgnn_mtl._warn import warn
 from skgnn_mtl.weighting import SolverReport, relate_to_target
 
+from ._distributed import ALONE, World
+
 
 class GradientMonitor:
     """Collection of the records of gradient evaluations, and their means per epoch."""
@@ -69,10 +71,10 @@ class GradientMonitor:
             if is_auxiliary:
                 self._auxiliaries.setdefault(task, []).append((cosine, norm))
 
-    def note_labels(self, labelled: Tensor) -> None:
+    def note_labels(self, labelled: Tensor, world: World = ALONE) -> None:
         """Record which tasks of a batch have labels, bool (n_graphs, n_tasks)."""
         M = labelled.double()
-        common = M.t() @ M
+        common = world.sum(M.t() @ M)
         self._common = common if self._common is None else self._common + common
 
     def end_epoch(self) -> dict[str, Any]:

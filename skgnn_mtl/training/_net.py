@@ -1,8 +1,7 @@
-"""The training loop: the only file that uses skorch."""
+"""The training loop, by skorch."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,10 +15,12 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from skgnn_mtl._progress import progress_bar
 from skgnn_mtl.graphs import BatchDataset, GraphLoader
 
 from ._averaging import WeightAverage
+from ._common_statistics import common_statistics
+from ._distributed import ALONE, World, is_main
+from ._epoch_callbacks import Observed, Progress, Scorer
 from ._faults import broken, check_predictions, explained, require_finite_weights
 from ._keeper import Keeper, load_training_state, training_state
 from ._momentum import adapt_momentum
@@ -50,6 +51,7 @@ def train(
     observer: Any = None,
     all_rows: Callable[[], BatchDataset] | None = None,
     keeper: Keeper | None = None,
+    world: World = ALONE,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -86,6 +88,8 @@ def train(
         Keeps the state of the training after each epoch. With a state from before the
         training goes on behind its last epoch, and ends bit for bit as if it had never
         stopped.
+    world : World, optional
+        Processes that train the same model, each on its part of each batch.
 
     Returns
     -------
@@ -108,12 +112,12 @@ def train(
     watching = _watching(scorer is not None, options, n_batches)
     callbacks = _callbacks(epochs, scorer, watching, options)
     if observer is not None:
-        callbacks.append(_Observed(observer))
+        callbacks.append(Observed(observer))
     average = None
     if options.weight_averaging is not None:
         n_steps = options.max_epochs * n_batches
         average = WeightAverage(model, options.weight_averaging, n_steps)
-    net = _net(model, step, valid_set, callbacks, options, device, generator)
+    net = _net(model, step, valid_set, callbacks, options, device, generator, world)
     net.average, net.watching, net.epochs = average, watching, epochs
     net.generator, net.observer, net.keeper = generator, observer, keeper
     # Here, because an earlier state needs an optimizer to be loaded into.
@@ -139,8 +143,9 @@ def train(
     net.notify("on_train_begin", X=train_set, y=None)
     # After the callbacks have begun, because they begin with a state of their own.
     net.go_on()
+    world.part_ways(len(epochs.records))
     try:
-        with explained(net, options):
+        with explained(net, options), common_statistics(model, world):
             _watched(net, train_set, options, ends=all_rows is not None)
             if all_rows is not None:
                 _end(net, all_rows(), options)
@@ -212,9 +217,9 @@ class _Net(NeuralNet):  # type: ignore[misc]
     """skorch's loop around a step: losses per task in, gradients out."""
 
     def __init__(
-        self, module: nn.Module, *args: Any, step: Step, **kwargs: Any
+        self, module: nn.Module, *args: Any, step: Step, world: World, **kwargs: Any
     ) -> None:
-        self.step = step
+        self.step, self.world = step, world
         self.average: WeightAverage | None = None
         # Schedule and early stopping, which may watch the validation rows.
         self.watching: list[Callback] = []
@@ -349,82 +354,7 @@ class _Recorder(Callback):  # type: ignore[misc]
             raise FloatingPointError(broken("The training loss", tasks, epoch, advice))
         # Before the state is kept, because it must be one that can go on.
         require_finite_weights(net.module_, epoch, self.advice)
-
-
-class _Scorer(Callback):  # type: ignore[misc]
-    """Scores the network after each epoch."""
-
-    def __init__(self, score: Callable[[], float], epochs: EpochRecords) -> None:
-        self.score, self.epochs = score, epochs
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        with warnings.catch_warnings():
-            if len(net.history) > 1:  # because later epochs repeat the warnings
-                warnings.simplefilter("ignore")
-            try:
-                value = float(self.score())
-            except (ValueError, TypeError) as error:
-                raise ValueError(
-                    f"The validation rows cannot be scored: {error} Choose others with "
-                    "validation=, or pass scoring='loss', None (the estimator's own "
-                    "score) or a scorer of skgnn_mtl.metrics; these accept missing "
-                    "labels. A callable takes (estimator, X, y), with sample_weight "
-                    "where fit has it, and returns a number."
-                ) from error
-        if not np.isfinite(value):
-            raise ValueError(
-                f"scoring gave {value} for the validation rows in epoch "
-                f"{len(net.history)}, which cannot be compared with other epochs."
-            )
-        self.epochs.records[-1]["valid_score"] = value
-        net.history.record("valid_score", value)
-
-
-class _Progress(Callback):  # type: ignore[misc]
-    """A progress bar over epochs."""
-
-    def __init__(self, verbose: Any) -> None:
-        self.verbose = verbose
-
-    def on_train_begin(
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
-        self._bar = progress_bar(
-            self.verbose, total=net.max_epochs, desc="fit", unit="epoch"
-        )
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        shown = {
-            key: f"{net.history[-1, key]:.4g}"
-            for key in ("train_loss", "valid_loss", "valid_score")
-            if key in net.history[-1]
-        }
-        # Not shown here, because the bar knows when it appears.
-        self._bar.set_postfix(shown, refresh=False)
-        # Counted, because a training may go on behind an epoch of another process.
-        self._bar.update(len(net.history) - self._bar.n)
-
-    def on_train_end(
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
-        self._bar.close()
-
-
-class _Observed(Callback):  # type: ignore[misc]
-    """Calls an observer before the training and after each epoch."""
-
-    def __init__(self, observer: Callable[[int], None]) -> None:
-        self.observer = observer
-
-    def on_train_begin(
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
-        # A training that goes on has been observed at its start.
-        if net.keeper is None or not net.keeper.goes_on:
-            self.observer(0)
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        self.observer(len(net.history))
+        net.world.require_same_network(net.module_)
 
 
 class _StoppedEarly(Exception):
@@ -519,17 +449,21 @@ def _net(
     options: TrainingOptions,
     device: torch.device,
     generator: torch.Generator,
+    world: World,
 ) -> _Net:
     return _Net(
         model,
         step=step,
+        world=world,
         **optimizer_arguments(model, options, device),
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
         iterator_train=GraphLoader,
         iterator_train__shuffle=True,
         iterator_train__generator=generator,
+        iterator_train__part=(world.rank, world.size),
         iterator_valid=GraphLoader,
+        iterator_valid__part=(world.rank, world.size),
         train_split=None if valid_set is None else predefined_split(valid_set),
         callbacks=callbacks,
         device=device,
@@ -546,13 +480,13 @@ def _callbacks(
     # The recorder is first, because the others read its entries.
     callbacks: list[Any] = [_Recorder(epochs, options.advice)]
     if scorer is not None:
-        callbacks.append(_Scorer(scorer, epochs))
+        callbacks.append(Scorer(scorer, epochs))
     if options.gradient_clip is not None:
         callbacks.append(GradientNormClipping(options.gradient_clip))
     # After the scorer, whose entries they read.
     callbacks += watching
-    if options.verbose:
-        callbacks.append(_Progress(options.verbose))
+    if options.verbose and is_main():
+        callbacks.append(Progress(options.verbose))
     return callbacks + list(options.callbacks or ())
 
 

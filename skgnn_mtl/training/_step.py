@@ -30,6 +30,7 @@ from ._adam import TaskAdam
 from ._ascent import Ascent
 from ._curvature import CurvatureDescent, check_convex, gauss_newton_diagonals
 from ._descent import Descent, LossDescent
+from ._distributed import ALONE, World, gathered
 from ._held_out import HeldOutLoop, HeldOutRows
 from ._jacobian import auxiliary_pass, pooling, task_pass
 from ._likelihood import GaussianNLL
@@ -68,6 +69,8 @@ class TrainingStep(Step):
     chunk : int, optional
         Tasks that gradient methods differentiate at a time; one on the CPU, all on an
         accelerator unless its memory is too small.
+    world : World, optional
+        Processes that have the other graphs of each batch.
 
     Raises
     ------
@@ -85,7 +88,9 @@ class TrainingStep(Step):
         targets: Sequence[int] | None = None,
         draws: torch.Generator | None = None,
         chunk: int | None = None,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         # Any, because its capabilities are found out at run time.
         self.weighting: Any = weighting
         self.loss, self.n_entries = loss, n_entries
@@ -106,7 +111,7 @@ class TrainingStep(Step):
         self.momentum = momentum_bounds(rule)
         # With a single entry all methods follow the plain gradient.
         looks_back = isinstance(weighting, LookBack) and n_entries > 1
-        self._second_pass = SecondPass(loss, draws) if looks_back else None
+        self._second_pass = SecondPass(loss, draws, world) if looks_back else None
         self._held_out: HeldOutLoop | None = None
         self._ascent: Ascent | None = None
         self._adam = TaskAdam(
@@ -114,19 +119,20 @@ class TrainingStep(Step):
         )
 
     def _make_descent(self, chunk: int | None) -> Descent:
-        rule, n_entries = self.weighting.rule, self.n_entries
+        rule, n_entries, world = self.weighting.rule, self.n_entries, self.world
         if isinstance(rule, (GramianWeighting, JacobianAggregation)):
             # Checked here, so that a fit fails before its first step.
             if wants(rule, "diagonals"):
                 check_convex(self.loss, rule, cure="Use another loss.")
             if n_entries > 1:
-                return GradientSurgery(rule, n_entries, self.monitor, chunk)
+                return GradientSurgery(rule, n_entries, self.monitor, chunk, world)
         elif isinstance(rule, CurvatureWeighting) and n_entries > 1:
-            return CurvatureDescent(rule, self.loss, self.generator)
-        return LossDescent(rule, n_entries)
+            return CurvatureDescent(rule, self.loss, self.generator, world)
+        return LossDescent(rule, n_entries, world)
 
     def sharpen(self, method: SharpnessAware) -> None:
         """Take the gradients, and the losses of the weighting, at moved weights."""
+        self.world.require_alone(f"optimizer={method!r}")
         self._ascent = Ascent(method, self.loss, self.draws, self.generator)
 
     def losses(
@@ -154,10 +160,11 @@ class TrainingStep(Step):
         if not labels.n_tasks:
             # A new generator has the same seed in every call.
             return auxiliary_pass(model, graphs, labels, torch.Generator())
-        labels = labels.to(graphs.device)
-        return task_losses(
-            model.evaluate(graphs), labels.targets, labels.weights, self.loss
+        labels, outputs = labels.to(graphs.device), model.evaluate(graphs)
+        losses, mass = task_losses(
+            outputs, labels.targets, labels.weights, self.loss, self.world
         )
+        return self.world.sum(losses), mass
 
     def backward(
         self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels
@@ -182,11 +189,11 @@ class TrainingStep(Step):
             self._second_pass.begin(graphs.device)
         if self._ascent is not None:
             self._ascent.begin(graphs.device)
-        result = task_pass(model, graphs, labels, self.loss, self.draws)
+        result = task_pass(model, graphs, labels, self.loss, self.draws, self.world)
         losses, mass = result.losses, result.mass
         # Converted, because the tensor of an empty list is not boolean.
         measured = torch.tensor([x is not None for x in result.auxiliary]).bool()
-        present = torch.cat([labels.present, measured])
+        present = torch.cat([self.world.any(labels.present), measured])
         tasks = present.nonzero()[:, 0]
         if not len(tasks):  # without gradients the optimizer does nothing
             return StepRecord(losses, mass, torch.zeros_like(losses), present)
@@ -194,16 +201,21 @@ class TrainingStep(Step):
             result = self._ascent.moved(model, graphs, labels, result, tasks)
         context = self._context(result.losses, mass, tasks)
         # A function, so that only methods that call it pay for the curvature.
-        context["diagonals"] = partial(
-            gauss_newton_diagonals,
-            model, graphs, labels, self.loss, tasks, self.generator,
-        )  # fmt: skip
+        context["diagonals"] = partial(self._diagonals, model, graphs, labels, tasks)
         weights = self._descent.backward(model, graphs, labels, result, tasks, context)
         # After the descent, which sets the gradients of its parameters.
         self._adam.step(context["tasks"])
         return StepRecord(
             losses, mass, self._spread(weights.to(losses), tasks), present
         )
+
+    def _diagonals(
+        self, model: MultiTaskModel, graphs: GraphBatch, labels: Labels, tasks: Tensor
+    ) -> Tensor:
+        """Sample the diagonals (t, p) of Gauss-Newton matrices at the whole batch."""
+        # By each process alone, because signs and dropout are those of all graphs.
+        batch = gathered(self.world, graphs, labels)
+        return gauss_newton_diagonals(model, *batch, self.loss, tasks, self.generator)
 
     def _context(self, losses: Tensor, mass: Tensor, tasks: Tensor) -> dict[str, Any]:
         """Collect the keyword arguments of a weighting, for the present tasks."""

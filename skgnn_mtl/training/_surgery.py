@@ -15,6 +15,7 @@ from skgnn_mtl.graphs import GraphBatch, Labels
 from skgnn_mtl.weighting import GramianWeighting, JacobianAggregation, wants
 
 from ._descent import Descent
+from ._distributed import ALONE, World
 from ._faults import require_finite_gramian
 from ._jacobian import TaskPass, fill_jacobian, representation_gramian
 from ._model import MultiTaskModel
@@ -35,6 +36,8 @@ class GradientSurgery(Descent):
     chunk : int, optional
         Tasks differentiated at a time; one on the CPU, all on an accelerator unless
         its memory is too small.
+    world : World, optional
+        Processes that have the other graphs of each batch.
     """
 
     def __init__(
@@ -43,9 +46,10 @@ class GradientSurgery(Descent):
         n_entries: int,
         monitor: GradientMonitor,
         chunk: int | None = None,
+        world: World = ALONE,
     ) -> None:
         self.weighting: Any = weighting
-        self.monitor, self.chunk = monitor, chunk
+        self.monitor, self.chunk, self.world = monitor, chunk, world
         # Kept between two evaluations: the last weights of each task, and the last
         # factor of the pooled targets, because each batch pools its own targets.
         self.age, self.weights = 0, torch.ones(n_entries, dtype=torch.float64)
@@ -54,6 +58,8 @@ class GradientSurgery(Descent):
         # Rows of the last evaluation and their tasks, which "lookback" compares with.
         self._compares = wants(weighting, "lookback")
         self._wants_halves = wants(weighting, "cross")
+        if self._wants_halves:
+            world.require_alone(f"task_weighting={weighting!r}")
         self._spare, self._last = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
 
     def backward(
@@ -90,21 +96,30 @@ class GradientSurgery(Descent):
             self._last = tasks
         else:
             if weighting.n_splits == 1:  # because parts need no labels in common
-                self.monitor.note_labels(labels.weights > 0)
+                self.monitor.note_labels(labels.weights > 0, self.world)
             G = self._representation_gramians(result, labels, tasks)
             weights = self._weigh(G, tasks, context)
         self.age += 1
         spread = torch.zeros_like(self.weights)
         spread[tasks] = weights.double()
         if J is None:
-            _backward(result, shared, spread)
+            self._backward(result, shared, spread)
         else:
             _assign(shared, unflatten(self._direction, shared))
         # A head follows its own loss, where a weight would only be a learning rate.
         weighted = isinstance(weighting, GramianWeighting) and weighting.weighted_heads
         own = spread if weighted else torch.ones_like(spread)
-        _backward(result, model.head_parameters(), own)
+        self._backward(result, model.head_parameters(), own)
         return weights
+
+    def _backward(
+        self, result: TaskPass, parameters: Sequence[Tensor], weights: Tensor
+    ) -> None:
+        """Set the gradients of the weighted losses of the whole batch."""
+        if parameters:
+            outputs, cotangents = zip(*result.seeds(weights), strict=True)
+            found = pull_back(outputs, parameters, cotangents)
+            _assign(parameters, self.world.sum_parts(found))
 
     def _weigh_around_target(
         self,
@@ -235,7 +250,9 @@ class GradientSurgery(Descent):
             self._jacobian = z.new_empty(len(tasks), size)
             self._direction = z.new_empty(size)
         J = self._jacobian[: len(tasks)]
-        chunk = self.chunk or (1 if z.device.type == "cpu" else len(tasks))
+        # One at a time with several processes, because vmap cannot sum over them.
+        one = z.device.type == "cpu" or not self.world.is_alone
+        chunk = 1 if one and not self.chunk else self.chunk or len(tasks)
 
         def fill(chunk: int) -> None:
             fill_jacobian(J, result, tasks, shared, chunk, pool)
@@ -244,7 +261,8 @@ class GradientSurgery(Descent):
         if fitted < chunk:
             # Kept, so that later steps do not run out of memory again.
             self.chunk = fitted
-        return J
+        # Here, because angles between gradients are those of the whole batch.
+        return self.world.sum_(J)
 
     def _cross(
         self,
@@ -283,17 +301,19 @@ class GradientSurgery(Descent):
     def _representation_gramians(
         self, result: TaskPass, labels: Labels, tasks: Tensor
     ) -> Tensor:
-        n_graphs, n_splits = len(labels), self.weighting.n_splits
-        if n_splits == 1:
-            return representation_gramian(result, tasks)
+        n_splits, world = self.weighting.n_splits, self.world
+        if n_splits == 1:  # a sum over graphs, as each of the parts
+            return world.sum(representation_gramian(result, tasks))
+        first, n_graphs = world.span(len(labels))
         gramians = []
         edges = np.linspace(0, n_graphs, min(n_splits, n_graphs) + 1).astype(int)
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            part = slice(start, stop)
+            # The part of the batch that belongs to this process, which may be empty.
+            part = slice(max(start - first, 0), max(stop - first, 0))
             # Rescaled, because the slopes belong to means over the whole batch.
-            mass = labels.weights[part].sum(dim=0).to(result.mass)
+            mass = world.sum(labels.weights[part].sum(dim=0).to(result.mass))
             ratio = result.mass / torch.where(mass > 0, mass, torch.inf)
-            G = representation_gramian(result, tasks, part)
+            G = world.sum(representation_gramian(result, tasks, part))
             ratio = ratio[tasks].to(G)
             gramians.append(G * ratio * ratio[:, None])
         return torch.stack(gramians)
@@ -321,12 +341,6 @@ class GradientSurgery(Descent):
         # The cut ignores directions below the rounding of gradients in float32.
         weights: Tensor = torch.linalg.pinv(G, rtol=1e-6, hermitian=True) @ slopes
         return weights
-
-
-def _backward(result: TaskPass, parameters: Sequence[Tensor], weights: Tensor) -> None:
-    if parameters:
-        outputs, cotangents = zip(*result.seeds(weights), strict=True)
-        _assign(parameters, pull_back(outputs, parameters, cotangents))
 
 
 def _assign(parameters: Sequence[Tensor], found: Sequence[Tensor]) -> None:

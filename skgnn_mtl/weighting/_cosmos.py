@@ -44,6 +44,11 @@ class COSMOS(LossWeighting):
     ValueError
         In ``build``, if the preferences do not fit the tasks.
 
+    See Also
+    --------
+    PBI : Another scalarisation by preferences.
+    STCH : A smooth maximum of the losses.
+
     Notes
     -----
     The paper draws the preferences anew in each step and gives them to the network as

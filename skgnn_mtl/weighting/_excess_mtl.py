@@ -47,6 +47,11 @@ class ExcessMTL(JacobianAggregation, EpochAware):
     ValueError
         At the start of a fit, if ``warmup_epochs`` is not an integer of at least 1.
 
+    See Also
+    --------
+    DWA : Weights by the falls of the losses.
+    GradNorm : Learned weights that even out the gradients.
+
     Notes
     -----
     The warm-up is that of the paper's appendix; the released code takes the first step

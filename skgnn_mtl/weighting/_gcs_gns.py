@@ -44,6 +44,11 @@ class GCSGNS(GramianWeighting):
     ValueError
         In use, if ``max_scale`` is not positive.
 
+    See Also
+    --------
+    GCS : The cosine alone.
+    GNS : The limit of the norm alone.
+
     Notes
     -----
     The rule is that of the authors' released code. A batch without a label of a target

@@ -46,6 +46,11 @@ class GO4Align(LossWeighting):
     ValueError
         In ``build``, if ``n_groups`` is not an integer of at least 1.
 
+    See Also
+    --------
+    DWA : Weights by the falls of the losses, without groups.
+    FAMO : Learned weights of the logarithms of the losses.
+
     Notes
     -----
     This is the rule of the authors' released code. K-means starts at random there and

@@ -44,6 +44,11 @@ class LDCMTL(LossWeighting, EpochAware):
     **options : object
         ``rescale`` of :class:`LossWeighting`.
 
+    See Also
+    --------
+    FAMO : Learned weights of the logarithms of the losses.
+    IMTLL : Learned scales of the losses.
+
     Notes
     -----
     This is the rule of the authors' released code for QM9, in which v is a vector. The

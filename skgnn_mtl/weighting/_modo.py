@@ -43,6 +43,11 @@ class MoDo(SimplexWeighting):
     ValueError
         At the start of a fit, if ``gradients`` is "representation".
 
+    See Also
+    --------
+    SDMGrad : The same with a pull towards equal weights.
+    MGDA : The shortest convex combination of the gradients.
+
     Notes
     -----
     The published weights sum to 1, those here to the number T of tasks. Products are

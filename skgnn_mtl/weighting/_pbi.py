@@ -49,6 +49,11 @@ class PBI(LossWeighting):
     RuntimeError
         In ``build``, if ``ideal`` has another length than the tasks.
 
+    See Also
+    --------
+    COSMOS : Another scalarisation by preferences.
+    STCH : A smooth maximum of the losses.
+
     Notes
     -----
     The paper compares solutions of an evolutionary search by S; here it is descended

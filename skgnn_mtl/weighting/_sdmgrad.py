@@ -46,6 +46,11 @@ class SDMGrad(SimplexWeighting):
         At the start of a fit, if ``gradients`` is "representation" or ``n_iter`` is not
         an integer of at least 1.
 
+    See Also
+    --------
+    MoDo : One step per batch, without the pull.
+    CAGrad : The best direction near the mean gradient.
+
     Notes
     -----
     The published weights sum to 1, those here to the number T of tasks. Products are

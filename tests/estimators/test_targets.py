@@ -198,7 +198,7 @@ def test_integer_weights_are_repetitions(small, gaps):
     [
         (np.zeros(30), "zero"),
         (-np.ones(30), "(?i)negative"),
-        (np.full(30, np.nan), "NaN"),
+        (np.full(30, np.nan), "nan"),
         (np.ones(29), r"\(29,\)|29"),
         (np.ones((30, 2)), "1D|dimension|shape"),
     ],

@@ -43,7 +43,7 @@ BAD = {
     "CCO\r\nC\nN": "it has 3 lines",
     "CC\0O": r"unexpected '\\x00' at position 2",
     "CCO \ud800": "not valid Unicode",
-    "CCO>>CC": "unexpected '>'",
+    "CCO>>CC": "it looks like a reaction",
     "CCO |bad|": "behind the blank",
     "[CH999]": "RDKit fails: getValence",
     "C%(99999999)CC": "unclosed ring",

@@ -1,5 +1,7 @@
 """Batches: the disjoint union, its incidences, and the loader."""
 
+from dataclasses import fields
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +9,13 @@ import pytest
 import torch
 from random_graphs import as_tuples, random_graphs
 
-from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphLoader, Incidence
+from skgnn_mtl.graphs import (
+    GraphArray,
+    GraphBatch,
+    GraphDataset,
+    GraphLoader,
+    Incidence,
+)
 
 
 def test_a_batch_is_the_disjoint_union_of_its_graphs():
@@ -32,6 +40,17 @@ def test_a_batch_is_the_disjoint_union_of_its_graphs():
 def test_a_batch_of_no_graph_has_no_row():
     batch = random_graphs().batch([])
     assert (batch.n_graphs, batch.n_nodes, batch.n_edges) == (0, 0, 0)
+
+
+def test_joined_batches_are_the_batch_of_all_rows():
+    X = random_graphs()
+    parts = [X.batch([2, 0]), X.batch([]), X.batch([1])]
+    joined, wanted = GraphBatch.concatenate(parts), X.batch([2, 0, 1])
+    assert len(joined) == 3
+    for field in fields(GraphBatch):
+        value = getattr(wanted, field.name)
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(getattr(joined, field.name), value)
 
 
 def test_moving_a_batch_moves_every_tensor():
@@ -152,6 +171,22 @@ def test_an_epoch_shows_every_row_once_with_its_label_in_a_new_order():
         epochs.append(seen)
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
     assert epochs[0] != epochs[1]
+
+
+def test_parts_of_batches_are_the_batches():
+    """Of all processes, with the same generators."""
+
+    def batches(part):
+        generator = torch.Generator().manual_seed(3)
+        loader = GraphLoader(
+            make_dataset(11), 4, shuffle=True, generator=generator, part=part
+        )
+        return [labels.targets[:, 0].tolist() for _, labels in loader]
+
+    parts = [batches((k, 3)) for k in range(3)]
+    joined = [list(chain(*rows)) for rows in zip(*parts, strict=True)]
+    assert joined == batches((0, 1))
+    assert [len(rows) for rows in parts[0]] == [2, 2, 1]
 
 
 def test_a_missing_label_is_never_a_nan():

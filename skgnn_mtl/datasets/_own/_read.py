@@ -19,7 +19,7 @@ from ._labels import (
     note_duplicates,
     note_odd_columns,
 )
-from ._molecules import read_molecules, readable_texts
+from ._molecules import Molecules, read_molecules, readable_texts
 from ._report import Report
 from ._units import unit_of_header
 
@@ -152,17 +152,9 @@ def read_table(
     ['nearly empty', 'unit', 'contradiction', 'duplicate', 'salt', 'censored', \
 'unreadable', 'not a number', 'missing molecule']
     """
-    given = {
-        "duplicates": duplicates,
-        "salts": salts,
-        "unreadable": unreadable,
-        "censored": censored,
-    }
-    for option, choice in given.items():
-        if choice not in _CHOICES[option]:
-            raise ValueError(
-                f"{option} must be one of {_CHOICES[option]}, but is {choice!r}."
-            )
+    _check_choices(
+        duplicates=duplicates, salts=salts, unreadable=unreadable, censored=censored
+    )
     if decimal not in (None, ".", ","):
         raise ValueError(f"decimal must be '.' or ',', but is {decimal!r}.")
     report = Report()
@@ -170,12 +162,7 @@ def read_table(
         source, separator = read_file(
             source, report, separator=separator, encoding=encoding
         )
-    table = as_table(source, report)
-    if not len(table):
-        raise ValueError(
-            "The table has no row below its header: columns "
-            f"{[str(name) for name in table.columns]}."
-        )
+    table = _with_rows(as_table(source, report))
     column = find_smiles(table, smiles, readable_texts)
     names = find_targets(table, targets, column, report)
     blank = np.flatnonzero(table.isna().all(axis=1).to_numpy())
@@ -197,19 +184,44 @@ def read_table(
     }
     note_odd_columns(labels, report)
     note_duplicates(molecules.groups, column, labels, report)
-    kept = np.ones(len(table), dtype=bool)
-    if duplicates != "keep":
-        groups = molecules.groups
-        labels = {name: merged(groups, c, duplicates) for name, c in labels.items()}
-        kept = first_rows(groups) == np.arange(len(table))
-    if unreadable == "drop":
-        kept &= molecules.readable
+    labels, kept = _repaired(molecules, labels, duplicates, unreadable)
     X = pd.Series(molecules.texts[kept], np.flatnonzero(kept), name=column)
     y = pd.DataFrame(
         {name: _column_of(cells, censored)[kept] for name, cells in labels.items()},
         index=X.index,
     )
     return X, _with_units(y, wanted, report), report.frame()
+
+
+def _check_choices(**choices: str) -> None:
+    for option, choice in choices.items():
+        if choice not in _CHOICES[option]:
+            raise ValueError(
+                f"{option} must be one of {_CHOICES[option]}, but is {choice!r}."
+            )
+
+
+def _with_rows(table: pd.DataFrame) -> pd.DataFrame:
+    if not len(table):
+        raise ValueError(
+            "The table has no row below its header: columns "
+            f"{[str(name) for name in table.columns]}."
+        )
+    return table
+
+
+def _repaired(
+    molecules: Molecules, labels: dict[str, Cells], duplicates: str, unreadable: str
+) -> tuple[dict[str, Cells], np.ndarray]:
+    """Merge and leave out rows where this was asked for; mark the rows that stay."""
+    groups = molecules.groups
+    kept = np.ones(len(groups), dtype=bool)
+    if duplicates != "keep":
+        labels = {name: merged(groups, c, duplicates) for name, c in labels.items()}
+        kept = first_rows(groups) == np.arange(len(groups))
+    if unreadable == "drop":
+        kept &= molecules.readable
+    return labels, kept
 
 
 def _column_of(cells: Cells, censored: str) -> np.ndarray:

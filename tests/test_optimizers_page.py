@@ -1,0 +1,52 @@
+"""The page on optimizers has the figures of its file."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+FOLDER = TESTS.parent / "docs" / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+    return importlib.import_module("bench_optimizers")
+
+
+def test_the_page_is_written_from_the_file(bench):
+    table = bench.report(pd.read_csv(FOLDER / "optimizers.csv"))
+    assert (FOLDER / "optimizers.rst").read_text().endswith(table)
+
+
+def test_cells_are_compared_with_the_reference_seed_by_seed(bench):
+    rows = []
+    for seed, scale in ((0, 1.0), (1, 1.0), (2, 3.0)):
+        for optimizer, errors, traces in (
+            ("adamw", [1.0, 2.0], [1.0, 4.0]),
+            ("muon", [0.5, 2.0], [2.0, 8.0]),
+        ):
+            errors = [scale * error for error in errors]
+            rows.append(
+                {
+                    **dict(
+                        zip(bench.CELL, ("d", 9, 1.0, optimizer, "equal"), strict=True)
+                    ),
+                    **{"rate": 0.1, "seed": seed, "epochs": 4, "ms_per_step": 2.0},
+                    "test": 1.0,
+                    "test_by_task": json.dumps(dict(zip("ab", errors, strict=True))),
+                    "ggn_traces": json.dumps(traces),
+                    "ggn_largest": json.dumps([1.0, 1.0]),
+                }
+            )
+    table = bench.summary(pd.DataFrame(rows))
+    assert list(table.index) == [("adamw", "equal"), ("muon", "equal")]
+    # Half the error of one of two tasks, in both fresh seeds.
+    assert table["change"].tolist() == pytest.approx([0.0, -25.0])
+    assert table["se"].tolist() == pytest.approx([0.0, 0.0])
+    assert table["rank"].tolist() == pytest.approx([1.75, 1.25])
+    assert table["ggn_traces"].tolist() == pytest.approx([1.0, 2.0])
+    assert table["ggn_largest"].tolist() == pytest.approx([1.0, 1.0])
