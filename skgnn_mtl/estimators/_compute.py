@@ -133,10 +133,7 @@ class _Limits:
 
     Each thread of Python has a number of torch threads. A new one starts with the last
     number that any thread has set. Without counting, one that starts within a limit
-    would take that for the setting before, and restore it at the end. MKL has one
-    number for all threads, so that nothing is restored before the last limit ends: a
-    fit beside others would have other digits. A thread whose limit ended earlier keeps
-    it until its next call.
+    would take that for the setting before, and restore it at the end.
     """
 
     def __init__(self) -> None:
@@ -146,8 +143,11 @@ class _Limits:
     def begin(self, n_threads: int) -> None:
         """Set the number of torch threads of this thread."""
         with self._lock:
+            # Asked in any case, because a thread takes the last number of all at its
+            # first question or operation: after a limit of its own it would lose it.
+            present = torch.get_num_threads()
             if not self._n_in_force:
-                self._before = torch.get_num_threads()
+                self._before = present
             self._n_in_force += 1
             torch.set_num_threads(n_threads)
 
@@ -155,10 +155,7 @@ class _Limits:
         """Return to the limit around this one, or to the setting before all."""
         with self._lock:
             self._n_in_force -= 1
-            if outer is not None:
-                torch.set_num_threads(outer)
-            elif not self._n_in_force:
-                torch.set_num_threads(self._before)
+            torch.set_num_threads(self._before if outer is None else outer)
 
 
 _LIMIT, _LIMITS = _Limit(), _Limits()
