@@ -101,14 +101,14 @@ def read_table(
     report : DataFrame
         One row per finding, with the columns
 
-        row : position in the table; missing if it is about a column or the table
-        column : name of the column
-        what : kind of the finding: "missing molecule", "unreadable", "other notation",
-            "salt", "duplicate", "contradiction"; "censored", "not a number", "date",
-            "comma", "decimal comma", "unit in a cell", "infinite"; "unit", "constant",
-            "nearly empty", "wide scale", "left out", "name of two columns"; "blank
-            row", "other separator", "encoding"
-        value : what was found, and what to do
+        * ``row``: position in the table; missing if it is about a column or the table
+        * ``column``: name of the column
+        * ``what``: kind of the finding, one of "missing molecule", "unreadable", "other
+          notation", "salt", "duplicate", "contradiction"; "censored", "not a number",
+          "date", "comma", "decimal comma", "unit in a cell", "infinite"; "unit",
+          "constant", "nearly empty", "wide scale", "left out", "name of two columns";
+          "blank row", "other separator", "encoding"
+        * ``value``: what was found, and what to do
 
     Raises
     ------
