@@ -100,7 +100,7 @@ def test_the_ends_of_the_ranges_are_allowed(part):
         (GradDrop(leak=None), "leak"),
         (GradDrop(leak=[[0.0]]), "leak"),
         (Fixed("a"), "weights"),
-        (Fixed(object()), "weights"),
+        (Fixed({1.0}), "weights"),
         (Curvature(clip=(1,)), "clip"),
         (Curvature(clip=(2, 3)), "clip"),
         (Curvature(clip=0.5), "clip"),
