@@ -233,12 +233,12 @@ def effects_of(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         own = (trials["task"] == name).to_numpy()
         error, others = trials["error"].to_numpy()[own], beside[own].astype(float)
         reference = error[others.sum(axis=1) == 1].mean()
-        others[:, t] = 0.0  # it is in all of them
         known = np.isfinite(error)
         # An error of 0 has no relative change, and one trial tells nothing.
         if known.sum() < 2 or not reference > 0:
             continue
         change = 100 * (error[known] / reference - 1)
+        # Its own column, which is constant, has the coefficient 0.
         effects[t] = RidgeCV(_PENALTIES).fit(others[known], change).coef_
     return pd.DataFrame(effects, list(names), list(names))
 
@@ -256,7 +256,7 @@ def best_partition(effects: np.ndarray) -> list[list[int]]:
     groups : list of list of int
         Sorted; never worse than one group, and than groups of one.
     """
-    pairs = effects + effects.T
+    pairs = effects.copy()
     np.fill_diagonal(pairs, 0.0)
     n = len(pairs)
     # Two beginnings, because each may end in a partition that no step improves.
@@ -266,7 +266,7 @@ def best_partition(effects: np.ndarray) -> list[list[int]]:
 
 
 def _within(group_of: np.ndarray, pairs: np.ndarray) -> float:
-    return float(pairs[group_of[:, None] == group_of].sum()) / 2
+    return float(pairs[group_of[:, None] == group_of].sum())
 
 
 def _improved(group_of: np.ndarray, pairs: np.ndarray) -> np.ndarray:

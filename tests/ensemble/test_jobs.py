@@ -152,6 +152,7 @@ def test_a_fit_goes_on_bit_for_bit(kind, killed_after, fits, tmp_path):
         except Killed:
             n_kills += 1
             assert path.exists()
+            assert n_kills < 30, "what has ended is not kept"
     assert n_kills > 0
     np.testing.assert_equal(outcome(model), expected)
     assert not path.exists()
