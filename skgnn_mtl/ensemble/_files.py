@@ -247,8 +247,7 @@ def _import_skops() -> Any:
         import skops.io
     except ImportError as error:
         raise ImportError(
-            "Files of estimators of scikit-learn need skops: "
-            'pip install "skgnn_mtl[files]" or pip install skops.'
+            "Files of estimators of scikit-learn need skops: pip install skops."
         ) from error
     return skops.io
 

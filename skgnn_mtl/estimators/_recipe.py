@@ -256,12 +256,9 @@ class MultiTaskRecipe(Recipe):
             If several processes train auxiliary tasks.
         """
         assert task_weighting is not None
-        if self.auxiliary and not needs.world.is_alone:
-            raise NotImplementedError(
-                "data_parallel cannot train auxiliary tasks, because the losses of "
-                f"{self.auxiliary} at parts of a batch do not add up to that of the "
-                "whole batch. Set auxiliary_tasks=(), or fit in one process."
-            )
+        if self.auxiliary:
+            # Their losses at parts of a batch do not add up to that of the batch.
+            needs.world.require_alone(f"auxiliary_tasks={self.auxiliary}")
         names = self.entries(needs.targets.names)
         all_targets = self.target_tasks is None and not self.auxiliary
         loss = needs.targets.elementwise_loss

@@ -108,8 +108,7 @@ def atom_attributions(
     NotFittedError
         If the estimator is not fitted.
     ImportError
-        If Captum is missing for integrated gradients; install
-        ``skgnn_mtl[attributions]``.
+        If Captum is missing for integrated gradients; ``pip install captum``.
     TypeError
         If the estimator is another one, if X is not graphs, or if an encoder of your
         own does not have ``cut``.
@@ -200,7 +199,7 @@ def _captum() -> Any:
         from captum.attr import IntegratedGradients
     except ImportError as error:
         raise ImportError(
-            "Integrated gradients need Captum: pip install 'skgnn_mtl[attributions]'. "
+            "Integrated gradients need Captum: pip install captum. "
             "method='occlusion' does without."
         ) from error
     return IntegratedGradients

@@ -333,7 +333,7 @@ def _find_team(cpu: bool, timeout: float) -> _Team:
         from accelerate import PartialState
     except ImportError as error:
         raise ImportError(
-            'data_parallel needs accelerate: pip install "skgnn_mtl[distributed]".'
+            "data_parallel needs accelerate: pip install accelerate."
         ) from error
     # Finds the address, the device and the backend, as any launcher states them.
     state = PartialState(cpu=cpu or not torch.cuda.is_available())

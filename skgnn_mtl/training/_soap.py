@@ -50,7 +50,7 @@ def _soap(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     except ImportError as error:
         raise ImportError(
             "optimizer='soap' needs the package pytorch_optimizer: "
-            'pip install "skgnn_mtl[optimizers]"'
+            "pip install pytorch-optimizer."
         ) from error
     made: torch.optim.Optimizer = pytorch_optimizer.SOAP(groups)
     made.register_step_post_hook(_lay_out)

@@ -254,7 +254,7 @@ def test_without_skops_the_cure_is_named(numbers, tmp_path, monkeypatch):
     X, y = numbers
     monkeypatch.setitem(sys.modules, "skops", None)
     monkeypatch.setitem(sys.modules, "skops.io", None)
-    with pytest.raises(ImportError, match=r'pip install "skgnn_mtl\[files\]"'):
+    with pytest.raises(ImportError, match=r"pip install skops\."):
         PerTaskRegressor(Ridge()).fit(X, y).save(tmp_path / "model")
 
 

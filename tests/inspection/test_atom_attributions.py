@@ -492,6 +492,6 @@ def test_captum_is_asked_for_with_its_cure(fitted, monkeypatch):
         return found(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'skgnn_mtl\[attributions\]'"):
+    with pytest.raises(ImportError, match=r"pip install captum\."):
         atom_attributions(fitted, X)
     assert len(atom_attributions(fitted, X[:2], method="occlusion")) == 2

@@ -84,7 +84,7 @@ def test_a_schedule_reaches_it():
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
-    with pytest.raises(ImportError, match=r"skgnn_mtl\[optimizers\]"):
+    with pytest.raises(ImportError, match=r"pip install pytorch-optimizer\."):
         MultiTaskGNNRegressor(optimizer="soap").fit(np.eye(4), np.arange(4.0))
 
 
