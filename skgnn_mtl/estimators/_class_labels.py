@@ -34,7 +34,7 @@ def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     Raises
     ------
     ValueError
-        If y has infinite entries, other dimensions or another length.
+        If y has infinite entries or lists, other dimensions or another length.
     """
     labels = read_cells(X, y)
     # scikit-learn's checks of estimators look for these words.
@@ -53,6 +53,13 @@ def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     table[np.asarray(pd.isna(table))] = None
     for row, entry in enumerate(table.reshape(len(table), -1)):
         for task, label in enumerate(entry):
+            # Refused, because a list has no place among sorted classes.
+            if np.iterable(label) and not isinstance(label, str | bytes):
+                raise ValueError(
+                    f"Labels of a classifier must be single values, but task "
+                    f"{names[task]!r} has {label!r} ({type(label).__name__}) in row "
+                    f"{row}. Use one column per task."
+                )
             # The type first, because np.isinf refuses text.
             if isinstance(label, float) and np.isinf(label):
                 raise ValueError(
