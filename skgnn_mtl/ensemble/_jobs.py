@@ -19,7 +19,12 @@ from sklearn.utils import check_random_state
 from skgnn_mtl._callbacks import Job, in_tasks
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warn
-from skgnn_mtl.estimators._checkpoint import FREE, Checkpoint, graph_parts
+from skgnn_mtl.estimators._checkpoint import (
+    FREE,
+    Checkpoint,
+    checkpoint_path,
+    graph_parts,
+)
 from skgnn_mtl.graphs import GraphArray
 
 from ._files import load, save
@@ -58,7 +63,7 @@ class Jobs:
             raise TypeError(
                 f"checkpoint must be a path or None, but is {model.checkpoint!r}."
             )
-        self.folder = _own_folder(Path(model.checkpoint).resolve())
+        self.folder = _own_folder(checkpoint_path(model.checkpoint))
         # Now, because a part that no file can hold must not be found after its fit.
         parts = model.get_params(deep=False)
         parts.pop("random_state", None)  # may be a generator, and is in no member
@@ -235,11 +240,6 @@ def _own_folder(path: Path) -> Path:
         raise ValueError(
             f"checkpoint={str(path)!r} is a folder with other files, but is removed at "
             "the end of fit. Choose the path of a folder that does not exist."
-        )
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"checkpoint={str(path)!r} is in a folder that does not exist. Make "
-            f"{str(path.parent)!r} first."
         )
     path.mkdir(exist_ok=True)
     return path

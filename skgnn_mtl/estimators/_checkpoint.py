@@ -38,6 +38,40 @@ FREE = ("checkpoint", "n_jobs", "verbose")
 _LONGEST = 60
 
 
+def checkpoint_path(path: str | PathLike[str]) -> Path:
+    """Find where a checkpoint is, or will be.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The parameter ``checkpoint``.
+
+    Returns
+    -------
+    path : Path
+        Without links and relative parts.
+
+    Raises
+    ------
+    ValueError
+        If no file can have this path, or if its folder does not exist.
+    """
+    try:
+        resolved = Path(path).resolve()
+        resolved.exists()
+    # For instance a null, half of a surrogate pair, or a name that is too long.
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint={str(path)!r} cannot be the path of a file: {error}."
+        ) from error
+    if not resolved.parent.is_dir():
+        raise ValueError(
+            f"checkpoint={str(path)!r} is in a folder that does not exist. Make "
+            f"{str(resolved.parent)!r} first."
+        )
+    return resolved
+
+
 class Checkpoint:
     """The file of a fit in progress.
 
@@ -54,14 +88,14 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        If the file is of something else, or if a parameter cannot be compared with that
-        of a later process, such as a function.
+        If no file can be there, if the file is of something else, or if a parameter
+        cannot be compared with that of a later process, such as a function.
     """
 
     def __init__(
         self, path: str | PathLike[str], call: str, parameters: Mapping[str, Any]
     ) -> None:
-        self.path, self.call = Path(path).resolve(), call
+        self.path, self.call = checkpoint_path(path), call
         self.parameters = {
             name: _described(name, value)
             for name, value in parameters.items()
@@ -69,10 +103,10 @@ class Checkpoint:
         }
         self._stages: dict[str, dict[str, Any]] = {}
         self._cost, self._written_at, self._warned = 0.0, 0.0, False
-        if not self.path.parent.is_dir():
+        if self.path.is_dir():
             raise ValueError(
-                f"checkpoint={str(path)!r} is in a folder that does not exist. Make "
-                f"{str(self.path.parent)!r} first."
+                f"checkpoint={str(path)!r} is a folder, but one network needs a file. "
+                "Choose another path."
             )
         # Left by a process that was killed while it wrote.
         for part in self.path.parent.glob(f".{self.path.name}.*.part"):
