@@ -28,7 +28,7 @@ from ._optimizers import by_name, optimizer_arguments, sharpen
 from ._options import TrainingOptions, TrainingResult
 from ._protocol import Step, StepRecord
 from ._records import EpochRecords
-from ._schedule import SCHEDULES
+from ._schedule import SCHEDULES, checked
 
 # Attributes of skorch's early stopping that change.
 _OF_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")
@@ -518,7 +518,7 @@ def _scheduler(options: TrainingOptions, n_batches: int, watched: str) -> _Sched
             # Half of that of early stopping, so that a lower rate is tried before it.
             patience=max(1, options.n_iter_no_change // 2),
         )
-    schedule = by_name(SCHEDULES, options.lr_schedule)
+    schedule = checked(by_name(SCHEDULES, options.lr_schedule))
     n_steps = max(1, options.max_epochs * n_batches)
     return _Schedule(
         LambdaLR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 # progress in [0, 1] -> factor on the learning rate
 Schedule = Callable[[float], float]
@@ -38,3 +39,33 @@ SCHEDULES: dict[str, Schedule] = {
     "noam": _noam,
     "warmup_cosine": _warmup_cosine,
 }
+
+
+def checked(schedule: Schedule) -> Schedule:
+    """Let a schedule of a user fail with its name.
+
+    Parameters
+    ----------
+    schedule : callable
+        From the progress in [0, 1] to a factor.
+
+    Returns
+    -------
+    schedule : callable
+        The same. It raises TypeError if a factor is no number, and ValueError if one is
+        negative, NaN or infinite.
+    """
+
+    def factor_of(progress: float) -> float:
+        factor = schedule(progress)
+        wanted = (
+            "lr_schedule must return a factor that is a finite number of at least 0, "
+            f"but returned {factor!r} at progress {progress:.3g}."
+        )
+        if not isinstance(factor, Real):
+            raise TypeError(wanted)
+        if not 0 <= factor < math.inf:
+            raise ValueError(wanted)
+        return float(factor)
+
+    return factor_of

@@ -243,6 +243,16 @@ def test_a_callable_is_used(data, small, same_weights):
     assert not same_weights(named, small(lr_schedule=Schedule()).fit(*data))
 
 
+@pytest.mark.parametrize(
+    ("factor", "error"),
+    [(None, TypeError), ("1", TypeError), (1j, TypeError), (-0.5, ValueError)]
+    + [(value, ValueError) for value in (np.nan, np.inf)],
+)
+def test_a_schedule_must_return_factors(factor, error, data, small):
+    with pytest.raises(error, match=r"lr_schedule must return .* at progress 0\."):
+        small(lr_schedule=lambda progress: factor).fit(*data)
+
+
 @each
 @pytest.mark.parametrize(
     "entry", ["EpochTimer", 1, print, ("name", 1), ("name",), (1, EpochTimer()), object]
