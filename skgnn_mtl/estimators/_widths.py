@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -185,7 +186,7 @@ def learn_widths(
     samples = _samples(weights)
     union = np.unique(np.concatenate(samples))
     # Tasks with the same rows and weights, and the same vectors, share one matrix.
-    columns = np.unique(weights, axis=1, return_inverse=True)[1].ravel().tolist()
+    columns = _equal_columns(weights)
     owners: dict[Any, list[int]] = {}
     grams: dict[Any, Any] = {}
     kept = []
@@ -281,6 +282,13 @@ def _read(
         for w, vectors, below, slopes in triples
     ]
     return _Reading.of(outputs, groups)
+
+
+def _equal_columns(table: np.ndarray) -> list[int]:
+    """Give each column the position of the first that is equal to it."""
+    # By digests, because np.unique over an axis takes 1 kB per row.
+    digests = [sha256(column.tobytes()).digest() for column in table.T]
+    return [digests.index(digest) for digest in digests]
 
 
 def _owners(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -257,6 +258,17 @@ def test_tasks_with_the_same_rows_share_one_matrix(numbers, tmp_path):
     assert one is other
     gaps = numeric().fit(X, y)._state.widths
     assert gaps["task_0"].matrix is not gaps["task_1"].matrix
+
+
+def test_rows_of_tasks_are_compared_one_task_at_a_time():
+    weights = np.ones((20_000, 3))
+    weights[7, 1] = 0.0
+    tracemalloc.start()
+    try:
+        assert _widths._equal_columns(weights) == [0, 1, 0]
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * weights[:, 0].nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_fit_draws_the_same_with_and_without_widths(small, graphs, gaps, monkeypatch):
