@@ -190,12 +190,12 @@ def _bounds(y: pd.DataFrame) -> pd.DataFrame:
 def _without_bounds(
     y: pd.DataFrame, options: argparse.Namespace, classes: bool
 ) -> tuple[pd.DataFrame, str]:
-    """Leave out bounds where the model cannot use them, or on request."""
+    """Leave out bounds of classes, or on request."""
     bounds = _bounds(y)
     n_bounds = 0 if classes else int(bounds.to_numpy().sum())
     if not n_bounds:
         return y, "raise"
-    if options.censored == "bound" and options.model == "network":
+    if options.censored == "bound":
         return y, "bound"
     print(f"{n_bounds} labels that are bounds, such as '>100', are left out")
     return y.mask(bounds).astype(np.float64), "raise"
@@ -204,25 +204,23 @@ def _without_bounds(
 def _model(
     options: argparse.Namespace, y: pd.DataFrame, censored: str, classes: bool
 ) -> Any:
+    labels: dict[str, Any] = {}
+    if not classes:
+        logs = dict.fromkeys(_logarithmic(options.log10, y), "log10") or None
+        labels = {"target_transform": logs, "censored": censored}
     if options.model == "hybrid":
-        if options.log10 or options.epochs:
-            raise ValueError("--log10 and --epochs are options of --model network.")
+        if options.epochs:
+            raise ValueError("--epochs is an option of --model network.")
         # Here, because the room of ensembles takes long to import.
         from skgnn_mtl.ensemble import HybridClassifier, HybridRegressor
 
-        kind = HybridClassifier if classes else HybridRegressor
-        return kind(random_state=options.seed, n_jobs=options.n_jobs)
+        hybrid = HybridClassifier if classes else HybridRegressor
+        return hybrid(random_state=options.seed, n_jobs=options.n_jobs, **labels)
     training: dict[str, Any] = {"random_state": options.seed, "device": options.device}
     if options.epochs:
         training["max_epochs"] = options.epochs
-    network: Any
-    if classes:
-        network = MultiTaskGNNClassifier(**training)
-    else:
-        logs = dict.fromkeys(_logarithmic(options.log10, y), "log10") or None
-        network = MultiTaskGNNRegressor(
-            target_transform=logs, censored=censored, **training
-        )
+    kind = MultiTaskGNNClassifier if classes else MultiTaskGNNRegressor
+    network: Any = kind(**labels, **training)
     # NaN, because a row of the folder to come must not end a prediction.
     return make_pipeline(SmilesToGraph(on_error="nan"), network)
 
@@ -362,7 +360,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--censored",
         choices=["bound", "drop"],
         default="bound",
-        help="whether the network learns from labels such as '>100' (%(default)s)",
+        help="whether labels such as '>100' are learned: by networks as bounds, by "
+        "trees as their numbers (%(default)s)",
     )
     add(
         "--log10",

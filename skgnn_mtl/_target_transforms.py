@@ -118,6 +118,24 @@ class TargetTransforms:
             result[rows, t] = found
         return result
 
+    def directions(self, table: np.ndarray) -> np.ndarray:
+        """Find the transforms that fall, and so exchange lower and upper bounds.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n, t)
+            Labels in their units, NaN where missing, at least one of each task.
+
+        Returns
+        -------
+        directions : ndarray of shape (t,)
+            -1 for a transform that falls, else 1.
+        """
+        low, high = self.transform(
+            np.stack([np.nanmin(table, axis=0), np.nanmax(table, axis=0)])
+        )
+        return np.where(high < low, -1.0, 1.0)
+
     def inverse_transform(self, table: np.ndarray) -> np.ndarray:
         """Bring predictions back into the units of the labels.
 
@@ -147,6 +165,26 @@ class TargetTransforms:
                 found = _apply(step, result[rows, t], inverse=True)
             result[rows, t] = _bounded(found, self.names[t])
         return result
+
+    def inverse_ends(self, ends: np.ndarray) -> np.ndarray:
+        """Bring intervals of transformed labels back into the labels' units.
+
+        Parameters
+        ----------
+        ends : ndarray of shape (n, t, 2)
+            Lower and upper ends; NaN where there is none.
+
+        Returns
+        -------
+        intervals : ndarray of float64 of shape (n, t, 2)
+            A new array; an infinite end stays one.
+        """
+        infinite = np.isinf(ends)
+        known = np.where(infinite, np.nan, ends)
+        sides = [self.inverse_transform(known[..., side]) for side in (0, 1)]
+        found = np.where(infinite, ends, np.stack(sides, axis=2))
+        # Sorted, because a transform may fall.
+        return np.sort(found, axis=2)
 
     def inverse_std(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         r"""Bring standard deviations of normal predictions back into the labels' units.

@@ -75,7 +75,7 @@ def test_warnings_and_errors_are_lines_of_text(table, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_bounds_are_left_out_of_models_that_cannot_use_them(table, capsys):
+def test_bounds_are_left_out_on_request(table, capsys):
     words = "fit table.csv --out m.skgnn --cv 0 --epochs 1 --censored drop"
     assert main(words.split()) == 0
     assert "1 labels that are bounds" in capsys.readouterr().out
@@ -83,12 +83,15 @@ def test_bounds_are_left_out_of_models_that_cannot_use_them(table, capsys):
 
 
 def test_the_hybrid_is_fitted_and_saved(table, capsys, monkeypatch):
-    words = "fit table.csv --out m.skgnn --cv 0 --model hybrid".split()
+    words = "fit table.csv --out m.skgnn --cv 0 --model hybrid --log10 size".split()
     with monkeypatch.context() as patch:
         patch.setattr("skgnn_mtl._command_line.find_spec", lambda name: None)
         assert main(words) == 2
         assert "saved by skops" in capsys.readouterr().err
     assert main(words) == 0
+    model = skgnn_mtl.load("m.skgnn")
+    assert model.target_transforms_.steps == ("log10", None)
+    assert model.network_[-1].censored == "bound"
     assert main("predict m.skgnn table.csv --out p.csv".split()) == 0
     found = pd.read_csv("p.csv")[["size", "length (nm)"]]
     assert found.notna().all(axis=1).tolist() == [k != 3 for k in range(30)]

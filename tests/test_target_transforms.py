@@ -4,7 +4,12 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.preprocessing import PowerTransformer, QuantileTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    PowerTransformer,
+    QuantileTransformer,
+    StandardScaler,
+)
 
 from skgnn_mtl._target_transforms import TargetTransforms, check_target_transform
 
@@ -127,3 +132,15 @@ def test_a_task_without_a_label_passes():
     y[:, 0] = np.nan
     transforms = TargetTransforms.fit(QuantileTransformer(n_quantiles=5), y, NAMES)
     assert np.isnan(transforms.transform(y)[:, 0]).all()
+
+
+def test_intervals_come_back_sorted_and_infinite_ends_stay():
+    falling = FunctionTransformer(np.negative, np.negative)
+    transforms = TargetTransforms(("a", "b"), ("log10", falling))
+    table = np.array([[10.0, 1.0], [100.0, 2.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(transforms.directions(table), [1.0, -1.0])
+    ends = np.array([[[1.0, 2.0], [3.0, 4.0]], [[-np.inf, np.inf], [np.nan, np.nan]]])
+    np.testing.assert_allclose(
+        transforms.inverse_ends(ends),
+        [[[10, 100], [-4, -3]], [[-np.inf, np.inf], [np.nan, np.nan]]],
+    )

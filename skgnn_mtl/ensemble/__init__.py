@@ -10,7 +10,8 @@ from ._conformal_classifier import ConformalClassifier
 from ._conformal_regressor import ConformalRegressor
 from ._ensemble import EnsembleClassifier, EnsembleRegressor
 from ._grouped import GroupedClassifier, GroupedRegressor
-from ._hybrid import HybridClassifier, HybridRegressor
+from ._hybrid_classifier import HybridClassifier
+from ._hybrid_regressor import HybridRegressor
 from ._per_task import PerTaskClassifier, PerTaskRegressor
 
 __all__ = [

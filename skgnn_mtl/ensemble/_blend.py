@@ -45,6 +45,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     oof_mse_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Table._parameter_constraints,
         "weights": [None, StrOptions({"oof"}), "array-like"],
         "n_jobs": [None, Integral],
         "checkpoint": [None, str, PathLike],
@@ -108,7 +109,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
             raise ValueError("estimators must have a member that is not left out.")
         for name, part in chosen.items():
             require_kind(part, classifier=classifier, name=f"Member {name!r}")
-        return chosen
+        return {name: self._ready(part) for name, part in chosen.items()}
 
     def _fit_blend(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, *, classifier: bool
@@ -116,7 +117,8 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         self._validate_params()
         chosen = self._chosen(classifier=classifier)
         X, y = as_rows(X), as_rows(y)
-        table = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight)
+        table = labels.exact
         # The only text is "oof", because the constraints refuse others.
         learned = isinstance(self.weights, str)
         given = (
@@ -128,14 +130,20 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         fits = [
             delayed(fit_member)(
-                clone(part), X, y, None, arguments[name], label_of(name)
+                clone(part), X, labels.of(part), None, arguments[name], label_of(name)
             )
             for name, part in chosen.items()
         ]
         # One list of jobs, because there may be fewer members than processes.
         fits += [
             delayed(fit_and_predict)(
-                clone(part), X, y, fold, arguments[name], label_of(name), self._outputs
+                clone(part),
+                X,
+                labels.of(part),
+                fold,
+                arguments[name],
+                label_of(name),
+                self._outputs,
             )
             for name, part in chosen.items()
             for fold in folds
@@ -211,6 +219,15 @@ class BlendRegressor(MixtureTable, Blend):
     cv : int, splitter or iterable, default=5
         Folds of ``weights="oof"``, each row in one. A number stands for shuffled folds
         with labels of each task, or with whole groups.
+    target_transform : None, "log", "log10", transformer or dict, default=None
+        Transform of the labels of each task, as in :class:`PerTaskRegressor`. All
+        members learn transformed labels. Weights, mean and widths are those of
+        transformed predictions, which are then brought back into the units of ``y``.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What a label that is only a bound, such as ">100", does: it is an error, it is
+        left out, or members learn it. "bound" sets parameters named ``censored`` of
+        the members that are "raise". A member without one, such as trees, learns the
+        number of the bound. Folds, weights and errors out of fold count exact labels.
     n_jobs : int, default=None
         Number of fits in parallel.
     checkpoint : path or None, default=None
@@ -223,12 +240,15 @@ class BlendRegressor(MixtureTable, Blend):
         The fitted members, on all rows.
     names_ : list of str
         Their names.
+    target_transforms_ : TargetTransforms
+        The fitted transforms.
     named_estimators_ : Bunch
         Fitted members by their names.
     weights_ : ndarray of shape (m, t)
         Weight of each member for each task; the sum over members is 1.
     oof_mse_ : ndarray of shape (m, t)
-        With ``weights="oof"``: mean squared error of each member out of fold.
+        With ``weights="oof"``: mean squared error of each member out of fold, of
+        transformed labels if there is a transform.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -300,12 +320,16 @@ class BlendRegressor(MixtureTable, Blend):
         *,
         weights: str | ArrayLike | None = None,
         cv: Any = 5,
+        target_transform: Any = None,
+        censored: str = "raise",
         n_jobs: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimators = estimators
         self.weights = weights
         self.cv = cv
+        self.target_transform = target_transform
+        self.censored = censored
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 

@@ -46,6 +46,7 @@ class Conformal(Table):
     estimator_: Any
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Table._parameter_constraints,
         "method": [StrOptions({"split", "cross", "prefit"})],
         "groups": [None, callable],
         "n_jobs": [None, Integral],
@@ -104,9 +105,8 @@ class Conformal(Table):
                 "sklearn.frozen.FrozenEstimator, which a clone leaves fitted."
             ) from error
         names = getattr(last_step(self.estimator), "task_names_", None)
-        labels = self._read_y(
-            X, y if names is None else in_task_order(y, names), sample_weight
-        )
+        y = y if names is None else in_task_order(y, names)
+        labels = self._read_y(X, y, sample_weight).exact
         self._note_calibration(X)
         self._require_calibration(labels, self.coverage)
         self.estimator_ = self.estimator
@@ -121,7 +121,8 @@ class Conformal(Table):
                 f"method={self.method!r} fits the estimator, but it is frozen. Set "
                 "method='prefit', and give fit rows that it was not fitted on."
             )
-        table = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight)
+        table, estimator = labels.exact, self._ready(self.estimator)
         if groups is None and self.groups is not None:
             groups = np.asarray(self.groups(X))
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
@@ -130,9 +131,10 @@ class Conformal(Table):
         self._note_calibration(take(X, rows))
         # Before any fit, because a fit may take hours.
         self._require_calibration(table[rows], self.coverage)
-        arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
+        given = fit_arguments({"estimator": estimator}, sample_weight, groups)
         fit = self._fit_split if self.method == "split" else self._fit_cross
-        outputs = fit(X, y, folds, arguments["estimator"], jobs)
+        y = labels.of(estimator)
+        outputs = fit(estimator, X, y, folds, given["estimator"], jobs)
         jobs.finish()
         return table[rows], outputs
 
@@ -150,10 +152,16 @@ class Conformal(Table):
         return folds
 
     def _fit_split(
-        self, X: Any, y: Any, folds: Folds, arguments: dict[str, Any], jobs: Jobs
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        folds: Folds,
+        arguments: dict[str, Any],
+        jobs: Jobs,
     ) -> np.ndarray:
         train, test = folds[0]
-        member = clone(self.estimator)
+        member = clone(estimator)
         fit = delayed(fit_member)(
             member, X, take(y, train), train, arguments, "estimator"
         )
@@ -161,10 +169,16 @@ class Conformal(Table):
         return self._calibration_outputs(self.estimator_, take(X, test), "estimator")
 
     def _fit_cross(
-        self, X: Any, y: Any, folds: Folds, arguments: dict[str, Any], jobs: Jobs
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        folds: Folds,
+        arguments: dict[str, Any],
+        jobs: Jobs,
     ) -> np.ndarray:
         self.estimator_, outputs = fit_and_hold_out(
-            self.estimator,
+            estimator,
             X,
             y,
             folds,

@@ -58,6 +58,14 @@ class ConformalRegressor(NumericTable, Conformal):
     coverage : float, default=0.9
         Share of labels that the intervals hold, between 0 and 1. ``predict_interval``
         takes others, too.
+    target_transform : None, "log", "log10", transformer or dict, default=None
+        Transform of the labels of each task, as in :class:`PerTaskRegressor`. The
+        estimator learns transformed labels, errors are those of transformed
+        predictions, and intervals are brought back into the units of ``y``.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What a label that is only a bound, such as ">100", does: it is an error, it is
+        left out, or the estimator learns it, as in :class:`BlendRegressor`. It never
+        calibrates.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds.
     n_jobs : int, default=None
@@ -114,7 +122,8 @@ class ConformalRegressor(NumericTable, Conformal):
     changes little without one fold [3]_. As the estimators of folds have fewer training
     rows, intervals are rather too wide.
 
-    Labels of weight zero do not calibrate; other weights are for the estimator only.
+    Labels of weight zero and bounds do not calibrate, so that the coverage is that of
+    exact labels; other weights are for the estimator only.
     Rows that cannot be read neither. A row of a category without calibration labels has
     an infinite interval.
 
@@ -169,6 +178,8 @@ class ConformalRegressor(NumericTable, Conformal):
         groups: Callable[[Any], Any] | None = None,
         cv: Any = 5,
         coverage: float = 0.9,
+        target_transform: Any = None,
+        censored: str = "raise",
         random_state: Any = None,
         n_jobs: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
@@ -180,6 +191,8 @@ class ConformalRegressor(NumericTable, Conformal):
         self.groups = groups
         self.cv = cv
         self.coverage = coverage
+        self.target_transform = target_transform
+        self.censored = censored
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
@@ -223,6 +236,7 @@ class ConformalRegressor(NumericTable, Conformal):
             If calibration rows seem to be training rows.
         """
         self._validate_params()
+        self._refuse_transform_of_fitted()
         if self.normalise == "std" and not takes_return_std(self.estimator):
             raise self._no_width()
         labels, outputs = self._fit_conformal(
@@ -240,6 +254,14 @@ class ConformalRegressor(NumericTable, Conformal):
             warn_of_exact(residuals, scale, self.task_names_)
             warn_of_training_labels(self.estimator_, labels, self.task_names_)
         return self
+
+    def _refuse_transform_of_fitted(self) -> None:
+        if self.method == "prefit" and self.target_transform is not None:
+            raise ValueError(
+                "target_transform must be None with method='prefit', because the "
+                "estimator was fitted on labels without it. Use another method, or an "
+                "estimator with a target_transform."
+            )
 
     def _takes_return_std(self) -> bool:
         return takes_return_std(self.estimator)
@@ -327,9 +349,10 @@ class ConformalRegressor(NumericTable, Conformal):
         """
         check_is_fitted(self)
         if not return_std:
-            return self._shaped(self._predict_table(X))
+            return self._shaped(self._in_units(self._predict_table(X)))
         mean, std = self._moments(self.estimator_, as_rows(X), "estimator")
-        return self._shaped(mean), self._shaped(std)
+        std = self.target_transforms_.inverse_std(mean, std)
+        return self._shaped(self._in_units(mean)), self._shaped(std)
 
     def predict_interval(self, X: Any, coverage: float | None = None) -> np.ndarray:
         """Predict intervals that hold a wanted share of labels of each task.
@@ -377,7 +400,7 @@ class ConformalRegressor(NumericTable, Conformal):
                 f"{infinite.sum()} of {len(ends)} rows are of a category without "
                 "calibration labels of a task; their intervals are infinite."
             )
-        return ends
+        return self.target_transforms_.inverse_ends(ends)
 
     def _intervals_of(
         self, t: int, outputs: np.ndarray, categories: np.ndarray | None, share: float

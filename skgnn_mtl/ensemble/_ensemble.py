@@ -49,6 +49,7 @@ class Ensemble(Table):
     oof_mse_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Table._parameter_constraints,
         "n_members": [Numbers(Integral, 1, None, closed="left")],
         "resample": [StrOptions({"seeds", "folds", "bootstrap"})],
         "n_jobs": [None, Integral],
@@ -62,7 +63,8 @@ class Ensemble(Table):
     def _fit_members(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         self._validate_params()
         X, y = as_rows(X), as_rows(y)
-        table = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight)
+        table, estimator = labels.exact, self._ready(self.estimator)
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         generator = check_random_state(jobs.random_state(self.random_state))
         # All seeds before the jobs, because n_jobs must not change the numbers. The
@@ -72,12 +74,13 @@ class Ensemble(Table):
         folds = self._folds(X, y, self._presence(table), groups, first)
         draws = self._draws(folds, self._presence(table), groups, seeds)
         groups = self._inner_groups(groups, len(table))
-        arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
+        arguments = fit_arguments({"estimator": estimator}, sample_weight, groups)
+        y = labels.of(estimator)
         self.estimators_ = jobs.run(
             "member",
             [
                 delayed(fit_member)(
-                    _seeded(self.estimator, seed),
+                    _seeded(estimator, seed),
                     X,
                     take(y, rows),
                     rows,
@@ -92,7 +95,7 @@ class Ensemble(Table):
             self.__dict__.pop(name, None)  # an earlier fit may have left it
         if folds:
             held_out = self._held_out(X, table.shape, folds)
-            self.oof_predictions_ = self._shaped(held_out)
+            self.oof_predictions_ = self._shaped(self._in_units(held_out))
             weight = as_row_weights(sample_weight, len(table))[:, None]
             self.oof_mse_ = mean_squares(table, held_out, weight)
         jobs.finish()
@@ -176,6 +179,13 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         of ``n_members`` folds, with labels of each task in each fold.
         "bootstrap" are as many rows, drawn with replacement until each task has a
         label.
+    target_transform : None, "log", "log10", transformer or dict, default=None
+        Transform of the labels of each task, as in :class:`PerTaskRegressor`. Members
+        learn transformed labels. Mean and width are those of transformed predictions,
+        and are brought back into the units of ``y``.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What a label that is only a bound, such as ">100", does: it is an error, it is
+        left out, or members learn it, as in :class:`BlendRegressor`.
     n_jobs : int, default=None
         Number of members that are fitted in parallel. It does not change the numbers.
     random_state : int, RandomState instance or None, default=None
@@ -188,12 +198,14 @@ class EnsembleRegressor(MixtureTable, Ensemble):
     ----------
     estimators_ : list of estimator
         The fitted members.
+    target_transforms_ : TargetTransforms
+        The fitted transforms.
     oof_predictions_ : ndarray of the shape of y
         With ``resample="folds"``: predictions of each row by the member that was
         fitted without it, in the units of ``y``; also of rows without a label.
     oof_mse_ : ndarray of shape (t,)
-        With ``resample="folds"``: mean squared error of these predictions on the
-        labelled rows.
+        With ``resample="folds"``: mean squared error of these predictions on the rows
+        with an exact label; of transformed ones, if there is a transform.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -253,6 +265,8 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         n_members: int = 5,
         *,
         resample: str = "seeds",
+        target_transform: Any = None,
+        censored: str = "raise",
         n_jobs: int | None = None,
         random_state: Any = None,
         checkpoint: str | PathLike[str] | None = None,
@@ -260,6 +274,8 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         self.estimator = estimator
         self.n_members = n_members
         self.resample = resample
+        self.target_transform = target_transform
+        self.censored = censored
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.checkpoint = checkpoint

@@ -18,6 +18,7 @@ from skgnn_mtl.model_selection import suggest_task_groups
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 
 from ._jobs import Jobs
+from ._labels import MemberLabels
 from ._members import numbers_of, probabilities_of, require_kind
 from ._tables import ClassTable, Table
 from ._widths import Mixture, MixtureTable, moments_of, takes_return_std
@@ -39,6 +40,7 @@ class Grouped(Table):
     effects_: np.ndarray
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Table._parameter_constraints,
         "task_groups": [None, StrOptions({"suggest"}), "array-like"],
         "random_state": ["random_state"],
         "checkpoint": [None, str, PathLike],
@@ -53,10 +55,9 @@ class Grouped(Table):
         self._validate_params()
         require_kind(self.estimator, classifier=classifier, name="estimator")
         X, y = as_rows(X), as_rows(y)
-        table = self._read_y(X, y, sample_weight)
-        cells = as_cells(y, "y").reshape(table.shape)
-        # A label of weight zero must not count, also where weights are not taken.
-        columns = pd.DataFrame(cells, columns=self.task_names_).mask(np.isnan(table))
+        labels = self._read_y(X, y, sample_weight)
+        estimator = self._ready(self.estimator)
+        columns = self._columns(labels, labels.of(estimator))
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         self.__dict__.pop("effects_", None)  # an earlier fit may have left it
         # One task has no other beside it.
@@ -64,9 +65,10 @@ class Grouped(Table):
             self.task_groups_ = [list(self.task_names_)]
         elif isinstance(self.task_groups, str):
             found = suggest_task_groups(
-                self.estimator,
+                estimator,
                 X,
-                columns,
+                # Without bounds, because trials are compared by their errors.
+                columns.mask(np.isnan(labels.exact)),
                 n_trials=self.n_trials,
                 groups=groups,
                 n_jobs=self.n_jobs,
@@ -76,12 +78,12 @@ class Grouped(Table):
             self.effects_ = found.effects.to_numpy()
         else:
             self.task_groups_ = _read_groups(self.task_groups, self.task_names_)
-        arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
+        arguments = fit_arguments({"estimator": estimator}, sample_weight, groups)
         self.estimators_ = jobs.run(
             "group",
             [
                 delayed(fit_member)(
-                    clone(self.estimator),
+                    clone(estimator),
                     X,
                     columns[group],
                     None,
@@ -93,6 +95,14 @@ class Grouped(Table):
         )
         self._note_features(self.estimators_[0])
         jobs.finish()
+
+    def _columns(self, labels: MemberLabels, y: Any) -> pd.DataFrame:
+        """Make a frame of the labels that count."""
+        cells = as_cells(y, "y").reshape(labels.table.shape)
+        # A label of weight zero must not count, also where weights are not taken.
+        return pd.DataFrame(cells, columns=self.task_names_).mask(
+            np.isnan(labels.numbers)
+        )
 
     def _in_order(self, tables: Sequence[np.ndarray]) -> np.ndarray:
         """Put the columns of all groups into the order of the tasks of y."""
@@ -120,6 +130,13 @@ class GroupedRegressor(MixtureTable, Grouped):
         :func:`~skgnn_mtl.model_selection.suggest_task_groups`.
     n_trials : int, default=None
         Number of random sets of tasks of "suggest".
+    target_transform : None, "log", "log10", transformer or dict, default=None
+        Transform of the labels of each task, as in :class:`PerTaskRegressor`. The
+        estimators learn transformed labels.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What a label that is only a bound, such as ">100", does: it is an error, it is
+        left out, or the estimators learn it, as in :class:`BlendRegressor`. Trial fits
+        of "suggest" leave it out.
     n_jobs : int, default=None
         Number of fits in parallel.
     random_state : int, RandomState instance or None, default=None
@@ -135,6 +152,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         The fitted estimator of each group.
     task_groups_ : list of list of str
         Names of the tasks of each group.
+    target_transforms_ : TargetTransforms
+        The fitted transforms.
     effects_ : ndarray of shape (t, t)
         With "suggest": the estimated change, in percent, of the error of the task of a
         row if the task of a column is learned beside it.
@@ -175,6 +194,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         task_groups: Any = "suggest",
         *,
         n_trials: int | None = None,
+        target_transform: Any = None,
+        censored: str = "raise",
         n_jobs: int | None = None,
         random_state: Any = None,
         checkpoint: str | PathLike[str] | None = None,
@@ -182,6 +203,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         self.estimator = estimator
         self.task_groups = task_groups
         self.n_trials = n_trials
+        self.target_transform = target_transform
+        self.censored = censored
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.checkpoint = checkpoint

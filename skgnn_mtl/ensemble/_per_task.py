@@ -13,7 +13,6 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._callbacks import fit_of_members
-from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl._warn import warn
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 
@@ -71,6 +70,11 @@ class PerTaskRegressor(NumericTable, PerTask):
         Transform of the labels of each task, whose inverse brings the predictions back
         into the units of ``y``. A transformer of scikit-learn is cloned and fitted for
         each task. A dict maps names of tasks to transforms; other tasks are unchanged.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What a label that is only a bound, such as ">100", does: it is an error, it is
+        left out, or it counts. "bound" sets parameters named ``censored`` of the
+        estimator that are "raise". An estimator without one, such as trees, learns the
+        number of the bound.
     n_jobs : int, default=None
         Number of tasks that are fitted in parallel.
     checkpoint : path or None, default=None
@@ -128,11 +132,13 @@ class PerTaskRegressor(NumericTable, PerTask):
         estimator: Any,
         *,
         target_transform: Any = None,
+        censored: str = "raise",
         n_jobs: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.target_transform = target_transform
+        self.censored = censored
         self.n_jobs = n_jobs
         self.checkpoint = checkpoint
 
@@ -165,19 +171,18 @@ class PerTaskRegressor(NumericTable, PerTask):
             If a task has no label, if a label is outside of the domain of its
             transform, or if the estimator refuses the rows of a task.
         """
+        self._validate_params()
         require_kind(self.estimator, classifier=False, name="estimator")
         X = as_rows(X)
-        table = self._read_y(X, y, sample_weight)
-        self.target_transforms_ = TargetTransforms.fit(
-            self.target_transform, table, self.task_names_
-        )
-        # Outside of the members, because a wrong label is then named with its task and
-        # row.
-        inside = self.target_transforms_.transform(table)
-        labelled = ~np.isnan(table)
-        members = [clone(self.estimator) for _ in self.task_names_]
-        columns = [y_t[mask] for y_t, mask in zip(inside.T, labelled.T, strict=True)]
-        arguments = fit_arguments({"estimator": self.estimator}, sample_weight, groups)
+        # Transformed outside of the members, because a wrong label is then named with
+        # its task and row.
+        labels = self._read_y(X, y, sample_weight)
+        labelled = ~np.isnan(labels.numbers)
+        estimator = self._ready(self.estimator)
+        members = [clone(estimator) for _ in self.task_names_]
+        cells = labels.cells(estimator)
+        columns = [y_t[mask] for y_t, mask in zip(cells.T, labelled.T, strict=True)]
+        arguments = fit_arguments({"estimator": estimator}, sample_weight, groups)
         self._fit_tasks(X, members, columns, labelled, arguments["estimator"])
         return self
 
@@ -187,7 +192,7 @@ class PerTaskRegressor(NumericTable, PerTask):
             numbers_of(member, X, 1, f"Task {name!r}")
             for member, name in zip(self.estimators_, self.task_names_, strict=True)
         ]
-        return self.target_transforms_.inverse_transform(np.hstack(columns))
+        return np.hstack(columns)
 
     def _takes_return_std(self) -> bool:
         return takes_return_std(self.estimator)
@@ -236,7 +241,7 @@ class PerTaskRegressor(NumericTable, PerTask):
         """
         check_is_fitted(self)
         if not return_std:
-            return self._shaped(self._predict_table(X))
+            return self._shaped(self._in_units(self._predict_table(X)))
         mean, std = self._inner_moments(X)
         transforms = self.target_transforms_
         low, middle, high = map(
@@ -274,10 +279,8 @@ class PerTaskRegressor(NumericTable, PerTask):
         check_is_fitted(self)
         half = half_width(coverage)
         mean, std = self._inner_moments(X)
-        back = self.target_transforms_.inverse_transform
-        ends = np.stack([back(mean - half * std), back(mean + half * std)], axis=2)
-        # Sorted, because a transform may fall.
-        return np.sort(ends, axis=2)
+        ends = np.stack([mean - half * std, mean + half * std], axis=2)
+        return self.target_transforms_.inverse_ends(ends)
 
 
 class PerTaskClassifier(ClassTable, PerTask):
@@ -374,7 +377,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         """
         require_kind(self.estimator, classifier=True, name="estimator")
         X = as_rows(X)
-        table = self._read_y(X, y, sample_weight)
+        table = self._read_y(X, y, sample_weight).exact
         labelled = ~np.isnan(table)
         columns = [
             # Labels and not codes, because classes_ of a member are compared with those

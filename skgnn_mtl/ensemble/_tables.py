@@ -17,11 +17,13 @@ from sklearn.base import (
     RegressorMixin,
 )
 from sklearn.utils import Tags, get_tags
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._archive import Target
 from skgnn_mtl._callbacks import SUPPORT
 from skgnn_mtl._links import TEMPLATE, page_of
+from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.estimators._card import model_card
 from skgnn_mtl.estimators._class_labels import (
     class_probabilities,
@@ -34,6 +36,7 @@ from skgnn_mtl.estimators._inputs import (
     check_labels,
     in_task_order,
     read_targets,
+    require_exact,
     require_labels,
 )
 from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
@@ -41,6 +44,7 @@ from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._folds import class_presence, label_presence
 
 from ._files import load, save
+from ._labels import MemberLabels, with_bounds
 from ._members import numbers_of, probabilities_of
 
 
@@ -66,6 +70,11 @@ class Table(
     n_tasks_: int
     _one_dimensional: bool
 
+    # target_transform has checks of its own, which name the task.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "censored": [StrOptions({"raise", "drop", "bound"})],
+    }
+
     @abstractmethod
     def _predict_table(self, X: Any) -> np.ndarray:
         """Predict numbers, or probabilities of the last class, of shape (n, t)."""
@@ -82,22 +91,37 @@ class Table(
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
         """Mark by 1 what each fold must have some of, NaN elsewhere, (n, columns)."""
 
-    def _read_y(self, X: Any, y: Any, sample_weight: Any) -> np.ndarray:
-        """Read y as a float table (n, t); a label of weight zero is a missing one."""
+    def _read_y(self, X: Any, y: Any, sample_weight: Any) -> MemberLabels:
+        """Read y; a label of weight zero is a missing one."""
         labels, names = self._read_labels(X, y)
         table = labels.reshape(len(labels), -1)
-        if sample_weight is not None:
-            weight = as_row_weights(sample_weight, len(table))[:, None]
-            # As a gap, because a label of weight 0 must not count anywhere.
-            table = np.where(weight > 0, table, np.nan)
-        check_labels(~np.isnan(table), names, "training")
+        # As a gap, because a label of weight 0 must not count anywhere.
+        counted = as_row_weights(sample_weight, len(table))[:, None] > 0
+        check_labels(counted & ~np.isnan(table), names, "training")
         self._one_dimensional = labels.ndim == 1
         self.task_names_, self.n_tasks_ = names, len(names)
-        return table
+        learned, changed = self._learned_labels(table, counted)
+        return MemberLabels(y, learned, counted, names, labels.ndim == 1, changed)
+
+    def _learned_labels(
+        self, table: np.ndarray, counted: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
+        """Make of labels (n, t) what members learn; tell whether it is different."""
+        return table, False
+
+    def _ready(self, part: Any) -> Any:
+        """Let a part learn bounds, if the ensemble is to; the part is not changed."""
+        return with_bounds(part, getattr(self, "censored", "raise"))
 
     def _shaped(self, table: np.ndarray) -> np.ndarray:
         """Bring a table into the dimensions of the y of fit."""
         return table[:, 0] if self._one_dimensional else table
+
+    def _in_units(self, table: np.ndarray) -> np.ndarray:
+        """Bring predictions of members (n, t) into the units of y."""
+        transforms: TargetTransforms | None = getattr(self, "target_transforms_", None)
+        # Classes do not have any.
+        return table if transforms is None else transforms.inverse_transform(table)
 
     def _note_features(self, member: Any) -> None:
         """Keep what a fitted member learned about the columns of X."""
@@ -177,15 +201,35 @@ class Table(
 
 
 class NumericTable(RegressorMixin):  # type: ignore[misc]
-    """Numbers with gaps, each task in its unit."""
+    """Numbers with gaps, each task in its unit.
 
+    Members learn transformed labels, and their predictions are combined as such.
+    """
+
+    target_transform: Any
+    censored: str
     n_tasks_: int
     task_names_: list[str]
+    target_transforms_: TargetTransforms
 
     def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
         require_labels(self, y)
-        labels, names = read_targets(X, y)
+        labels, names = read_targets(X, y, self.censored)
         return labels, names
+
+    def _learned_labels(
+        self, table: np.ndarray, counted: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
+        require_exact(table, counted, self.task_names_)
+        known = np.where(counted, table.real, np.nan)
+        transforms = TargetTransforms.fit(
+            self.target_transform, known, self.task_names_
+        )
+        self.target_transforms_ = transforms
+        learned = transforms.transform(table.real)
+        if np.iscomplexobj(table):
+            learned = learned + 1j * (table.imag * transforms.directions(known))
+        return learned, self.censored != "raise" or not transforms.is_identity
 
     def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
         return numbers_of(member, X, self.n_tasks_, name)

@@ -107,7 +107,11 @@ def _known_moments(member: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
     X, member = at_last_step(member, X)
     # Not by predict, which gives a mere spread where the noise is not known.
     mixture: Mixture = member._mixture(X)
-    return mixture.mean(), mixture.variance() if mixture.knows_noise else None
+    mean, back = mixture.mean(), member.target_transforms_
+    variance = None
+    if mixture.knows_noise:
+        variance = back.inverse_std(mean, np.sqrt(mixture.variance())) ** 2
+    return back.inverse_transform(mean), variance
 
 
 @dataclass(frozen=True)
@@ -239,11 +243,15 @@ class MixtureTable(NumericTable):
             If a width is asked for, and some members have one and others do not.
         """
         check_is_fitted(self)
+        back = self.target_transforms_
         if not return_std:
-            return self._shaped(self._predict_table(X))
+            return self._shaped(back.inverse_transform(self._predict_table(X)))
         mixture = self._mixture(X)
-        std = np.sqrt(mixture.variance())
-        return self._shaped(mixture.mean()), self._shaped(std)
+        mean, std = mixture.mean(), np.sqrt(mixture.variance())
+        return (
+            self._shaped(back.inverse_transform(mean)),
+            self._shaped(back.inverse_std(mean, std)),
+        )
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
         """Predict central intervals of a normal distribution.
@@ -273,7 +281,8 @@ class MixtureTable(NumericTable):
         mixture = self._mixture(X)
         mixture.require_noise()
         mean, std = mixture.mean(), np.sqrt(mixture.variance())
-        return np.stack([mean - half * std, mean + half * std], axis=2)
+        ends = np.stack([mean - half * std, mean + half * std], axis=2)
+        return self.target_transforms_.inverse_ends(ends)
 
 
 def check_coverage(coverage: Any) -> float:

@@ -253,7 +253,8 @@ def _read_task(
 ) -> tuple[NewTask, NumericTargets]:
     """Standardise the labels of a new task, and choose its validation rows."""
     graphs = data.graphs
-    values, _ = read_targets(graphs, data.y)
+    assert isinstance(settings.targets, NumericTargets)
+    values, _ = read_targets(graphs, data.y, settings.targets.censored)
     table = values.reshape(len(values), -1)
     if table.shape[1] != 1:
         raise ValueError(
@@ -263,11 +264,11 @@ def _read_task(
     row_weights = read_row_weights(graphs, data.sample_weight)
     weights = np.where(np.isnan(table), 0.0, row_weights[:, None])
     # One label has no rank, by which sources are compared, and no spread.
-    n_labels = int((weights > 0).sum())
+    n_labels = int((weights[table.imag == 0] > 0).sum())
     if n_labels < 2:
         raise ValueError(
-            f"Task {name!r} has {n_labels} label(s) on valid graphs, but needs at "
-            "least 2."
+            f"Task {name!r} has {n_labels} exact label(s) on valid graphs, but needs "
+            "at least 2."
         )
     # Not the labelled rows alone, because the others take part in the alignment.
     rows, valid_rows = np.flatnonzero(row_weights > 0), None
@@ -275,7 +276,7 @@ def _read_task(
         rows, valid_rows = split_validation(
             settings.validation,
             graphs,
-            table,
+            table.real,
             weights,
             data.groups,
             row_weights > 0,
@@ -286,11 +287,10 @@ def _read_task(
         # Checked, because a user's splitter does not know where the labels are.
         check_labels(weights[rows], [name], "inner training")
         check_labels(weights[valid_rows], [name], "validation")
-    assert isinstance(settings.targets, NumericTargets)
     # Only the transform of this task, because a dict that names others is refused.
     new = replace(settings.targets.for_tasks([name]), names=(name,))
     # On all rows, because the message then names the row of the user's table.
-    check_domain(new.transform, table, [name])
+    check_domain(new.transform, table.real, [name])
     # From the training rows, because validation rows must not set the scale.
     learned = new.learn(table[rows], weights[rows])
     targets = learned.encode(table)
@@ -318,14 +318,14 @@ def _choose_sources(
     state: FittedState, sources: Any, task: NewTask, vectors: torch.Tensor
 ) -> tuple[list[int], int]:
     """Find the positions of the sources to learn from, and of the nearest."""
-    # Labelled training rows, because validation rows must not choose the sources.
-    known, rows, module = _additions(state).sources, task.labelled(), state.module
+    # Training rows, because validation rows must not choose the sources.
+    known, rows, module = _additions(state).sources, task.exact(), state.module
     assert isinstance(module, GATEModel)
     with torch.no_grad():
         predictions = module.predict_sources(vectors[rows]).cpu().numpy()
     # Stable, because sources of equal correlation must keep the order of the fit.
     order = np.argsort(
-        -rank_correlations(predictions, task.targets[rows, 0]), kind="stable"
+        -rank_correlations(predictions, task.targets[rows, 0].real), kind="stable"
     )
     nearest = int(order[0])
     if is_count(sources):
@@ -381,11 +381,11 @@ def _with_width(
     frozen: bool,
 ) -> FittedState:
     """Learn how wrong the predictions of an added task may be."""
-    rows = task.labelled()
+    rows = task.exact()
     found = learn_widths(
         _network(state, settings),
         GraphRows(task.graphs, rows),
-        task.targets[rows],
+        task.targets[rows].real,
         task.weights[rows],
         [task.name],
         # The last output, because additions stand in order.

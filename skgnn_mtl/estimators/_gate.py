@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -12,9 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils._param_validation import StrOptions
 
-from skgnn_mtl._component import Numbers
 from skgnn_mtl._target_transforms import check_domain
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.encoders import GraphEncoder
@@ -32,24 +29,22 @@ from ._additions import (
     in_order,
     take_over,
 )
-from ._base import WIDTHS, BaseGNN
+from ._base import BaseGNN
 from ._compute import seeded
 from ._extensible import ADDITION_CONSTRAINTS, ExtensibleGNN
-from ._gate_recipe import GATERecipe, gate_recipe
+from ._gate_recipe import GATE_CONSTRAINTS, GATERecipe, gate_recipe
 from ._inputs import (
     in_task_order,
+    read_cells,
     read_graphs,
     read_targets,
     require_labels,
     task_positions,
 )
-from ._numeric import TRANSFORM_CONSTRAINT, NumericTargets
+from ._numeric import NumericTargets
 from ._processes import draw_seed
 from ._regressor import MultiTaskGNNRegressor
 from ._state import FittedState
-
-# 0 is allowed, because a term of weight 0 is not computed.
-_WEIGHT = [Numbers(Real, 0, None, closed="left")]
 
 
 class GATERegressor(RegressorMixin, MultiOutputMixin, ExtensibleGNN):  # type: ignore[misc]
@@ -118,6 +113,10 @@ default=(128,), (64,), (64,)
     target_transform : None, "log10", "log", transformer or dict, default=None
         Transform of the labels, undone on predictions; see
         :class:`MultiTaskGNNRegressor`. :meth:`add_task` reads it for the new task.
+    censored : {"raise", "drop", "bound"}, default="raise"
+        What labels such as ">100" are; see :class:`MultiTaskGNNRegressor`. A satisfied
+        bound is a row without a label to the mapping term. Ranks and widths of added
+        tasks are those of exact labels.
     optimizer : str or callable, default="adamw"
         As in :class:`MultiTaskGNNRegressor`, like all that follow.
     lr : float, default=1e-3
@@ -227,28 +226,8 @@ default=(128,), (64,), (64,)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseGNN._parameter_constraints,
-        "latent_dim": [Numbers(Integral, 1, None, closed="left")],
-        "encoder_hidden_dims": [WIDTHS],
-        "transfer_hidden_dims": [WIDTHS],
-        "head_hidden_dims": [WIDTHS],
-        "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
-        "auto_weight": _WEIGHT,
-        "consistency_weight": _WEIGHT,
-        "mapping_weight": _WEIGHT,
-        "distance_weight": _WEIGHT,
-        "warmup": [Numbers(Real, 0, 1, closed="both")],
-        "n_perturbations": [Numbers(Integral, 1, None, closed="left")],
-        "perturbation": [StrOptions({"gaussian", "sphere"})],
-        "perturbation_scale": [Numbers(Real, 0, None, closed="neither")],
-        "routes": [
-            StrOptions({"all", "mean"}),
-            Numbers(Integral, 1, None, closed="left"),
-        ],
-        "mapping_target": [StrOptions({"labels", "predictions"})],
-        "task_sampling": [None, Numbers(Real, 0, 1, closed="both")],
+        **GATE_CONSTRAINTS,
         **ADDITION_CONSTRAINTS,
-        "normalize_targets": ["boolean"],
-        "target_transform": TRANSFORM_CONSTRAINT,
     }
 
     def __init__(
@@ -277,6 +256,7 @@ default=(128,), (64,), (64,)
         add_task_steps: int = 1000,
         normalize_targets: bool = True,
         target_transform: Any = None,
+        censored: str = "raise",
         optimizer: str | Callable[..., Any] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 1e-5,
@@ -319,6 +299,7 @@ default=(128,), (64,), (64,)
         self.add_task_steps = add_task_steps
         self.normalize_targets = normalize_targets
         self.target_transform = target_transform
+        self.censored = censored
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
@@ -340,7 +321,9 @@ default=(128,), (64,), (64,)
 
     def _targets(self) -> NumericTargets:
         return NumericTargets(
-            normalize=self.normalize_targets, transform=self.target_transform
+            normalize=self.normalize_targets,
+            transform=self.target_transform,
+            censored=self.censored,
         )
 
     def _recipe(self) -> GATERecipe:
@@ -463,13 +446,16 @@ default=(128,), (64,), (64,)
         # Also in _fit, but target_tasks is read before that.
         self._check_parameters()
         # A numeric table does not have a length before it is checked.
-        values, names = read_targets(y if X is None else X, y)
+        rows = y if X is None else X
+        values, names = read_targets(rows, y, self.censored)
         targets = self._target_names(names)
-        table = pd.DataFrame(values.reshape(len(values), -1), columns=names)
+        values = values.reshape(len(values), -1)
+        # As they are given, because bounds are read again with their tasks.
+        table = pd.DataFrame(read_cells(rows, y).reshape(values.shape), columns=names)
         rest = table.drop(columns=targets)
         # All columns, because a wrong label of the last must be found before the first
         # is trained.
-        check_domain(self.target_transform, table.to_numpy(), names)
+        check_domain(self.target_transform, values.real, names)
         sources = self._targets().for_tasks(list(rest.columns))
         checkpoint = self._open_checkpoint("fit")
         more: dict[str, Any] = {"targets": sources, "checkpoint": checkpoint}

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.gate import GATEModel, GATEStep, GATETerms, TaskLayout
 from skgnn_mtl.graphs import GraphArray, GraphDataset, GraphRows, GraphSchema
 from skgnn_mtl.training import Step
 from skgnn_mtl.weighting import TaskWeighting
 
+from ._base import WIDTHS
+from ._numeric import TRANSFORM_CONSTRAINT
 from ._recipe import Recipe, StepNeeds, resolve_encoder, resolve_readout
+
+# 0 is allowed, because a term of weight 0 is not computed.
+_WEIGHT = [Numbers(Real, 0, None, closed="left")]
+GATE_CONSTRAINTS: dict[str, list[Any]] = {
+    "latent_dim": [Numbers(Integral, 1, None, closed="left")],
+    "encoder_hidden_dims": [WIDTHS],
+    "transfer_hidden_dims": [WIDTHS],
+    "head_hidden_dims": [WIDTHS],
+    "target_tasks": [None, str, Integral, list, tuple, np.ndarray],
+    "auto_weight": _WEIGHT,
+    "consistency_weight": _WEIGHT,
+    "mapping_weight": _WEIGHT,
+    "distance_weight": _WEIGHT,
+    "warmup": [Numbers(Real, 0, 1, closed="both")],
+    "n_perturbations": [Numbers(Integral, 1, None, closed="left")],
+    "perturbation": [StrOptions({"gaussian", "sphere"})],
+    "perturbation_scale": [Numbers(Real, 0, None, closed="neither")],
+    "routes": [
+        StrOptions({"all", "mean"}),
+        Numbers(Integral, 1, None, closed="left"),
+    ],
+    "mapping_target": [StrOptions({"labels", "predictions"})],
+    "task_sampling": [None, Numbers(Real, 0, 1, closed="both")],
+    "normalize_targets": ["boolean"],
+    "target_transform": TRANSFORM_CONSTRAINT,
+    "censored": [StrOptions({"raise", "drop", "bound"})],
+}
 
 
 class GATERecipe(Recipe):

@@ -453,6 +453,35 @@ def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
         )
 
 
+def require_exact(table: np.ndarray, weights: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse a task with bounds alone.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n_samples, n_tasks)
+        Labels; of bounds, the imaginary part is not 0.
+    weights : ndarray of shape (n_samples, n_tasks) or similar
+        Weights of the labels, 0 where missing.
+    names : sequence of str
+        Task names.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such task.
+    """
+    if not np.iscomplexobj(table):
+        return
+    exact = ((weights > 0) & ~np.isnan(table) & (table.imag == 0)).any(axis=0)
+    for t in np.flatnonzero(~exact).tolist():
+        # Any output far enough would satisfy all bounds of one side.
+        raise ValueError(
+            f"Task {names[t]!r} has bounds, but no exact label in the training rows: "
+            "nothing says how far beyond the bounds its labels are. Drop the task, or "
+            "read its bounds as numbers."
+        )
+
+
 def mean_and_scale(
     table: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

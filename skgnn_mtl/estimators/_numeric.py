@@ -14,7 +14,7 @@ from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.training import LIKELIHOODS, LOSSES, BoundedLoss, GaussianNLL, Loss
 
-from ._inputs import mean_and_scale, read_targets
+from ._inputs import mean_and_scale, read_targets, require_exact
 from ._targets import Targets
 
 TRANSFORM_CONSTRAINT: list[Any] = [None, str, dict, HasMethods("inverse_transform")]
@@ -83,7 +83,7 @@ class NumericTargets(Targets):
         self, table: np.ndarray, weights: np.ndarray, compared: Sequence[int] = ()
     ) -> Self:
         """Learn the transforms, then mean and standard deviation of each task."""
-        self._refuse_bounds_alone(table, weights)
+        require_exact(table, weights, self.names)
         # A row of weight 0 becomes a gap, because it must not fit a transformer. Bounds
         # count as their numbers, because the scale must cover what they pull to.
         known = np.where(weights > 0, table.real, np.nan)
@@ -102,21 +102,6 @@ class NumericTargets(Targets):
                 "normalize_targets=True."
             )
         return replace(learned, mean=np.zeros_like(mean), spread=np.ones_like(mean))
-
-    def _refuse_bounds_alone(self, table: np.ndarray, weights: np.ndarray) -> None:
-        if not np.iscomplexobj(table):
-            return
-        exact = ((weights > 0) & (table.imag == 0)).any(axis=0)
-        if not exact.all():
-            bare = [
-                name for name, has in zip(self.names, exact, strict=True) if not has
-            ]
-            # Any output far enough would satisfy all bounds of one side.
-            raise ValueError(
-                f"Task {bare[0]!r} has bounds, but no exact label in the training "
-                "rows: nothing says how far beyond the bounds its labels are. Drop the "
-                "task, or read its bounds as numbers."
-            )
 
     def encode(self, table: np.ndarray) -> np.ndarray:
         """Transform and standardise labels (n, t); complex if some are bounds."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skgnn_mtl.graphs import GraphBatch, Labels, fill_gaps
+from skgnn_mtl.graphs import GraphBatch, Labels, fill_gaps, in_precision
 
 from ._model import Embedded, GATEModel, TaskModules
 from ._terms import observe
@@ -22,7 +22,7 @@ class CachedDataset(torch.utils.data.Dataset[Any]):
     cache : Embedded
         One row per graph.
     targets, weights : ndarray of shape (n, n_tasks)
-        Labels and their weights, 0 where one is missing.
+        Labels, complex if some are bounds, and their weights, 0 where one is missing.
     rows : ndarray of shape (n, 1)
         Weights of the graphs.
     repeats : int, default=1
@@ -46,7 +46,8 @@ class CachedDataset(torch.utils.data.Dataset[Any]):
         )
         # Gaps are filled, because the loss is computed before the weights apply.
         tables = (fill_gaps(targets, weights), weights, rows)
-        self.tables = [torch.from_numpy(t).to(cache.vectors.dtype) for t in tables]
+        precision = str(cache.vectors.dtype).removeprefix("torch.")
+        self.tables = [torch.from_numpy(in_precision(t, precision)) for t in tables]
 
     def __len__(self) -> int:
         return len(self.cache) * self.repeats

@@ -42,7 +42,8 @@ class NewTask:
     graphs : GraphArray of shape (n,)
         The graphs; some may be unlabelled.
     targets, weights : ndarray of shape (n, 1)
-        Standardised labels, and their weights, 0 where one is missing.
+        Standardised labels, complex if some are bounds, and their weights, 0 where one
+        is missing.
     row_weights : ndarray of shape (n,)
         Weights of the rows.
     rows, valid_rows : ndarray of int, or None
@@ -72,6 +73,12 @@ class NewTask:
         """List the positions of labelled training rows."""
         labelled: np.ndarray = self.rows[self.weights[self.rows, 0] > 0]
         return labelled
+
+    def exact(self) -> np.ndarray:
+        """List the positions of labelled training rows without bounds."""
+        labelled = self.labelled()
+        exact: np.ndarray = labelled[self.targets[labelled, 0].imag == 0]
+        return exact
 
     def sampling(self, rows: np.ndarray) -> np.ndarray | None:
         """Compute frequencies of rows that raise a small share of labelled rows.

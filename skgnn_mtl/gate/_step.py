@@ -18,11 +18,13 @@ from skgnn_mtl.optimizers import SharpnessAware
 from skgnn_mtl.training import (
     ALONE,
     LOSSES,
+    BoundedLoss,
     Replay,
     Step,
     StepRecord,
     World,
     at_moved,
+    nearest_allowed,
     task_losses,
 )
 
@@ -128,7 +130,7 @@ class AlignmentStep(Step):
         return self.world.sum(losses), mass
 
     def _losses(self, outputs: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
-        squares, world = LOSSES["squared_error"], self.world
+        squares, world = BoundedLoss(LOSSES["squared_error"]), self.world
         return task_losses(outputs, labels.targets, labels.weights, squares, world)
 
     def _shares(self, labels: Labels) -> Tensor:
@@ -313,7 +315,7 @@ class GATEStep(AlignmentStep):
         outputs = tasks.head(z)[..., 0]
         losses, mass = self._losses(outputs.T, labels)
         labelled = (weights.T > 0) & (self.terms.mapping_target == "labels")
-        wanted = torch.where(labelled, targets.T, outputs)
+        wanted = torch.where(labelled, nearest_allowed(outputs, targets.T), outputs)
         shares = self._shares(labels)
         values = alignment(tasks, z, u, lengths, wanted, shares, self.terms, self.world)
         return Evaluation(losses, mass, values, u)
@@ -354,7 +356,8 @@ class AdditionStep(AlignmentStep):
             values["consistency"] = shares @ gaps.mean(dim=(1, 2))
         if self.terms.mapping:
             labelled = (weights.T > 0) & (self.terms.mapping_target == "labels")
-            wanted = torch.where(labelled, targets.T, output)
+            known = nearest_allowed(output, targets.T)
+            wanted = torch.where(labelled, known, output)
             arrived = new.arrive(cache.frames.transpose(0, 1).flatten(0, 1))
             there = (arrived.view(-1, len(cache)) - wanted).square()
             # Both ways, because the frames must fit the new task and its sources.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._ascent import at_moved
 from ._averaging import AVERAGES, WeightAverage
-from ._bounded import BoundedLoss, tobit_nll
+from ._bounded import BoundedLoss, nearest_allowed, tobit_nll
 from ._distributed import ALONE, LostProcess, World, data_parallel, is_main, joined
 from ._features import GraphFeatures
 from ._head_inputs import HeadInputs, read_trunk
@@ -57,6 +57,7 @@ __all__ = [
     "joined",
     "log_variances",
     "logistic",
+    "nearest_allowed",
     "network_problem",
     "read_trunk",
     "recalibrate",

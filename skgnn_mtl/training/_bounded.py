@@ -54,6 +54,27 @@ class BoundedLoss:
         return torch.where(signs * (outputs - values) > 0, 0.0, losses)
 
 
+def nearest_allowed(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Find the values nearest to the outputs that the labels allow.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (n, t)
+        Predictions.
+    targets : Tensor of shape (n, t)
+        Labels; complex if some are bounds.
+
+    Returns
+    -------
+    values : Tensor of shape (n, t)
+        The output where it is beyond the bound, else the number of the label.
+    """
+    if not targets.is_complex():
+        return targets
+    values, signs = targets.real, targets.imag
+    return torch.where(signs * (outputs - values) > 0, outputs, values)
+
+
 def tobit_nll(
     mean: Tensor, log_variance: Tensor, values: Tensor, signs: Tensor
 ) -> Tensor:

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import FunctionTransformer
 
-from skgnn_mtl import GATERegressor, MultiTaskGNNRegressor
+from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.curvature import hessian_spectrum
 from skgnn_mtl.metrics import nan_r2_scorer
 from skgnn_mtl.metrics import neg_nan_mean_absolute_error_scorer as mae_scorer
@@ -45,9 +45,6 @@ def test_by_default_a_bound_is_an_error_that_says_what_to_set(small, graphs, cen
             small().fit(graphs, y)
     with pytest.raises(ValueError, match="censored"):
         small(censored="ignore").fit(graphs, censored)
-    # It has no such parameter.
-    with pytest.raises(ValueError, match=f"task 'a' has {text!r} in row {row}. Make"):
-        GATERegressor().fit(graphs, censored)
 
 
 def test_drop_makes_gaps(small, graphs, censored):

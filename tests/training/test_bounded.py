@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from skgnn_mtl.training import LOSSES, BoundedLoss, tobit_nll
+from skgnn_mtl.training import LOSSES, BoundedLoss, nearest_allowed, tobit_nll
 
 OUTPUTS = torch.tensor([[1.0], [3.0], [1.0], [3.0], [1.0], [2.0]])
 VALUES = torch.tensor([[2.0]] * 6)
@@ -31,6 +31,15 @@ def test_a_satisfied_bound_has_no_loss_slope_or_curvature(name):
         (second,) = torch.autograd.grad(slopes.sum(), outputs)
         # At the bound itself the loss is squared on one side.
         assert second[:, 0].tolist() == [2, 0, 0, 2, 2, 2]
+
+
+def test_the_squared_loss_of_a_bound_is_the_distance_to_what_it_allows():
+    targets = torch.complex(VALUES, SIGNS)
+    found = nearest_allowed(OUTPUTS, targets)
+    assert found[:, 0].tolist() == [2, 3, 1, 2, 2, 2]
+    losses = BoundedLoss(LOSSES["squared_error"])(OUTPUTS, targets)
+    torch.testing.assert_close((OUTPUTS - found) ** 2, losses)
+    assert nearest_allowed(OUTPUTS, VALUES) is VALUES
 
 
 def test_real_targets_reach_the_loss_as_they_are():
