@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from rdkit import Chem
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
@@ -14,7 +15,7 @@ from skgnn_mtl.encoders import DMPNN, GIN, Pretrained
 from skgnn_mtl.ensemble import HybridRegressor
 from skgnn_mtl.featurizers import SmilesToDescriptors
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.inspection import atom_attributions
+from skgnn_mtl.inspection import AtomAttributionDisplay, atom_attributions
 from skgnn_mtl.model_selection import (
     ScaffoldKFold,
     molecule_groups,
@@ -140,3 +141,27 @@ def test_groups_of_pairs_do_not_depend_on_the_order():
         scaffold_groups(rows)
     folds = list(ScaffoldKFold(2).split(X))
     assert any({0, 1} <= set(test) for _, test in folds)
+
+
+def reverse(smiles):
+    molecule = Chem.MolFromSmiles(smiles)
+    return Chem.RenumberAtoms(molecule, list(range(molecule.GetNumAtoms()))[::-1])
+
+
+def test_rows_are_drawn_as_mixtures(pairs, model):
+    X, _ = pairs
+    few = X[:2]
+    display = AtomAttributionDisplay.from_estimator(model, few)
+    sizes = model[0].transform(few).n_nodes
+    assert display.table_.groupby("graph").size().tolist() == sizes.tolist()
+    # Molecules may have another order of atoms than their SMILES.
+    molecules = few.map(reverse)
+    again = AtomAttributionDisplay.from_estimator(model, molecules)
+    elements = [
+        atom.GetSymbol()
+        for row in molecules.to_numpy().tolist()
+        for molecule in row
+        for atom in molecule.GetAtoms()
+    ]
+    assert again.table_["element"].tolist() == elements
+    assert elements != display.table_["element"].tolist()
