@@ -31,7 +31,7 @@ from skgnn_mtl.featurizers import (
     SmilesToDescriptors,
     SmilesToGraph,
 )
-from skgnn_mtl.featurizers._strings import as_strings
+from skgnn_mtl.featurizers._strings import as_rows
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.readouts import Sum
 
@@ -93,8 +93,10 @@ def are_crystals(X: Any) -> bool:
     if isinstance(X, GraphArray):
         # Only bonds of molecules are stored as pairs of directions.
         return not X.schema.paired_edges
-    rows = as_strings(X, paths=True)
+    rows = as_rows(X, paths=True)
     row = next((row for row in rows if row is not None), "")
+    if isinstance(row, tuple):  # of several molecules; crystals come alone
+        return False
     if isinstance(row, str):
         # CIF has many lines, or is the name of a file.
         row = row.strip().lower()

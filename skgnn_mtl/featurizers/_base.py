@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from numbers import Integral
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,35 +24,18 @@ from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._progress import progress_bar
 from skgnn_mtl.graphs import GraphArray, GraphWriter
 
+from ._complaints import RowError, complete, unreadable
 from ._findings import Findings
+from ._parts import featurize_parts, flat, joined, n_parts, regrouped
 from ._sources import RowDigest, in_chunks, stream_of_rows
-from ._strings import as_strings, computed, index_of
+from ._strings import as_rows, as_strings, computed, index_of
 
 # Rows a worker gets at once: enough to forget what sending costs, few enough that the
 # temporary columns of a chunk stay in the cache and the progress bar moves. Those whose
 # descriptors are computed take tens of times as long.
 _CHUNK = 1000
 _CHUNK_OF_DESCRIPTORS = 100
-_SHOWN_LETTERS = 80
 _EMPTY = "X is empty: found 0 sample(s) while a minimum of 1 is required."
-
-
-class RowError(Exception):
-    """A row that no value of ``on_error`` excuses: the parameters do not fit it.
-
-    Parameters
-    ----------
-    position : int
-        Where the row stands among those that were given.
-    problem : str
-        Beginning of the sentence, up to the name of the row.
-    reason : str, default=""
-        A clause.
-    """
-
-    def __init__(self, position: int, problem: str, reason: str = "") -> None:
-        super().__init__(position, problem, reason)
-        self.position, self.problem, self.reason = position, problem, reason
 
 
 class GraphTransformer(  # type: ignore[call-arg]
@@ -85,6 +68,8 @@ class GraphTransformer(  # type: ignore[call-arg]
     _reads: ClassVar[str]
     # Whether a path is a row like any other.
     _accepts_paths: ClassVar[bool] = False
+    # Whether a row may have several parts, in several columns.
+    _joins_columns: ClassVar[bool] = False
     # Whether a node without an edge is something to warn of.
     _warns_of_isolated_nodes: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -113,12 +98,12 @@ class GraphTransformer(  # type: ignore[call-arg]
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the input and note the name of its column; nothing is learned.
+        """Check the input and note the names of its columns; nothing is learned.
 
         Parameters
         ----------
-        X : list, tuple, array, Series or one-column table of shape (n,) or (n, 1)
-            The strings.
+        X : list, tuple, array, Series or table of shape (n,) or (n, k)
+            The strings; k = 1, unless the transformer joins columns.
         y : object, default=None
             Ignored.
 
@@ -130,18 +115,21 @@ class GraphTransformer(  # type: ignore[call-arg]
         self._validate_params()
         self._featurize([])  # complains of parameters and missing packages
         X = computed(X)
-        rows_of(X, paths=self._accepts_paths)
+        rows = self._rows_of(X)
         validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
-        self.n_features_in_ = 1
+        self.n_features_in_ = n_parts(rows)
         return self
+
+    def _rows_of(self, X: Any) -> list[Any]:
+        return rows_of(X, paths=self._accepts_paths, several=self._joins_columns)
 
     def transform(self, X: Any) -> GraphArray:
         """Turn strings into graphs.
 
         Parameters
         ----------
-        X : list, tuple, array, Series or one-column table of shape (n,) or (n, 1)
-            The strings.
+        X : list, tuple, array, Series or table of shape (n,) or (n, k)
+            The strings; k = 1, unless the transformer joins columns.
 
         Returns
         -------
@@ -152,17 +140,18 @@ class GraphTransformer(  # type: ignore[call-arg]
         ------
         ValueError
             If a row is missing or cannot be read and ``on_error="raise"``, if ``X``
-            is empty or has several columns; for any ``on_error``, if a function of an
-            own column raises or gives what the column cannot hold.
+            is empty or has other columns than in ``fit``; for any ``on_error``, if a
+            function of an own column raises or gives what the column cannot hold.
         TypeError
             If ``X`` is not a column of strings.
         """
         self._validate_params()
         # Once, because each use of a collection of dask would compute it again.
         X = computed(X)
-        rows = rows_of(X, paths=self._accepts_paths)
+        rows = self._rows_of(X)
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
+            check_width(self, n_parts(rows))
         with self._progress(len(rows)) as progress:
             graphs = self._graphs(rows, progress)
         findings = Findings()
@@ -175,7 +164,7 @@ class GraphTransformer(  # type: ignore[call-arg]
         path: str | PathLike[str],
         X: Any,
         *,
-        column: str | None = None,
+        column: str | Sequence[str] | None = None,
         chunk_size: int = 5000,
     ) -> GraphArray:
         """Turn strings into graphs in a folder, chunk by chunk, in constant memory.
@@ -194,8 +183,9 @@ class GraphTransformer(  # type: ignore[call-arg]
             memory. A file is CSV (.csv, .tsv), Parquet (.parquet, .pq;
             needs pyarrow) or text with a row per line (.smi, .smiles, .txt); all but
             Parquet may be compressed (.gz).
-        column : str, default=None
-            Column of a table. It may be left out if there is only one.
+        column : str or list of str, default=None
+            Column of a table, or columns of several molecules. It may be left out if
+            all are meant, and in files if there is only one.
         chunk_size : int, default=5000
             Rows that are in memory at once, and that a stopped process may lose. With
             ``n_jobs`` take at least 1000 per process.
@@ -234,8 +224,15 @@ class GraphTransformer(  # type: ignore[call-arg]
         self._validate_params()
         if not isinstance(chunk_size, Integral) or chunk_size < 1:
             raise ValueError(f"chunk_size must be an integer >= 1, got {chunk_size!r}.")
-        rows = stream_of_rows(X, column, paths=self._accepts_paths)
-        writer = GraphWriter(path, self._featurize([]), self._origin())
+        rows = stream_of_rows(
+            X, column, paths=self._accepts_paths, several=self._joins_columns
+        )
+        empty = self._featurize([])
+        # The first row, because the schema depends on the number of its molecules.
+        head = list(islice(rows, 1))
+        rows, k = chain(head, rows), n_parts(head)
+        empty = empty if k == 1 else joined(empty, k)
+        writer = GraphWriter(path, empty, self._origin())
         try:
             findings = self._write(writer, rows, int(chunk_size))
             writer.finish()
@@ -326,7 +323,8 @@ class GraphTransformer(  # type: ignore[call-arg]
             parallel = Parallel(n_jobs=n_jobs)
         job = delayed(self._try_to_featurize)
         results: Iterable[GraphArray | RowError] = parallel(
-            job(self._portable(chunk)) for chunk in chunks
+            job(regrouped(self._portable(flat(chunk)), n_parts(chunk)))
+            for chunk in chunks
         )
         return results
 
@@ -337,29 +335,37 @@ class GraphTransformer(  # type: ignore[call-arg]
     def _try_to_featurize(self, rows: list[Any]) -> GraphArray | RowError:
         # An error that is returned keeps its place among the chunks.
         try:
+            if n_parts(rows) > 1:
+                return featurize_parts(self._featurize, rows)
             return self._featurize(rows)
         except RowError as error:
             return error
 
     def _refuse(self, position: int, row: Any) -> None:
+        complaint = self.complaint(position, row)
         advice = ' With on_error="nan" such a row stays, as an invalid graph.'
-        raise ValueError(self.complaint(position, row) + advice * (row is None))
+        raise ValueError(complaint + advice * complaint.endswith("is missing."))
 
-    def complaint(self, position: int, row: Any) -> str:
+    def complaint(self, position: int | str, row: Any) -> str:
         """Say why a row did not become a graph.
 
         Parameters
         ----------
-        position : int
-            Where the row stands in ``X``.
+        position : int or str
+            Where the row stands in ``X``; with a comma, an entry of a row.
         row : object
-            The row; None if it is missing.
+            The row; None if it is missing. Of a tuple, the first part that cannot be
+            read is named.
 
         Returns
         -------
         sentence : str
             What was wanted, what was found, where.
         """
+        if isinstance(row, tuple):
+            invalid = (self._featurize([part]).valid[0] for part in row)
+            k = list(invalid).index(False)
+            return self.complaint(f"{position}, {k}", row[k])
         if row is None:
             return f"X[{position}] is missing."
         return unreadable(position, row, self._reads, self._explain(row))
@@ -405,6 +411,30 @@ class GraphTransformer(  # type: ignore[call-arg]
         return tags
 
 
+def check_width(transformer: Any, width: int) -> None:
+    """Refuse rows with another number of columns than in fit.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Fitted.
+    width : int
+        Number of columns of X.
+
+    Raises
+    ------
+    ValueError
+        If it is another one.
+    """
+    wanted = transformer.n_features_in_
+    if width != wanted:
+        # In scikit-learn's words, because its users know them.
+        raise ValueError(
+            f"X has {width} features, but {type(transformer).__name__} is expecting "
+            f"{wanted} features as input."
+        )
+
+
 def _stop(results: Any) -> None:
     """Stop the work behind a row that is refused."""
     if hasattr(results, "close"):
@@ -414,60 +444,7 @@ def _stop(results: Any) -> None:
             results.close()
 
 
-def complete(error: RowError, first: int, rows: list[Any]) -> ValueError:
-    """Name the row of an error in a chunk.
-
-    Parameters
-    ----------
-    error : RowError
-        With a position in the chunk.
-    first : int
-        Position of the chunk in ``X``.
-    rows : list
-        Rows of the chunk.
-
-    Returns
-    -------
-    error : ValueError
-        With the sentence.
-    """
-    named = _named(first + error.position, rows[error.position])
-    reason = f": {error.reason.rstrip('.')}" if error.reason else ""
-    return ValueError(f"{error.problem} of {named}{reason}.")
-
-
-def unreadable(position: int, row: Any, wanted: str, reason: str) -> str:
-    """Say that a row cannot be read.
-
-    Parameters
-    ----------
-    position : int
-        Where the row stands in ``X``.
-    row : object
-        The row.
-    wanted : str
-        What it should have been.
-    reason : str
-        A clause.
-
-    Returns
-    -------
-    sentence : str
-        What was wanted, what was found, where.
-    """
-    named = _named(position, row)
-    return f"Could not read {named} as {wanted}: {reason.rstrip('.')}."
-
-
-def _named(position: int, row: Any) -> str:
-    if not isinstance(row, (str, PathLike)):
-        return f"X[{position}], of type {type(row).__name__},"
-    text = fspath(row)
-    more = "..." if len(text) > _SHOWN_LETTERS else ""
-    return f"X[{position}] = {text[:_SHOWN_LETTERS]!r}{more}"
-
-
-def rows_of(X: Any, *, paths: bool) -> list[Any]:
+def rows_of(X: Any, *, paths: bool, several: bool = False) -> list[Any]:
     """Read a column as a list with at least one row.
 
     Parameters
@@ -476,11 +453,13 @@ def rows_of(X: Any, *, paths: bool) -> list[Any]:
         Strings and objects.
     paths : bool
         Whether paths are rows, too.
+    several : bool, default=False
+        Whether X may have several columns.
 
     Returns
     -------
     rows : list of length n
-        None for a missing row.
+        None for a missing row; of several columns a tuple.
 
     Raises
     ------
@@ -489,7 +468,7 @@ def rows_of(X: Any, *, paths: bool) -> list[Any]:
     ValueError
         If it has no row or several columns.
     """
-    rows = as_strings(X, paths=paths)
+    rows = as_rows(X, paths=paths) if several else as_strings(X, paths=paths)
     if not rows:
         raise ValueError(_EMPTY)
     return rows

@@ -19,8 +19,10 @@ from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._warn import warn
 
-from ._base import RowError, complete, unreadable
+from ._base import check_width
+from ._complaints import RowError, complete, unreadable
 from ._descriptors import Described, table_of
+from ._parts import flat, n_parts, names_of_parts, of_row, place_of
 
 _CHUNK = 250
 _SHOWN_ROWS = 10
@@ -55,11 +57,11 @@ class DescriptorTable(
 
     @abstractmethod
     def _names(self) -> list[str]:
-        """Names of the columns, or an error about the parameters."""
+        """Names of the numbers of one string, or an error about the parameters."""
 
     @abstractmethod
     def _rows_of(self, X: Any) -> list[Any]:
-        """Read X as a list with None for missing rows."""
+        """Read X as a list with None for missing rows, or with tuples of several."""
 
     @abstractmethod
     def _describe(self, rows: list[Any]) -> Sequence[Described | None]:
@@ -75,11 +77,11 @@ class DescriptorTable(
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the input and note the name of its column; nothing is learned.
+        """Check the input and note the names of its columns; nothing is learned.
 
         Parameters
         ----------
-        X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
+        X : list, tuple, array, Series, table or GraphArray of shape (n,) or (n, k)
             What ``transform`` takes.
         y : object, default=None
             Ignored.
@@ -91,9 +93,9 @@ class DescriptorTable(
         """
         self._validate_params()
         self._names()
-        self._rows_of(X)
+        rows = self._rows_of(X)
         validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
-        self.n_features_in_ = 1
+        self.n_features_in_ = n_parts(rows)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -101,7 +103,7 @@ class DescriptorTable(
 
         Parameters
         ----------
-        X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
+        X : list, tuple, array, Series, table or GraphArray of shape (n,) or (n, k)
             The strings, objects or graphs.
 
         Returns
@@ -113,8 +115,8 @@ class DescriptorTable(
         ------
         ValueError
             If a row is missing or cannot be read and ``on_error="raise"``, if ``X`` is
-            empty or has several columns, if a name is unknown; for any ``on_error``, if
-            a function of descriptors raises.
+            empty or has other columns than in ``fit``, if a name is unknown; for any
+            ``on_error``, if a function of descriptors raises.
         TypeError
             If ``X`` is not a column of what can be read.
         """
@@ -122,14 +124,19 @@ class DescriptorTable(
         names, rows = self._names(), self._rows_of(X)
         if hasattr(self, "n_features_in_"):
             validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
-        found = self._described(rows)
+            check_width(self, n_parts(rows))
+        parts, shape = flat(rows), (len(rows), n_parts(rows) * len(names))
+        found = self._described(parts)
         invalid = [k for k, values in enumerate(found) if values is None]
         if invalid:
             self._report(rows, invalid)
         try:
-            return table_of(found, range(len(rows)), (len(rows), len(names)))
+            table = table_of(found, range(len(parts)), (len(parts), len(names)))
         except RowError as error:
-            raise complete(error, 0, rows) from error.__cause__
+            raise complete(of_row(error, n_parts(rows)), 0, rows) from error.__cause__
+        table = table.reshape(shape)
+        table[np.array(invalid, dtype=int) // n_parts(rows)] = np.nan
+        return table
 
     def _described(self, rows: list[Any]) -> list[Described | None]:
         workers = min(effective_n_jobs(self.n_jobs), math.ceil(len(rows) / _CHUNK))
@@ -143,14 +150,14 @@ class DescriptorTable(
         return [values for part in parts for values in part]
 
     def _report(self, rows: list[Any], invalid: list[int]) -> None:
-        """Raise for the first row that cannot be read, or warn of all."""
-        first = invalid[0]
-        row = rows[first]
+        """Raise for the first part that cannot be read, or warn of all their rows."""
+        part, first = flat(rows)[invalid[0]], place_of(invalid[0], n_parts(rows))
         complaint = (
             f"X[{first}] is missing."
-            if row is None
-            else unreadable(first, row, self._reads, self._explain(row))
+            if part is None
+            else unreadable(first, part, self._reads, self._explain(part))
         )
+        invalid = list(dict.fromkeys(k // n_parts(rows) for k in invalid))
         if self.on_error == "raise":
             raise ValueError(
                 f'{complaint} With on_error="nan" such a row stays, as a row of NaN.'
@@ -173,9 +180,11 @@ class DescriptorTable(
         Returns
         -------
         names : ndarray of str of shape (n_columns,)
-            Names of the columns of the table.
+            Names of the columns of the table; those of each molecule, if ``fit`` has
+            seen several columns.
         """
-        return np.array(self._names(), dtype=object)
+        names = names_of_parts(self._names(), getattr(self, "n_features_in_", 1))
+        return np.array(names, dtype=object)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ._base import RowError
+from ._complaints import RowError
 from ._rows import rdkit, refuse_long
 
 # What is computed from a molecule: an error takes the place of the numbers.

@@ -42,8 +42,10 @@ class GraphColumns(  # type: ignore[call-arg]
 
     Parameters
     ----------
-    graph : str, default="smiles"
+    graph : str or list of str, default="smiles"
         Name of the column of SMILES, of crystals, or of what the transformer reads.
+        Several names, such as ``["solute", "solvent"]``, make one graph of the
+        molecules of each row; see :class:`SmilesToGraph`.
     graph_transformer : SmilesToGraph, CifToGraph or alike, default=None
         Makes graphs of that column; None stands for ``SmilesToGraph()``.
     features : sequence of (name, transformer, columns), default=()
@@ -104,7 +106,7 @@ class GraphColumns(  # type: ignore[call-arg]
     _doc_link_url_param_generator = page_of
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "graph": [str],
+        "graph": [str, list],
         "graph_transformer": [None, HasMethods(["fit", "transform"])],
         "features": [list, tuple],
         "remainder": [StrOptions({"drop", "passthrough"})],
@@ -112,7 +114,7 @@ class GraphColumns(  # type: ignore[call-arg]
 
     def __init__(
         self,
-        graph: str = "smiles",
+        graph: str | list[str] = "smiles",
         graph_transformer: Any = None,
         features: Sequence[Feature] = (),
         *,
@@ -232,7 +234,7 @@ class GraphColumns(  # type: ignore[call-arg]
             One graph per row, in order.
         """
         check_is_fitted(self, "columns_")
-        _check_columns(X, [self.graph, *self._number_columns])
+        _check_columns(X, [*_listed(self.graph), *self._number_columns])
         graphs = self.graph_transformer_.transform(X[self.graph])
         if not isinstance(graphs, GraphArray):
             raise TypeError(
@@ -250,7 +252,8 @@ class GraphColumns(  # type: ignore[call-arg]
     def _features_by_label(self, X: Any) -> list[LabelledFeature]:
         """Replace positions, slices and functions of columns by labels."""
         named = [c for *_, columns in self.features for c in _listed(columns)]
-        _check_columns(X, [self.graph, *(c for c in named if isinstance(c, str))])
+        wanted = [*_listed(self.graph), *(c for c in named if isinstance(c, str))]
+        _check_columns(X, wanted)
         labels, features = list(X.columns), []
         for name, transformer, columns in self.features:
             columns = columns(X) if callable(columns) else columns

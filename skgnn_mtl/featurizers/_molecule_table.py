@@ -20,6 +20,7 @@ from ._descriptors import (
     molecular_descriptors,
     without_hydrogens,
 )
+from ._parts import refuse_joined
 from ._rows import map_molecules, portable, rdkit, why_unreadable
 
 
@@ -46,9 +47,9 @@ class SmilesToDescriptors(DescriptorTable):
     Attributes
     ----------
     n_features_in_ : int
-        1, the column of strings.
-    feature_names_in_ : ndarray of shape (1,)
-        Name of that column, if ``fit`` saw a table.
+        Number of columns of strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of these columns, if ``fit`` saw a table.
 
     See Also
     --------
@@ -57,7 +58,9 @@ class SmilesToDescriptors(DescriptorTable):
 
     Notes
     -----
-    X are SMILES, RDKit molecules, or graphs with their SMILES as identifiers.
+    X are SMILES, RDKit molecules, or graphs with their SMILES as identifiers. A table
+    of several columns of molecules gives the numbers of each, side by side, named
+    ``molecule0_...``, ``molecule1_...``.
 
     Descriptors are those of ``SmilesToGraph``, whose notes say when one is NaN: where
     RDKit fails, where a value is infinite or beyond single precision, and where a
@@ -123,7 +126,8 @@ class SmilesToDescriptors(DescriptorTable):
 
     def _rows_of(self, X: Any) -> list[Any]:
         if not isinstance(X, GraphArray):
-            return rows_of(X, paths=False)
+            return rows_of(X, paths=False, several=True)
+        refuse_joined(X, "Descriptors")
         if not X.schema.paired_edges:
             raise ValueError(
                 "Descriptors need graphs of molecules, whose edges are bonds, but "

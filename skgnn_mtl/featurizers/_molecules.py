@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ._base import RowError
 from ._binary import ATOM_ACCESSORS, BOND_ACCESSORS, MoleculeTable, unpack
+from ._complaints import RowError
 from ._rows import UnusableError, map_molecules, rdkit
 from ._stereo import CIP, label, read_labels
 from ._syntax import HEAVIEST

@@ -12,9 +12,10 @@ from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 
-from ._base import GraphTransformer, RowError
+from ._base import GraphTransformer
 from ._binary import MoleculeTable
 from ._columns import AtomColumn, BondColumn
+from ._complaints import RowError
 from ._descriptors import Described, molecular_descriptors, table_of
 from ._molecules import check_molecule, read_tables
 from ._presets import PRESETS
@@ -67,9 +68,9 @@ class SmilesToGraph(GraphTransformer):
     Attributes
     ----------
     n_features_in_ : int
-        1, the column of strings.
-    feature_names_in_ : ndarray of shape (1,)
-        Name of that column, if ``fit`` saw a table.
+        Number of columns of strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of these columns, if ``fit`` saw a table.
 
     See Also
     --------
@@ -126,6 +127,14 @@ class SmilesToGraph(GraphTransformer):
     is called for ethane first, to learn the names. Its infinities become NaN, and its
     errors are errors of the transformation, for any ``on_error``.
 
+    **Several molecules.** A table of k columns, such as solute and solvent, gives one
+    graph for each row, with the atoms of the first column first. A further node column,
+    "molecule" with codes 0 to k - 1, tells them apart, so that the order of the columns
+    matters. Descriptors are those of each molecule, named ``molecule0_...``. A row is
+    invalid if one of its molecules is. The identifier is that of the mixture: the
+    SMILES, joined by dots. The name of the schema ends with "k molecules"; published
+    weights are for single molecules.
+
     **Strings.** What follows a blank is a name. Letters outside of ASCII, further lines
     and numbers that RDKit would cut off (a charge of 999) make a row invalid, and so do
     more than 6000 letters, because RDKit's time grows with the square of the atoms.
@@ -175,6 +184,7 @@ class SmilesToGraph(GraphTransformer):
     """
 
     _reads: ClassVar[str] = "SMILES"
+    _joins_columns: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GraphTransformer._parameter_constraints,
         "features": [StrOptions(set(PRESETS)), tuple],

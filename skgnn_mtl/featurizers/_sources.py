@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 
 from skgnn_mtl.graphs import GraphArray
 
-from ._strings import as_strings, is_lazy
+from ._parts import n_parts
+from ._strings import as_rows, as_strings, is_lazy
 
 # Rows of a file that are read at once.
 _BLOCK = 4096
@@ -24,22 +25,30 @@ _PARQUET = (".parquet", ".pq")
 _KNOWN = ", ".join((*_SEPARATORS, *_TEXT, *_PARQUET))
 
 
-def stream_of_rows(X: Any, column: str | None, *, paths: bool) -> Iterator[Any]:
+# What a table is read by: a column, several of molecules, or the only one.
+Column = str | Sequence[str] | None
+
+
+def stream_of_rows(
+    X: Any, column: Column, *, paths: bool, several: bool = False
+) -> Iterator[Any]:
     """Read rows one after the other.
 
     Parameters
     ----------
     X : path, iterable, or column of strings
         A file; rows; chunks of rows; or what ``transform`` takes.
-    column : str or None
-        Column of a table; None if it has only one.
+    column : str, list of str or None
+        Columns of a table; None if it has only one.
     paths : bool
         Whether paths are rows, too.
+    several : bool, default=False
+        Whether rows may have several columns.
 
     Returns
     -------
     rows : iterator
-        None for a missing one.
+        None for a missing one; tuples of several columns.
 
     Raises
     ------
@@ -49,13 +58,20 @@ def stream_of_rows(X: Any, column: str | None, *, paths: bool) -> Iterator[Any]:
         If a file or a table does not have the column.
     """
     # Not a generator itself, because a wrong X must be refused here.
-    return _rows_of(_chunks(X, column), paths)
+    return _rows_of(_chunks(X, column), paths, several)
 
 
-def _rows_of(chunks: Iterable[Any], paths: bool) -> Iterator[Any]:
-    position = 0
+def _rows_of(chunks: Iterable[Any], paths: bool, several: bool) -> Iterator[Any]:
+    position, width = 0, None
     for chunk in chunks:
-        rows = as_strings(chunk, paths=paths, first=position)
+        read = as_rows if several else as_strings
+        rows = read(chunk, paths=paths, first=position)
+        width = n_parts(rows) if width is None else width
+        if rows and n_parts(rows) != width:
+            raise ValueError(
+                f"Rows of X must have one length, but X[{position}] has "
+                f"{n_parts(rows)} entries, and those before have {width}."
+            )
         position += len(rows)
         yield from rows
 
@@ -96,7 +112,8 @@ class RowDigest:
         rows : iterable
             None for a missing one.
         """
-        for row in rows:
+        # Parts of a row come one after another.
+        for row in chain.from_iterable(r if type(r) is tuple else [r] for r in rows):
             is_named = isinstance(row, (str, PathLike))
             text = fspath(row) if is_named else ""
             kind = "str" if is_named else type(row).__name__
@@ -109,7 +126,7 @@ class RowDigest:
         return self._hash.hexdigest()
 
 
-def _chunks(X: Any, column: str | None) -> Iterable[Any]:
+def _chunks(X: Any, column: Column) -> Iterable[Any]:
     if isinstance(X, (str, PathLike)):
         return _chunks_of_file(Path(X), column)
     if is_lazy(X):
@@ -165,27 +182,31 @@ def partitions_of(X: Any) -> Iterator[Any]:
         yield part.compute()
 
 
-def _alone(row: Any, column: str | None) -> list[Any]:
+def _alone(row: Any, column: Column) -> list[Any]:
     _refuse_column(column, "X gives rows")
     return [row]
 
 
-def _refuse_column(column: str | None, found: str) -> None:
+def _refuse_column(column: Column, found: str) -> None:
     if column is not None:
         raise ValueError(f"column={column!r} names a column of tables, but {found}.")
 
 
-def _column_of(X: Any, column: str | None) -> Any:
+def _column_of(X: Any, column: Column) -> Any:
     if column is None:
         return X
     if not hasattr(type(X), "columns"):
         _refuse_column(column, f"X is or gives {type(X).__name__}")
-    names = getattr(X, "column_names", X.columns)  # pyarrow's columns are the data
-    return X[_chosen(list(names), column, "The table")]
+    is_arrow = hasattr(X, "column_names")  # whose columns are the data
+    names = X.column_names if is_arrow else X.columns
+    chosen = _chosen(list(names), column, "The table")
+    return X.select(chosen) if is_arrow and isinstance(chosen, list) else X[chosen]
 
 
-def _chosen(names: list[Any], column: str | None, where: str) -> Any:
-    """Check that a table has the column; without a name it must be the only one."""
+def _chosen(names: list[Any], column: Column, where: str) -> Any:
+    """Check that a table has the columns; without a name it must be the only one."""
+    if isinstance(column, (list, tuple)):
+        return [_chosen(names, name, where) for name in column]
     listed = ", ".join(map(repr, names[:10])) + ", ..." * (len(names) > 10)
     if column is None and len(names) != 1:
         raise ValueError(f"{where} has columns {listed}; name one by column=.")
@@ -194,7 +215,7 @@ def _chosen(names: list[Any], column: str | None, where: str) -> Any:
     return names[0] if column is None else column
 
 
-def _chunks_of_file(path: Path, column: str | None) -> Iterable[Any]:
+def _chunks_of_file(path: Path, column: Column) -> Iterable[Any]:
     """Read a file by blocks; its name says how."""
     is_packed = path.suffix.lower() == ".gz"
     kind = (path.with_suffix("") if is_packed else path).suffix.lower()
@@ -220,7 +241,7 @@ def _lines(path: Path, is_packed: bool) -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def _chunks_of_table(path: Path, separator: str, column: str | None) -> Iterator[Any]:
+def _chunks_of_table(path: Path, separator: str, column: Column) -> Iterator[Any]:
     import pandas as pd
 
     how: dict[str, Any] = {"sep": separator, "encoding_errors": "surrogateescape"}
@@ -228,16 +249,20 @@ def _chunks_of_table(path: Path, separator: str, column: str | None) -> Iterator
     name = _chosen(names, column, str(path))
     # Only empty cells are missing, because "NA" may be meant as a row.
     how |= {"dtype": str, "keep_default_na": False, "na_values": [""]}
-    with pd.read_csv(path, usecols=[name], chunksize=_BLOCK, **how) as reader:
+    read = name if isinstance(name, list) else [name]
+    with pd.read_csv(path, usecols=read, chunksize=_BLOCK, **how) as reader:
         yield from (table[name] for table in reader)
 
 
-def _chunks_of_parquet(path: Path, column: str | None) -> Iterator[Any]:
+def _chunks_of_parquet(path: Path, column: Column) -> Iterator[Any]:
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise ImportError("Parquet files need pyarrow: pip install pyarrow.") from error
     with ParquetFile(path) as file:
         name = _chosen(file.schema_arrow.names, column, str(path))
-        for batch in file.iter_batches(batch_size=_BLOCK, columns=[name]):
-            yield batch.column(0).to_pylist()
+        several = isinstance(name, list)
+        read = name if several else [name]
+        for batch in file.iter_batches(batch_size=_BLOCK, columns=read):
+            # In the order that was asked for, not that of the file.
+            yield batch.select(read) if several else batch.column(0).to_pylist()

@@ -6,7 +6,7 @@ No import of pandas, polars or RDKit: containers are told apart by what they can
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Number
 from os import PathLike
 from pathlib import Path
@@ -58,7 +58,52 @@ def as_strings(X: Any, *, paths: bool = False, first: int = 0) -> list[Any]:
     >>> as_strings(np.array([["CCO"], [None]], dtype=object))
     ['CCO', None]
     """
-    return [_as_row(i, value, paths) for i, value in enumerate(_entries(X), first)]
+    (column,) = _columns(X, most=1)
+    return [_as_row(i, value, paths) for i, value in enumerate(column, first)]
+
+
+def as_rows(X: Any, *, paths: bool = False, first: int = 0) -> list[Any]:
+    """Read a column, or a table of several columns of strings, in order.
+
+    Parameters
+    ----------
+    X : list, tuple, array, Series or table of shape (n,) or (n, k)
+        As for :func:`as_strings`.
+    paths : bool, default=False
+        Whether paths are rows of one column, too.
+    first : int, default=0
+        Position of the first row, for messages.
+
+    Returns
+    -------
+    rows : list of length n
+        Of one column as :func:`as_strings`; of several, a tuple of such entries.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`as_strings`, with the place in the row; if rows differ in length.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.featurizers._strings import as_rows
+    >>> as_rows([["CCO", "O"], ["CC", None]])
+    [('CCO', 'O'), ('CC', None)]
+    """
+    columns = _columns(X)
+    if len(columns) == 1:
+        return [_as_row(i, v, paths) for i, v in enumerate(columns[0], first)]
+    rows = enumerate(zip(*columns, strict=True), first)
+    try:
+        return [
+            tuple(_as_row(f"{i}, {k}", value, False) for k, value in enumerate(row))
+            for i, row in rows
+        ]
+    except TypeError as error:
+        raise TypeError(
+            f"{error} A table of several columns has a molecule in each; pass these "
+            "columns alone, such as X[['smiles']]."
+        ) from error
 
 
 def is_lazy(X: Any) -> bool:
@@ -109,19 +154,21 @@ def index_of(X: Any) -> Any:
     return X.index if hasattr(type(X), "iloc") else None
 
 
-def _entries(X: Any) -> Iterable[Any]:
+def _columns(X: Any, most: int | None = None) -> Sequence[Iterable[Any]]:
+    """List the columns of any container, at least one."""
     X = computed(X)
     if isinstance(X, (list, tuple)):
-        return _unnest(X)
+        return _unnest(X, most)
     _refuse(X)
     if _has(X, "columns"):
-        return _entries_of_frame(X)
+        n_rows, width = X.shape
+        _check_width(n_rows, width, most)
+        return [_entries_of_frame(X, k) for k in range(width)]
     for method in ("to_list", "to_pylist"):
         if _has(X, method):
-            entries: Iterable[Any] = getattr(X, method)()
-            return entries
+            return [getattr(X, method)()]
     # Not asarray: it would drop the mask of a masked array.
-    return _entries_of_array(np.asanyarray(X))
+    return _columns_of_array(np.asanyarray(X), most)
 
 
 def _refuse(X: Any) -> None:
@@ -163,27 +210,37 @@ def _has(X: Any, attribute: str) -> bool:
     return hasattr(type(X), attribute)
 
 
-def _unnest(X: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
-    """Read a list of rows of one entry each as a list of entries."""
+def _unnest(
+    X: list[Any] | tuple[Any, ...], most: int | None
+) -> Sequence[Iterable[Any]]:
+    """Read a list of rows as a list of columns."""
     if not X or not all(isinstance(row, (list, tuple)) for row in X):
-        return X
-    _check_width(len(X), max(len(row) for row in X))
-    return [row[0] if row else None for row in X]
+        return [X]
+    width = max(len(row) for row in X)
+    _check_width(len(X), width, most)
+    if width == 1:
+        return [[row[0] if row else None for row in X]]
+    for i, row in enumerate(X):
+        if len(row) < width:
+            raise ValueError(
+                f"Rows of X must have one length, but X[{i}] has {len(row)} entries, "
+                f"and others have {width}. Use None for a missing entry."
+            )
+    return list(zip(*X, strict=True))
 
 
-def _entries_of_frame(X: Any) -> Iterable[Any]:
-    _check_width(*X.shape)
+def _entries_of_frame(X: Any, k: int) -> Iterable[Any]:
     entries: Iterable[Any]
     if _has(X, "iloc"):
-        entries = X.iloc[:, 0].to_list()
+        entries = X.iloc[:, k].to_list()
     elif _has(X, "column_names"):  # pyarrow, whose columns are the data
-        entries = X.column(0).to_pylist()
+        entries = X.column(k).to_pylist()
     else:
-        entries = X[X.columns[0]].to_list()
+        entries = X[X.columns[k]].to_list()
     return entries
 
 
-def _entries_of_array(X: np.ndarray) -> Iterable[Any]:
+def _columns_of_array(X: np.ndarray, most: int | None) -> Sequence[Iterable[Any]]:
     if X.dtype.names:
         raise TypeError(f"X must be {_WANTED}, but is a structured array.")
     if X.ndim == 0:
@@ -194,20 +251,21 @@ def _entries_of_array(X: np.ndarray) -> Iterable[Any]:
             "because NumPy takes a crystal for a sequence of atoms; pass a list of "
             "crystals: [atoms, ...]."
         )
-    if X.ndim > 1:
-        _check_width(len(X), math.prod(X.shape[1:]))
-        X = X.reshape(len(X))
-    entries: Iterable[Any] = X.tolist()
-    return entries
+    if X.ndim == 1:
+        return [X.tolist()]
+    width = math.prod(X.shape[1:])
+    _check_width(len(X), width, most)
+    columns: Sequence[Iterable[Any]] = X.reshape(len(X), width).T.tolist()
+    return columns
 
 
-def _check_width(n_rows: int, n_columns: int) -> None:
+def _check_width(n_rows: int, n_columns: int, most: int | None) -> None:
     if n_columns == 0:
         raise ValueError(
             f"X has no column: found 0 feature(s) (shape=({n_rows}, 0)) while a "
             "minimum of 1 is required."
         )
-    if n_columns != 1:
+    if most is not None and n_columns > most:
         raise ValueError(
             f"X has {n_columns} columns, but one column of strings was wanted; pass "
             "that column alone, such as X[['smiles']] of a table, or put "
@@ -215,7 +273,7 @@ def _check_width(n_rows: int, n_columns: int) -> None:
         )
 
 
-def _as_row(i: int, value: Any, paths: bool) -> Any:
+def _as_row(i: int | str, value: Any, paths: bool) -> Any:
     if type(value) is str:
         return value if value and not value.isspace() else None
     if isinstance(value, str):

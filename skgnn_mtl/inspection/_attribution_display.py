@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 
 from skgnn_mtl._pipelines import at_last_step
 from skgnn_mtl.estimators._inputs import task_positions
+from skgnn_mtl.featurizers._strings import as_rows
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import name_of
 
@@ -113,7 +114,7 @@ class AtomAttributionDisplay:
         ----------
         estimator : fitted estimator or Pipeline
             What :func:`~skgnn_mtl.inspection.atom_attributions` takes.
-        X : str, Mol, list of these, or GraphArray
+        X : str, Mol, list or table of these, or GraphArray
             Molecules for a pipeline that reads them. Crystals as the pipeline reads
             them, or as graphs.
         tasks : sequence of str or int, optional
@@ -252,7 +253,7 @@ class AtomAttributionDisplay:
                 "can be shown as they are."
             )
         else:
-            elements = [symbols(read_molecule(row)) for row in list(self.X)]
+            elements = [symbols(read_molecule(row)) for row in _rows(self.X)]
         for g, (array, atoms) in enumerate(zip(values, elements, strict=True)):
             if len(array) != len(atoms):
                 raise ValueError(
@@ -274,8 +275,13 @@ class AtomAttributionDisplay:
         if isinstance(self.X, GraphArray):
             _draw_sites(ax, values, colours, elements)
         else:
-            ax.imshow(picture(read_molecule(list(self.X)[graph]), colours))
+            ax.imshow(picture(read_molecule(_rows(self.X)[graph]), colours))
             ax.set_axis_off()
+
+
+def _rows(X: Any) -> list[Any]:
+    """List molecules; those of a table with several columns as tuples."""
+    return as_rows(X) if len(getattr(X, "shape", ())) == 2 else list(X)
 
 
 def _explained(fitted: Any) -> list[str]:

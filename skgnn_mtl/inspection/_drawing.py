@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from io import BytesIO
 from typing import Any
 
@@ -19,8 +20,8 @@ def read_molecule(row: Any) -> Any:
 
     Parameters
     ----------
-    row : str or Mol
-        SMILES, or a molecule, which is taken as it is.
+    row : str, Mol or tuple of these
+        SMILES, or a molecule, which is taken as it is; several make a mixture.
 
     Returns
     -------
@@ -36,6 +37,8 @@ def read_molecule(row: Any) -> Any:
     """
     if isinstance(row, Chem.Mol):
         return row
+    if isinstance(row, tuple):
+        return reduce(Chem.CombineMols, map(read_molecule, row))
     if not isinstance(row, str):
         raise TypeError(
             f"A molecule must be a SMILES or an RDKit molecule, got "

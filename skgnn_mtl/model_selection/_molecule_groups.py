@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from skgnn_mtl.featurizers._rows import map_molecules, write_smiles
+from skgnn_mtl.featurizers._rows import write_smiles
 
-from ._base import check_option, group_numbers
-from ._scaffold import identified_rows, refuse_unreadable
+from ._base import check_option
+from ._scaffold import identified_rows, numbers_of_groups
 
 
 def molecule_groups(
@@ -23,8 +23,9 @@ def molecule_groups(
 
     Parameters
     ----------
-    X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
-        SMILES or RDKit molecules, or graphs that were made from them.
+    X : list, tuple, array, Series, table or GraphArray of shape (n,) or (n, k)
+        SMILES or RDKit molecules, or graphs that were made from them. Rows of several
+        molecules are one group if all of them are equal, in any order.
     chirality : bool, default=True
         Whether stereoisomers and isotopes are different molecules.
     on_error : {"raise", "nan"}, default="raise"
@@ -71,7 +72,4 @@ def molecule_groups(
     def key(molecule: Any) -> str:
         return write_smiles(molecule, isomericSmiles=chirality)
 
-    keys = map_molecules(rows, key)
-    if on_error == "raise":
-        refuse_unreadable(rows, keys, key)
-    return group_numbers(keys)
+    return numbers_of_groups(rows, key, on_error)

@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from skgnn_mtl.featurizers._base import unreadable
+from skgnn_mtl.featurizers._complaints import unreadable
+from skgnn_mtl.featurizers._parts import (
+    flat,
+    n_parts,
+    place_of,
+    regrouped,
+)
 from skgnn_mtl.featurizers._rows import (
     map_molecules,
     refuse_long,
     why_unreadable,
     write_smiles,
 )
-from skgnn_mtl.featurizers._strings import as_strings
+from skgnn_mtl.featurizers._strings import as_rows
 from skgnn_mtl.graphs import GraphArray
 
 from ._base import check_option, group_numbers
@@ -39,8 +45,10 @@ def scaffold_groups(
 
     Parameters
     ----------
-    X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
-        SMILES or RDKit molecules, or graphs that were made from them.
+    X : list, tuple, array, Series, table or GraphArray of shape (n,) or (n, k)
+        SMILES or RDKit molecules, or graphs that were made from them. Rows of several
+        molecules are one group if their scaffolds are equal, in any order; pass one
+        column to keep its molecules together. Graphs of several count as mixtures.
     generic : bool, default=False
         Whether to compare frameworks: all atoms equal, all bonds single, only rings and
         the chains between them. Benzene, cyclohexane, pyridine and piperidone are then
@@ -99,10 +107,41 @@ def scaffold_groups(
     check_option("on_error", on_error, ("raise", "nan"))
     rows = identified_rows(X, "Scaffolds")
     key = _key_of(generic, chirality, acyclic == "one")
-    keys = map_molecules(rows, key)
+    return numbers_of_groups(rows, key, on_error)
+
+
+def numbers_of_groups(
+    rows: list[Any], key: Callable[[Any], str], on_error: str
+) -> np.ndarray:
+    """Assign numbers to rows by the keys of their molecules.
+
+    Parameters
+    ----------
+    rows : list of length n
+        Strings and molecules, or tuples of these; None where missing.
+    key : callable
+        Gives molecules of one group the same string.
+    on_error : {"raise", "nan"}
+        What happens to rows without a key.
+
+    Returns
+    -------
+    groups : ndarray of int of shape (n,)
+        By first appearance; -1 for unreadable rows.
+
+    Raises
+    ------
+    ValueError
+        If a row cannot be read and ``on_error="raise"``.
+    """
+    keys, k = map_molecules(flat(rows), key), n_parts(rows)
     if on_error == "raise":
         refuse_unreadable(rows, keys, key)
-    return group_numbers(keys)
+    if k == 1:
+        return group_numbers(keys)
+    # Sorted, because a row and its reverse must not lie in two folds.
+    pairs = [None if None in p else tuple(sorted(p)) for p in regrouped(keys, k)]
+    return group_numbers(pairs)
 
 
 def identified_rows(X: Any, what: str) -> list[Any]:
@@ -110,7 +149,7 @@ def identified_rows(X: Any, what: str) -> list[Any]:
 
     Parameters
     ----------
-    X : list, tuple, array, Series, one-column table or GraphArray of shape (n,)
+    X : list, tuple, array, Series, table or GraphArray of shape (n,) or (n, k)
         Molecules.
     what : str
         What is made of them, for messages.
@@ -118,7 +157,7 @@ def identified_rows(X: Any, what: str) -> list[Any]:
     Returns
     -------
     rows : list of length n
-        None where a row is missing.
+        None where a row is missing; tuples of several molecules.
 
     Raises
     ------
@@ -126,7 +165,7 @@ def identified_rows(X: Any, what: str) -> list[Any]:
         If graphs are not molecules, or do not have identifiers.
     """
     if not isinstance(X, GraphArray):
-        return as_strings(X)
+        return as_rows(X)
     if not X.schema.paired_edges:
         raise ValueError(
             f"{what} need graphs of molecules, but these graphs have the schema "
@@ -182,8 +221,8 @@ def refuse_unreadable(
     Parameters
     ----------
     rows : list of length n
-        Strings and molecules.
-    keys : list of length n
+        Strings and molecules, or tuples of these.
+    keys : list of length n * k
         What was made of them; None where they cannot be read.
     key : callable
         Made it.
@@ -193,14 +232,15 @@ def refuse_unreadable(
     ValueError
         If a key is None.
     """
-    bad = [i for i, found in enumerate(keys) if found is None]
-    if not bad:
+    missing, k = [i for i, found in enumerate(keys) if found is None], n_parts(rows)
+    if not missing:
         return
-    first, others = bad[0], bad[1 : 1 + N_NAMED]
-    complaint = f"X[{first}] is missing."
-    if rows[first] is not None:
-        reason = why_unreadable(rows[first], key)
-        complaint = unreadable(first, rows[first], "SMILES", reason)
+    first, place = flat(rows)[missing[0]], place_of(missing[0], k)
+    complaint = f"X[{place}] is missing."
+    if first is not None:
+        complaint = unreadable(place, first, "SMILES", why_unreadable(first, key))
+    bad = list(dict.fromkeys(i // k for i in missing))
+    others = bad[1 : 1 + N_NAMED]
     if others:
         complaint += (
             f" {len(bad) - 1} more row(s) are missing or unreadable; the first "

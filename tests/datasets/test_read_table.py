@@ -501,3 +501,29 @@ def test_workers_change_nothing():
     with parallel_config(backend="threading"):
         one, two = (read_table(frame, n_jobs=n) for n in (1, 2))
     assert all(a.equals(b) for a, b in zip(one, two, strict=True))
+
+
+def test_several_columns_of_molecules_are_the_rows_of_a_table():
+    table = plain().assign(solvent=["O", "CO", *["O"] * 8], row=range(10))
+    table.loc[9] = ["CCO", 0.5, "[H]O[H]", 9]
+    table.loc[8, "solvent"] = "C1CC"
+    table.loc[7, "smiles"] = None
+    given = {"smiles": ["smiles", "Solvent"], "targets": "y"}
+    X, y, report = read_table(table, **given)
+    assert X.columns.tolist() == ["smiles", "solvent"]
+    assert X.index.equals(y.index)
+    found = report[["row", "column", "what"]].to_numpy().tolist()
+    assert [7, "smiles", "missing molecule"] in found
+    assert [8, "solvent", "unreadable"] in found
+    assert [9, "smiles, solvent", "duplicate"] in found
+    X, y, _ = read_table(table, **given, unreadable="drop", duplicates="mean")
+    assert X.index.tolist() == list(range(7))
+    graphs = SmilesToGraph().fit_transform(X)
+    assert graphs.schema.node_columns[-1] == ("molecule", 2)
+    # The same solute in another solvent is another row.
+    table.loc[9, "solvent"] = "CO"
+    assert len(read_table(table, **given, duplicates="mean")[0]) == 10
+    with pytest.raises(ValueError, match=r"each once, but is \['smiles', 'smiles'\]"):
+        read_table(table, smiles=["smiles", "smiles"])
+    with pytest.raises(ValueError, match="molecules are in 'smiles', 'solvent'"):
+        read_table(table, smiles=["smiles", "solvent"], targets=["solvent"])

@@ -139,7 +139,7 @@ def test_several_columns_point_to_column_transformer(X, n_columns):
 def test_the_advice_for_several_columns_works():
     X = pd.DataFrame({"smiles": ROWS, "price": [1.0, 2.0, 3.0]})
     with pytest.raises(ValueError, match="put ColumnTransf") as error:
-        SmilesToGraph().fit(X)
+        as_strings(X)
     advice = re.search(r"put (.*) in front", str(error.value))[1]
     chooser = eval(advice, {"ColumnTransformer": ColumnTransformer})
     expected = SmilesToGraph().transform(ROWS)

@@ -168,7 +168,8 @@ def test_graphs_without_identifiers_are_refused(smiles):
     [
         ("CCO", {}, TypeError, "one string"),
         (["CCO", 3.5], {}, TypeError, r"X\[1\] = 3\.5"),
-        (np.array([["C", "N"]]), {}, ValueError, "2 columns"),
+        (np.array([["C", "N("]]), {}, ValueError, r"X\[0, 1\] = 'N\('"),
+        ([["C", "N"], ["C"]], {}, ValueError, r"X\[1\] has 1 entries"),
         (["CCO"], {"acyclic": "none"}, ValueError, "acyclic must be one of.*'none'"),
         (["CCO"], {"on_error": "skip"}, ValueError, "on_error must be one of.*'skip'"),
     ],

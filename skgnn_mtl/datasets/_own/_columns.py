@@ -77,6 +77,40 @@ def _distinct(names: Sequence[str], report: Report) -> list[str]:
     return distinct
 
 
+def find_molecules(
+    table: pd.DataFrame, smiles: str | Sequence[str] | None, readable: Any
+) -> list[str]:
+    """Find the columns of molecules.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The table.
+    smiles : str, sequence of str or None
+        Their names, if the user gave some.
+    readable : callable
+        What :func:`find_smiles` takes.
+
+    Returns
+    -------
+    columns : list of str
+        One, unless several were named.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or one is named twice.
+    """
+    if smiles is None or isinstance(smiles, str):
+        return [find_smiles(table, smiles, readable)]
+    columns = [find_smiles(table, name, readable) for name in smiles]
+    if not columns or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"smiles must name columns of molecules, each once, but is {smiles!r}."
+        )
+    return columns
+
+
 def find_smiles(table: pd.DataFrame, smiles: str | None, readable: Any) -> str:
     """Find the column of molecules.
 
@@ -146,7 +180,7 @@ def _share_of_molecules(column: pd.Series, readable: Any) -> tuple[float, str]:
 def find_targets(
     table: pd.DataFrame,
     targets: str | Sequence[str] | None,
-    smiles: str,
+    molecules: Sequence[str],
     report: Report,
 ) -> list[str]:
     """Find the columns of labels.
@@ -157,8 +191,8 @@ def find_targets(
         The table.
     targets : str, sequence of str or None
         Names; None stands for all columns of numbers that do not count or name rows.
-    smiles : str
-        The column of molecules.
+    molecules : sequence of str
+        The columns of molecules.
     report : Report
         Takes the columns that are left out.
 
@@ -176,16 +210,16 @@ def find_targets(
     if targets is not None:
         wanted = [targets] if isinstance(targets, str) else list(targets)
         found = [find_column(name, names, "targets") for name in wanted]
-        twice = smiles in found or len(set(found)) != len(found)
+        twice = set(molecules) & set(found) or len(set(found)) != len(found)
         if not found or twice:
             raise ValueError(
                 f"targets must name columns of labels, each once, but is {targets!r}; "
-                f"the column of molecules is {smiles!r}."
+                f"molecules are in {_listed(molecules)}."
             )
         return found
     found = []
     for name in names:
-        if name == smiles:
+        if name in molecules:
             continue
         reason = _why_no_target(name, table[name])
         if reason:
@@ -194,7 +228,7 @@ def find_targets(
             found.append(name)
     if not found:
         raise ValueError(
-            f"No column but {smiles!r} holds numbers; the columns are "
+            f"No column but {_listed(molecules)} holds numbers; the columns are "
             f"{_listed(names)}. Name those of labels by targets=."
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ class Molecules:
 
     Parameters
     ----------
-    texts : ndarray of object of shape (n,)
+    texts : ndarray of object of shape (n,) or (n, k)
         As they are written; None where missing.
     readable : ndarray of bool of shape (n,)
         Which of them are molecules.
@@ -97,6 +98,30 @@ def read_molecules(
     numbers, _ = pd.factorize(np.array(keys, dtype=object)[codes])
     readable = np.array([key is not None for key in keys])
     return Molecules(written[codes], readable[codes], numbers)
+
+
+def of_rows(parts: Sequence[Molecules]) -> Molecules:
+    """Join the columns of rows of several molecules.
+
+    Parameters
+    ----------
+    parts : sequence of Molecules
+        Columns, at least one.
+
+    Returns
+    -------
+    molecules : Molecules
+        ``texts`` of shape (n, k); of rows whose molecules are all readable. Rows of one
+        group have equal molecules in the same order.
+    """
+    texts = np.stack([part.texts for part in parts], axis=1)
+    if len(parts) == 1:
+        return Molecules(texts, parts[0].readable, parts[0].groups)
+    readable = np.all([part.readable for part in parts], axis=0)
+    groups = np.stack([part.groups for part in parts], axis=1)
+    keys = pd.Series(list(map(tuple, groups.tolist())), dtype=object)
+    numbers, _ = pd.factorize(keys.where((groups >= 0).all(axis=1)).to_numpy())
+    return Molecules(texts, readable, numbers)
 
 
 def _text_or_none(text: Any) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ._cells import Cells, read_cells
-from ._columns import as_table, by_column, find_smiles, find_targets
+from ._columns import as_table, by_column, find_molecules, find_smiles, find_targets
 from ._file import read_file
 from ._labels import (
     bound_text,
@@ -19,7 +19,7 @@ from ._labels import (
     note_duplicates,
     note_odd_columns,
 )
-from ._molecules import Molecules, read_molecules, readable_texts
+from ._molecules import Molecules, of_rows, read_molecules, readable_texts
 from ._report import Report
 from ._units import unit_of_header
 
@@ -34,7 +34,7 @@ _CHOICES = {
 def read_table(
     source: Any,
     *,
-    smiles: str | None = None,
+    smiles: str | Sequence[str] | None = None,
     targets: str | Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     duplicates: str = "keep",
@@ -45,7 +45,7 @@ def read_table(
     separator: str | None = None,
     encoding: str | None = None,
     n_jobs: int | None = None,
-) -> tuple[pd.Series, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.Series | pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Read molecules and labels from a table, and report what is odd in it.
 
     All faults are reported at once. They are repaired only where a parameter names the
@@ -57,8 +57,9 @@ def read_table(
     source : path or DataFrame
         A CSV file (also packed by gzip, bzip2 or xz), a parquet file, or a table of
         pandas, polars or pyarrow.
-    smiles : str, default=None
-        Column of the SMILES; None finds it by its content.
+    smiles : str or list of str, default=None
+        Column of the SMILES; None finds it by its content. Several columns, such as
+        ``["solute", "solvent"]``, are the molecules of a row.
     targets : str or list of str, default=None
         Columns of the labels. None stands for all columns of numbers whose names or
         values do not only count rows. A named column of few distinct texts is read as
@@ -93,8 +94,8 @@ def read_table(
     Returns
     -------
     X : Series of str of shape (n_molecules,)
-        SMILES, missing where the cell is. Its index has the positions of the rows in
-        the table, from 0, in their order.
+        SMILES, missing where the cell is; a DataFrame of several columns. Its index has
+        the positions of the rows in the table, from 0, in their order.
     y : DataFrame of shape (n_molecules, n_targets)
         Labels, NaN where missing, with the index of `X`. Columns with bounds have the
         dtype object. ``y.attrs["units"]`` has the known units.
@@ -163,11 +164,13 @@ def read_table(
             source, report, separator=separator, encoding=encoding
         )
     table = _with_rows(as_table(source, report))
-    column = find_smiles(table, smiles, readable_texts)
-    names = find_targets(table, targets, column, report)
+    columns = find_molecules(table, smiles, readable_texts)
+    names = find_targets(table, targets, columns, report)
     blank = np.flatnonzero(table.isna().all(axis=1).to_numpy())
     report.add_rows(blank, "", "blank row", [""] * len(blank))
-    molecules = read_molecules(table[column], report, salts=salts, n_jobs=n_jobs)
+    molecules = of_rows(
+        [read_molecules(table[c], report, salts=salts, n_jobs=n_jobs) for c in columns]
+    )
     wanted = by_column(units, names)
     labels = {
         name: read_cells(
@@ -183,12 +186,15 @@ def read_table(
         for name in names
     }
     note_odd_columns(labels, report)
-    note_duplicates(molecules.groups, column, labels, report)
+    note_duplicates(molecules.groups, ", ".join(columns), labels, report)
     labels, kept = _repaired(molecules, labels, duplicates, unreadable)
-    X = pd.Series(molecules.texts[kept], np.flatnonzero(kept), name=column)
+    index = np.flatnonzero(kept)
+    cells = zip(columns, molecules.texts.T, strict=True)
+    parts = [pd.Series(texts[kept], index, name=name) for name, texts in cells]
+    X = parts[0] if len(parts) == 1 else pd.concat(parts, axis=1)
     y = pd.DataFrame(
         {name: _column_of(cells, censored)[kept] for name, cells in labels.items()},
-        index=X.index,
+        index=index,
     )
     return X, _with_units(y, wanted, report), report.frame()
 
