@@ -517,8 +517,8 @@ class TaskGaussNewton(TaskOperator):
             raise ValueError(
                 f"A Gauss-Newton matrix needs one output per task, but there are "
                 f"{outputs.shape[1]} outputs of {len(self.problem.task_names)} tasks "
-                "(a likelihood with variances?). Use matrix='hessian', or train with "
-                "another loss."
+                "(a likelihood with variances, or more than two classes?). Use "
+                "matrix='hessian', or train with another loss."
             )
         second = second_derivatives(
             lambda values: self.problem.losses(values, batch), outputs

@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 
 from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -31,7 +30,7 @@ from ._recommended import (
     require_labels_of_folds,
 )
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
+from ._widths import Mixture, MixtureTable, moments_of, takes_return_std
 
 _CURE = (
     "Use a network and a learner that accept return_std, such as the default ones, or "
@@ -103,8 +102,7 @@ class Hybrid(Table):
             # Out of fold, because vectors of its own training rows tell a network's
             # labels.
             vectors, outputs = self._held_out(network, X, y, folds, given, jobs)
-            weight = as_row_weights(sample_weight, len(table))[:, None]
-            self.oof_mse_ = mean_squares(table, outputs, weight)
+            self.oof_mse_ = self._mean_squares(table, outputs, sample_weight)
             columns = np.hstack([columns, vectors])
             self.learner_ = self._fit_learner(
                 learner, columns, y, sample_weight, groups, jobs
@@ -438,7 +436,7 @@ class HybridRegressor(MixtureTable, Hybrid):
 class HybridClassifier(ClassTable, Hybrid):
     """Mean probability of a network on graphs and a learner on descriptors.
 
-    Without arguments it is the recommended model for a table of binary tasks.
+    Without arguments it is the recommended model for a table of classes.
 
     Parameters
     ----------
@@ -549,7 +547,7 @@ class HybridClassifier(ClassTable, Hybrid):
         X : array-like of shape (n_samples,)
             SMILES, CIF, graphs, or what network and descriptors take.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing.
+            Labels of the classes of each task; NaN or None where missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, where network and learner take them.
         groups : array-like of shape (n_samples,), default=None

@@ -214,6 +214,11 @@ class NumericTargets(Targets):
         return isinstance(self.loss, str)
 
     @property
+    def n_logits(self) -> int:
+        """One, the number."""
+        return 1
+
+    @property
     def scale(self) -> np.ndarray:
         """Standard deviations, or ones."""
         return self.spread

@@ -30,6 +30,7 @@ from ._loss import Loss
 from ._model import MultiTaskModel
 from ._problem import network_problem, shared_by_name
 from ._replay import evaluating
+from ._softmax import SoftmaxLoss
 
 
 class CurvatureDescent(Descent):
@@ -325,10 +326,12 @@ def check_convex(
     ValueError
         If the second derivative is zero everywhere, or negative somewhere.
     """
-    if isinstance(loss, GaussianNLL):
+    if isinstance(loss, (GaussianNLL, SoftmaxLoss)):
+        found = "a likelihood has two"
+        if isinstance(loss, SoftmaxLoss):
+            found = "a task of more than two classes has several"
         raise ValueError(
-            f"{weighting!r} needs a loss with one output per task, but a likelihood "
-            f"has two. {cure}"
+            f"{weighting!r} needs a loss with one output per task, but {found}. {cure}"
         )
     # Both sides of zero and of the corner of the Huber loss at 1.
     grid = torch.tensor([-2.0, -0.5, -0.1, 0.1, 0.5, 2.0], device=device)
