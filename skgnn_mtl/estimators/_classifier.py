@@ -450,7 +450,8 @@ callable, default="cosine"
             Logits of the second class of two, or of all of more. NaN for an invalid
             graph.
         """
-        logits: np.ndarray = self.predict_logits(X)
+        logits = self.predict_logits(X)
+        assert isinstance(logits, np.ndarray), "y had one dimension"
         return logits
 
     def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
