@@ -32,12 +32,14 @@ def by_task(table: np.ndarray, classes: Classes) -> list[np.ndarray]:
 
 
 def from_outputs(outputs: np.ndarray, classes: Classes) -> np.ndarray:
-    """Order the outputs of a network, in which the second class of all tasks is first.
+    """Order the outputs of a network by task, as logits relative to the first class.
 
     Parameters
     ----------
     outputs : ndarray of shape (n, k t)
-        Logits of a network; those of classes that a task does not have are left out.
+        Of a network that was trained by :class:`~skgnn_mtl.training.SoftmaxLoss`, or by
+        the logistic loss: of all tasks one after another, first for the first class of
+        several or the second of two.
     classes : sequence of ndarray of length t
         Classes of each task.
 
@@ -46,12 +48,12 @@ def from_outputs(outputs: np.ndarray, classes: Classes) -> np.ndarray:
     table : ndarray of shape (n, c)
         Logits.
     """
-    order = [
-        k * len(classes) + t
-        for t, count in enumerate(n_columns(classes))
-        for k in range(count)
-    ]
-    return outputs[:, order]
+    parts = []
+    for t, count in enumerate(n_columns(classes)):
+        own = outputs[:, t :: len(classes)]
+        # The others are padding.
+        parts.append(own[:, :1] if count == 1 else own[:, 1 : count + 1] - own[:, :1])
+    return np.hstack(parts)
 
 
 def to_probabilities(logits: np.ndarray, classes: Classes) -> np.ndarray:

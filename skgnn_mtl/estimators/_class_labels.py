@@ -50,7 +50,7 @@ def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     # Refused, because as objects dates may become integers, which look like classes.
     if labels.dtype.kind in "mM":
         raise ValueError(
-            f"Task {names[0]!r} must have labels of classes, but has dates or "
+            f"Task {names[0]!r} must have class labels, but has dates or "
             f"times ({labels.dtype}). Turn them into text."
         )
     # Objects and None, because only these mark a gap beside labels of any kind.
@@ -168,7 +168,7 @@ def _sorted_classes(labels: list[Any], name: str) -> np.ndarray:
         # By their text, because labels such as lists cannot be keys themselves.
         shown = ", ".join(list(dict.fromkeys(map(repr, labels)))[:5])
         raise ValueError(
-            f"Task {name!r} must have labels of classes, but has [{shown}]. {error}"
+            f"Task {name!r} must have class labels, but has [{shown}]. {error}"
         ) from error
     return np.unique(table)
 

@@ -12,7 +12,7 @@ from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.training import Loss, SoftmaxLoss, logistic
 
-from ._class_columns import class_logits, likeliest_labels, n_columns
+from ._class_columns import class_logits, likeliest_labels
 from ._class_labels import (
     class_weights,
     encode_labels,
@@ -96,7 +96,7 @@ class ClassTargets(Targets):
                 "rows."
             )
         # NaN equals no class, so that gaps add nothing.
-        codes = range(self.n_logits + 1)
+        codes = range(max(self._counts))
         mass = np.stack([(weights * (table == k)).sum(axis=0) for k in codes], axis=1)
         rows = zip(self._class_weights(), self.classes, mass, strict=True)
         return replace(self, factors=np.array([class_weights(*row) for row in rows]))
@@ -139,19 +139,24 @@ class ClassTargets(Targets):
     @property
     def elementwise_loss(self) -> Loss:
         """The logistic loss, or its form for more than two classes."""
-        if self.n_logits == 1:
+        if self.n_outputs == 1:
             return logistic
-        return SoftmaxLoss(tuple(max(len(labels), 2) for labels in self.classes))
+        return SoftmaxLoss(self._counts)
 
     @property
     def loss_name(self) -> str:
         """There is no choice of the loss."""
-        return "logistic" if self.n_logits == 1 else "softmax"
+        return "logistic" if self.n_outputs == 1 else "softmax"
 
     @property
-    def n_logits(self) -> int:
-        """Those of the task with most classes."""
-        return max(n_columns(self.classes), default=1)
+    def n_outputs(self) -> int:
+        """Those of the task with most classes; 1 for two."""
+        return max(SoftmaxLoss(self._counts).n_outputs, default=1)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        """Classes of each task; a single one is learned as the first of two."""
+        return tuple(max(len(labels), 2) for labels in self.classes)
 
     @property
     def has_widths(self) -> bool:

@@ -44,8 +44,8 @@ class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN): 
 
     The network of :class:`MultiTaskGNNRegressor`. The loss of a task is the mean
     cross-entropy of its classes over its labelled graphs. A task of two classes has one
-    output, the logit of the second. A task of more has one for each class but the
-    first, whose logit is 0. A task weighting combines the tasks.
+    output, the logit of the second. A task of more has one for each class. A task
+    weighting combines the tasks.
 
     Parameters
     ----------
@@ -421,7 +421,7 @@ callable, default="cosine"
         """
         fitted = self._at_rest()
         targets, table = fitted.targets_, fitted._logits(X)
-        if targets.n_logits == 1:
+        if targets.n_outputs == 1:
             logits: np.ndarray = targets.shaped(table)
             return logits
         tasks = class_logits(table, targets.classes)

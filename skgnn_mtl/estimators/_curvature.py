@@ -255,7 +255,7 @@ class SpectrumRecorder:
         max_epochs: int,
         device: torch.device,
     ) -> None:
-        if options.options.get("matrix") == "ggn" and state.targets.n_logits > 1:
+        if options.options.get("matrix") == "ggn" and state.targets.n_outputs > 1:
             # Here, because only y tells the number of classes.
             raise ValueError(
                 "hessian_spectrum={'matrix': 'ggn'} needs a loss with a second "
@@ -303,13 +303,13 @@ def _split_heads(
 ) -> tuple[list[dict[str, Tensor]], Callable[[GraphBatch], Tensor]]:
     """Make the rows of the linear heads leaves, and the outputs through them."""
     weights, biases = _rows(model)
-    kinds = ["heads", *(f"class_{k + 2}" for k in range(1, model.n_logits))]
+    kinds = ["heads", *(f"class_{k + 1}" for k in range(1, model.n_outputs))]
     if model.log_variances is not None:
         kinds.append("log_variances")
     counts = [len(kinds)] * len(names)
     if isinstance(loss, SoftmaxLoss):
-        # Not the others, because nothing reads the logit of a class that is absent.
-        counts = [n_classes - 1 for n_classes in loss.n_classes]
+        # Not the others, because nothing reads an output that a task does not have.
+        counts = loss.n_outputs
     heads = []
     for t, (name, count) in enumerate(zip(names, counts, strict=True)):
         head = {}

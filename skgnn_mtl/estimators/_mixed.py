@@ -137,7 +137,7 @@ class MixedTargets(Targets):
         return False
 
     @property
-    def n_logits(self) -> int:
+    def n_outputs(self) -> int:
         """One, which is a number or the logit of the second of two values."""
         return 1
 

@@ -214,7 +214,7 @@ class NumericTargets(Targets):
         return isinstance(self.loss, str)
 
     @property
-    def n_logits(self) -> int:
+    def n_outputs(self) -> int:
         """One, the number."""
         return 1
 

@@ -208,7 +208,7 @@ class MultiTaskRecipe(Recipe):
             self.activation,
             self.auxiliary,
             self.variances,
-            targets.n_logits,
+            targets.n_outputs,
         )
         if self.auxiliary and not model.shared_parameters():
             warn(

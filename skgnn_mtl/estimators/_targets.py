@@ -141,7 +141,7 @@ class Targets(ABC):
 
     @property
     @abstractmethod
-    def n_logits(self) -> int:
+    def n_outputs(self) -> int:
         """Predictions of the network per task."""
 
     @property

@@ -94,10 +94,12 @@ def class_scores(
     cells = as_cells(y_true, "y")
     # Also by the labels, because the training rows may have lacked a class.
     several = pd.DataFrame(cells.reshape(len(cells), -1)).nunique().max() > 2
+    if not hasattr(estimator, "predict_proba"):
+        return estimator.decision_function(X), None
     if logits and not several and hasattr(estimator, "decision_function"):
         scores = estimator.decision_function(X)
         # Not of more classes, whose logits are known but for a constant of each row.
-        if np.ndim(scores) == 1 or scores.shape == cells.shape:
+        if scores.ndim == 1 or scores.shape == cells.shape:
             return scores, None
     found = estimator.predict_proba(X)
     if isinstance(found, list):

@@ -22,7 +22,7 @@ from ._head_inputs import HeadInputs, read_trunk
 class MultiTaskModel(nn.Module):
     """Encoder, readout, shared hidden layers, and one linear head per task [1]_.
 
-    It maps a batch of graphs to predictions of shape (n_graphs, n_logits n_tasks), in
+    It maps a batch of graphs to predictions of shape (n_graphs, n_outputs n_tasks), in
     units of the standardised targets.
 
     Graph features are appended to what the readout gives.
@@ -45,9 +45,9 @@ class MultiTaskModel(nn.Module):
         Unbuilt; they are built here.
     variances : bool
         Whether each task has a second head, for the logarithm of its variance.
-    n_logits : int
-        Predictions per task: logits of all classes but the first. Those of the second
-        class of all tasks come first, then those of the third, and so on.
+    n_outputs : int
+        Predictions per task: 1, or the logits of more than two classes. The first
+        output of all tasks comes first, then the second, and so on.
 
     References
     ----------
@@ -64,7 +64,7 @@ class MultiTaskModel(nn.Module):
         activation: str = "relu",
         auxiliary: Sequence[AuxiliaryTask] = (),
         variances: bool = False,
-        n_logits: int = 1,
+        n_outputs: int = 1,
     ) -> None:
         super().__init__()
         structure = schema.structure
@@ -82,7 +82,7 @@ class MultiTaskModel(nn.Module):
         self.heads = _linear(widths[-1], n_tasks)
         self.log_variances = _zeros(widths[-1], n_tasks) if variances else None
         # Apart from the heads, so that a network of two classes is as before.
-        n_further = (n_logits - 1) * n_tasks
+        n_further = (n_outputs - 1) * n_tasks
         self.further = nn.Linear(widths[-1], n_further) if n_further else None
         # Built last, so that the first weights of the rest do not depend on them.
         for task in auxiliary:
@@ -98,11 +98,11 @@ class MultiTaskModel(nn.Module):
             "activation": self.activation,
             "auxiliary": self.tasks(),
             "variances": self.log_variances is not None,
-            "n_logits": self.n_logits,
+            "n_outputs": self.n_outputs,
         }
 
     @property
-    def n_logits(self) -> int:
+    def n_outputs(self) -> int:
         """Predictions per task."""
         if self.further is None:
             return 1
@@ -166,7 +166,7 @@ class MultiTaskModel(nn.Module):
         return _side_by_side([layer(z) for layer in self.head_layers()], dim=1)
 
     def predict(self, z: Tensor) -> Tensor:
-        """Apply the heads of predictions, (n_graphs, n_logits n_tasks)."""
+        """Apply the heads of predictions, (n_graphs, n_outputs n_tasks)."""
         outputs: Tensor = self.heads(z) if self.further is None else self.read(z)
         return outputs
 
@@ -175,7 +175,7 @@ class MultiTaskModel(nn.Module):
         return self.read(self.represent(batch))
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """Predict standardised targets, shape (n_graphs, n_logits n_tasks)."""
+        """Predict standardised targets, shape (n_graphs, n_outputs n_tasks)."""
         return self.predict(self.represent(batch))
 
     def predict_states(self, states: Tensor, batch: GraphBatch) -> Tensor:

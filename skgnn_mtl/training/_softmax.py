@@ -13,14 +13,14 @@ from torch.nn import functional as F
 class SoftmaxLoss:
     r"""Negative logarithm of the probability of the true class of each task.
 
-    The first class of a task has the logit 0, and each other one an output
-    :math:`o_{c}`, so that
+    A task of more than two classes has an output :math:`o_c` for each class, and
 
-    .. math:: \ell = \log \big(1 + \sum_{c > 1} e^{o_c}\big) - o_y, \qquad o_1 = 0 .
+    .. math:: \ell = \log \sum_c e^{o_c} - o_y .
 
-    For two classes it is the logistic loss. Outputs are ordered by class: the second
-    class of all tasks, then the third of all tasks, and so on. Outputs of classes that
-    a task does not have are not read.
+    A task of two classes has one output, the logit of the second; that of the first is
+    0, so that this is the logistic loss. Outputs are ordered by class: the first output
+    of all tasks, then the second of all tasks, and so on. Those that a task does not
+    have are not read.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class SoftmaxLoss:
     --------
     >>> import torch
     >>> from skgnn_mtl.training import SoftmaxLoss
-    >>> outputs = torch.zeros(1, 4)  # tasks of two and three classes, and one padding
+    >>> outputs = torch.zeros(1, 6)  # tasks of two and three classes
     >>> SoftmaxLoss((2, 3))(outputs, torch.tensor([[1.0, 2.0]])).exp()
     tensor([[2.0000, 3.0000]])
     """
@@ -39,17 +39,20 @@ class SoftmaxLoss:
     n_classes: tuple[int, ...]
 
     @property
-    def n_logits(self) -> int:
-        """Outputs per task."""
-        return max(self.n_classes) - 1
+    def n_outputs(self) -> list[int]:
+        """Outputs of each task."""
+        return [count if count > 2 else 1 for count in self.n_classes]
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Compute the losses (n, t) of outputs (n, n_logits t) and classes (n, t)."""
-        logits = outputs.view(len(outputs), self.n_logits, len(self.n_classes))
-        logits = F.pad(logits, (0, 0, 1, 0))
+        """Compute the losses (n, t) of outputs (n, k t) and classes (n, t)."""
         counts = torch.tensor(self.n_classes, device=outputs.device)
-        absent = torch.arange(self.n_logits + 1, device=outputs.device)[:, None]
-        logits = logits.masked_fill(absent >= counts, -torch.inf)
-        true = logits.gather(1, targets.long()[:, None])[:, 0]
+        logits = outputs.view(len(outputs), max(self.n_outputs), len(counts))
+        # The logit 0 before them, which is the first class of two.
+        logits = F.pad(logits, (0, 0, 1, 0))
+        first = (counts > 2).long()
+        rows = torch.arange(logits.shape[1], device=outputs.device)[:, None]
+        absent = (rows < first) | (rows >= first + counts)
+        logits = logits.masked_fill(absent, -torch.inf)
+        true = logits.gather(1, (targets.long() + first)[:, None])[:, 0]
         losses: Tensor = logits.logsumexp(dim=1) - true
         return losses
