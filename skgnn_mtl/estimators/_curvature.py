@@ -255,13 +255,6 @@ class SpectrumRecorder:
         max_epochs: int,
         device: torch.device,
     ) -> None:
-        if options.options.get("matrix") == "ggn" and state.targets.n_outputs > 1:
-            # Here, because only y tells the number of classes.
-            raise ValueError(
-                "hessian_spectrum={'matrix': 'ggn'} needs a loss with a second "
-                "derivative in one output, which a task of more than two classes does "
-                "not have. Use matrix='hessian'."
-            )
         self.problem = StateProblem(state, device)
         self.graphs, self.labels = graphs, labels
         # The seed of the fit by default, because spectra along one training are

@@ -1,6 +1,7 @@
 """Tasks of more than two classes, beside tasks of two, with gaps."""
 
 import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,9 @@ from sklearn.model_selection import GridSearchCV, KFold
 from small_estimators import small
 
 from skgnn_mtl import MultiTaskGNNClassifier, SmilesToGraph, load
-from skgnn_mtl.curvature import hessian_spectrum, task_spectra
+from skgnn_mtl.curvature import TaskGaussNewton, task_spectra
 from skgnn_mtl.datasets import load_physchem
+from skgnn_mtl.encoders import GIN
 from skgnn_mtl.estimators._class_columns import (
     by_task,
     class_errors,
@@ -28,6 +30,7 @@ from skgnn_mtl.estimators._class_columns import (
 from skgnn_mtl.graphs import Labels
 from skgnn_mtl.inspection import atom_attributions
 from skgnn_mtl.training import task_losses
+from skgnn_mtl.training._curvature import gauss_newton_traces
 from skgnn_mtl.training._jacobian import (
     fill_jacobian,
     representation_gramian,
@@ -249,27 +252,59 @@ def test_curvature_leaves_out_logits_that_a_task_lacks(graphs, frame):
     assert [len(head) // 2 for head in problem.heads] == [3, 1, 4]
     spectra = task_spectra(problem, n_eigenvalues=1, n_probes=1, n_lanczos=60)
     assert np.isfinite(spectra.eigenvalues).all()
-    with pytest.raises(ValueError, match="more than two classes.*matrix='hessian'"):
-        hessian_spectrum(model, graphs, frame, matrix="ggn")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"hessian_spectrum": {"matrix": "ggn"}}, "more than two classes.*'hessian'"),
-        (
-            {"task_weighting": Curvature(statistic="ggn_trace")},
-            "more than two classes.*hessian",
-        ),
-    ],
-    ids=["spectrum", "weighting"],
-)
-def test_what_needs_one_output_per_task_is_refused_before_training(
-    graphs, frame, changes, message, monkeypatch
-):
-    monkeypatch.setattr("skgnn_mtl.training.train", None)
-    with pytest.raises(ValueError, match=message):
-        make(**changes).fit(graphs, frame)
+@pytest.fixture
+def tiny(frame):
+    """A network of few parameters, and its losses as functions of the shared ones."""
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    encoder = GIN(width=2, n_layers=1, norm=None)
+    model = make(encoder=encoder, max_epochs=2).fit(X, frame)
+    return model, model.task_problem(X, frame, dtype="float64").block("shared")
+
+
+def gauss_newton(problem, task):
+    """J^T (diag(p) - p p^T) J with the Jacobian of the logits, summed over the rows."""
+    ((batch, labels),) = problem.batches
+    outputs, leaves = problem.outputs((batch, labels)), [*problem.parameters.values()]
+    count = (3, 1, 4)[task]
+    weights = labels.weights[:, task] / labels.weights[:, task].sum()
+    total = torch.zeros(2 * [problem.n_parameters], dtype=torch.float64)
+    for logits, weight in zip(outputs[:, task::3][:, :count], weights, strict=True):
+        rows = [torch.autograd.grad(z, leaves, retain_graph=True) for z in logits]
+        J = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+        p = logits.detach()
+        p = p.sigmoid() if count == 1 else p.softmax(dim=0)
+        total += weight * J.T @ (torch.diag(p) - torch.outer(p, p)) @ J
+    return total
+
+
+@pytest.mark.parametrize("task", range(3))
+def test_the_gauss_newton_matrix_is_that_of_the_softmax(tiny, task):
+    problem = tiny[1]
+    eye = torch.eye(problem.n_parameters, dtype=torch.float64)
+    found = TaskGaussNewton(problem, 0).for_task(task).matmat(eye)
+    torch.testing.assert_close(found, gauss_newton(problem, task))
+
+
+def test_its_trace_is_estimated_by_classes_that_are_drawn(tiny):
+    model, problem = tiny
+    ((batch, labels),) = problem.batches
+    module = deepcopy(model.module_).double()
+    loss = model.targets_.elementwise_loss
+    generator = torch.Generator().manual_seed(0)
+    found, _ = gauss_newton_traces(module, batch, labels, loss, 1000, generator)
+    wanted = [gauss_newton(problem, task).trace().item() for task in range(3)]
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=0.1)
+
+
+@pytest.mark.parametrize("statistic", ["ggn_trace", "ggn_max"])
+def test_curvature_weights_tasks_of_several_classes(graphs, frame, statistic):
+    weighting = Curvature(statistic=statistic, update_every=1)
+    model = make(max_epochs=2, task_weighting=weighting).fit(graphs, frame)
+    weights = model.task_weights_
+    assert np.isfinite(weights).all()
+    assert len(set(weights)) == 3
 
 
 def test_attributions_explain_one_output(graphs, frame):
