@@ -493,9 +493,10 @@ callable, default="cosine"
         return labels
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Mean area under the ROC curve over the tasks with labels of both classes.
+        """Mean area under the ROC curve over the tasks with labels of several classes.
 
-        The same as :data:`~skgnn_mtl.metrics.nan_roc_auc_scorer`.
+        The same as :data:`~skgnn_mtl.metrics.nan_roc_auc_scorer`. That of a task of
+        more than two classes is the mean of each class against the rest.
 
         Parameters
         ----------
