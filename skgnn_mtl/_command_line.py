@@ -101,13 +101,13 @@ def _predict(options: argparse.Namespace) -> None:
     )
     names = _task_names(model)
     if hasattr(model, "predict_proba"):
-        columns = _probabilities(model, smiles)
+        table = _probabilities(model, smiles, names)
     else:
         columns = np.asarray(model.predict(smiles)).reshape(len(smiles), -1)
-    table = pd.DataFrame(columns, columns=names)
+        table = pd.DataFrame(columns, columns=names)
+    n_missing = int(table.isna().all(axis=1).sum())
     table.insert(0, str(smiles.name), smiles.to_numpy())
     table.to_csv(options.out, index=False)
-    n_missing = int(table[names].isna().all(axis=1).sum())
     print(f"saved: {options.out}, {len(table)} rows, {n_missing} without a prediction")
 
 
@@ -168,7 +168,7 @@ def _are_classes(y: pd.DataFrame) -> bool:
     if len(set(kinds.values())) > 1:
         classes = [name for name, is_class in kinds.items() if is_class]
         raise ValueError(
-            f"Targets {classes} have two classes, the others are numbers. Fit them one "
+            f"Targets {classes} have classes, the others are numbers. Fit them one "
             "after the other: name those of one kind by --targets."
         )
     return all(kinds.values())
@@ -272,11 +272,19 @@ def _task_names(model: Any) -> list[str]:
     return [str(name) for name in last.task_names_]
 
 
-def _probabilities(model: Any, smiles: pd.Series) -> np.ndarray:
-    """Probability of the second class of each task."""
-    tasks = model.predict_proba(smiles)
-    tasks = tasks if isinstance(tasks, list) else [tasks]
-    return np.column_stack([task[:, -1] for task in tasks])
+def _probabilities(model: Any, smiles: pd.Series, names: list[str]) -> pd.DataFrame:
+    """Probability of the second class of each task, or of each of more than two."""
+    tasks, classes = model.predict_proba(smiles), model.classes_
+    if not isinstance(tasks, list):
+        tasks, classes = [tasks], [classes]
+    columns = {}
+    for name, table, labels in zip(names, tasks, classes, strict=True):
+        if len(labels) <= 2:
+            columns[name] = table[:, -1]
+        else:
+            titles = [f"{name} = {label}" for label in labels.tolist()]
+            columns |= dict(zip(titles, table.T, strict=True))
+    return pd.DataFrame(columns)
 
 
 # -- the parser ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from skgnn_mtl._flat import (
     pull_back_rows,
 )
 
-from ._loss_curvature import second_derivatives
+from ._loss_curvature import curvature_blocks, require_convex
 
 # Names of the blocks of parameters; a callable of names is a block, too.
 BLOCKS = ("shared", "task", "all")
@@ -43,10 +43,11 @@ class TaskProblem:
     Parameters
     ----------
     outputs : callable
-        Maps a batch to the outputs (B, T), deterministically, through ``parameters``.
+        Maps a batch to the outputs (B, T), deterministically, through ``parameters``;
+        (B, k T) for losses of several outputs, the first of all tasks first.
     losses : callable
         Maps (outputs, batch) to the mean loss of each task over its labels in the
-        batch, (T,). Each term depends on its own output only.
+        batch, (T,). Each term depends on its own outputs only.
     parameters : dict of str to Tensor
         Leaves to differentiate by.
     batches : sequence
@@ -512,28 +513,19 @@ class TaskGaussNewton(TaskOperator):
         return outputs, cotangent, pulled, self._loss_curvature(outputs, batch)
 
     def _loss_curvature(self, outputs: Tensor, batch: Any) -> Tensor:
-        """Compute second derivatives (B, T) of each task's loss in its outputs."""
-        if outputs.shape[1] != len(self.problem.task_names):
-            raise ValueError(
-                f"A Gauss-Newton matrix needs one output per task, but there are "
-                f"{outputs.shape[1]} outputs of {len(self.problem.task_names)} tasks "
-                "(a likelihood with variances?). Use matrix='hessian', or train with "
-                "another loss."
-            )
-        second = second_derivatives(
-            lambda values: self.problem.losses(values, batch), outputs
+        """Compute second derivatives (B, k, k, T) of the losses in their outputs."""
+        second = curvature_blocks(
+            lambda values: self.problem.losses(values, batch),
+            outputs,
+            self.problem.n_tasks,
         )
         # Tensors on the meta device have no values to test.
-        if second.device.type != "meta" and not second.any():
-            raise ValueError(
-                "The loss has no second derivative in the outputs (absolute error?), "
-                "so its Gauss-Newton matrix is zero. Use matrix='hessian', or train "
-                "with another loss."
-            )
+        if second.device.type != "meta":
+            require_convex(second)
         return second
 
     def _push(self, graph: Any, rows: Tensor) -> Tensor:
-        """Compute Jacobian-vector products (k, B, T)."""
+        """Compute Jacobian-vector products, of shape (k, *outputs)."""
         outputs: Tensor = graph[0]
         _, cotangent, pulled, _ = graph
         sizes = [leaf.numel() for leaf in self.leaves]
@@ -553,7 +545,10 @@ class TaskGaussNewton(TaskOperator):
         """Compute products (k, P) from the Jacobian-vector products."""
         outputs, _, _, second = graph
         cotangents = torch.zeros_like(moved)
-        cotangents[..., task] = second[:, task] * moved[..., task]
+        own = slice(task, None, self.problem.n_tasks)
+        cotangents[..., own] = torch.einsum(
+            "bij,vbj->vbi", second[..., task], moved[..., own]
+        )
         parts = pull_back_rows([outputs], self.leaves, [cotangents], len(moved))
         return flatten_rows(parts, self.leaves, len(moved))
 

@@ -25,7 +25,7 @@ from ._members import mean_of, require_kind
 from ._out_of_fold import fit_and_predict, gathered
 from ._tables import ClassTable, Table
 from ._weights import read_weights, shrunk, simplex_weights
-from ._widths import Mixture, MixtureTable, mean_squares, moments_of, takes_return_std
+from ._widths import Mixture, MixtureTable, moments_of, takes_return_std
 
 _CURE = "Use weights='oof', members that accept return_std, or ConformalRegressor."
 
@@ -153,10 +153,11 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         self._note_features(self.estimators_[0])
         self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
         if given is None:
-            tables = gathered(done[len(chosen) :], folds, table.shape)
-            weight = as_row_weights(sample_weight, len(table))[:, None]
-            given = self._learned_weights(tables, table, weight[:, 0])
-            self.oof_mse_ = mean_squares(table, tables, weight)
+            shape = (len(table), len(self._owners()))
+            tables = gathered(done[len(chosen) :], folds, shape)
+            weight = as_row_weights(sample_weight, len(table))
+            given = self._learned_weights(self._errors(table, tables), table, weight)
+            self.oof_mse_ = self._mean_squares(table, tables, sample_weight)
         self.weights_ = given
         jobs.finish()
 
@@ -168,24 +169,32 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         return folds
 
     def _learned_weights(
-        self, tables: np.ndarray, truth: np.ndarray, sample_weight: np.ndarray
+        self,
+        all_errors: list[np.ndarray],
+        truth: np.ndarray,
+        sample_weight: np.ndarray,
     ) -> np.ndarray:
-        """Learn weights (m, t) from predictions out of fold (m, n, t)."""
-        weights = np.empty((len(tables), self.n_tasks_))
-        for t, name in enumerate(self.task_names_):
+        """Learn weights (m, t) from errors out of fold (m, n, k) of each task."""
+        weights = np.empty((len(all_errors[0]), self.n_tasks_))
+        for t, (name, errors) in enumerate(
+            zip(self.task_names_, all_errors, strict=True)
+        ):
             labelled = ~np.isnan(truth[:, t])
-            known = ~np.isnan(tables[:, :, t])
+            known = ~np.isnan(errors).any(axis=2)
             for member, rows in zip(self.names_, known, strict=True):
-                if not (rows & labelled).any():
+                if not rows.any():
                     raise ValueError(
                         f"Member {member!r} predicts only NaN out of fold for the "
                         f"{labelled.sum()} labelled row(s) of task {name!r}; it has "
                         "diverged, or cannot read these rows."
                     )
             # Rows that all members predict, because only there they can be compared.
-            rows = labelled & known.all(axis=0)
+            rows = known.all(axis=0)
+            m, _, k = errors.shape
+            # One equation for each error, because those of all classes count.
+            table = errors[:, rows].reshape(m, -1).T
             found = simplex_weights(
-                tables[:, rows, t].T, truth[rows, t], sample_weight[rows]
+                table, np.zeros(len(table)), np.repeat(sample_weight[rows], k)
             )
             weights[:, t] = shrunk(found, int(rows.sum()))
         return weights
@@ -197,7 +206,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
             self._outputs(member, X, label)
             for member, label in zip(self.estimators_, labels, strict=True)
         ]
-        return mean_of(np.stack(tables), labels, self.weights_)
+        return mean_of(np.stack(tables), labels, self.weights_[:, self._owners()])
 
 
 class BlendRegressor(MixtureTable, Blend):
@@ -398,8 +407,8 @@ class BlendClassifier(ClassTable, Blend):
     weights : None, "oof" or array-like of shape (m,) or (m, t), default=None
         Weights of the members that are not left out. None weighs them alike. "oof"
         learns weights of each task from probabilities out of fold, by the squared
-        error (Brier score) and the formula of :class:`BlendRegressor`. An array is
-        scaled to the sum 1 over members.
+        error (Brier score, summed over classes) and the formula of
+        :class:`BlendRegressor`. An array is scaled to the sum 1 over members.
     cv : int, splitter or iterable, default=5
         Folds of ``weights="oof"``, each row in one. A number stands for shuffled folds
         with each class of each task, or with whole groups.
@@ -486,8 +495,8 @@ class BlendClassifier(ClassTable, Blend):
         X : array-like of shape (n_samples,)
             What all members take: strings, graphs, an array or a frame.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing, if the members
-            take gaps.
+            Labels of the classes of each task; NaN or None where missing, if the
+            members take gaps.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for the weights of members and for the members that
             take them.

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._seeds import MAX_SEED
+from skgnn_mtl.estimators._class_columns import by_task
 from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments
 from skgnn_mtl.model_selection._folds import require_partition, table_folds
@@ -37,8 +38,9 @@ class CalibratedClassifier(ClassTable, Table):
     method : {"temperature", "isotonic"}, default="temperature"
         "temperature" divides the logits of a task by a number [1]_, so that the order
         of rows stays and a few dozen labels are enough. "isotonic" is any growing
-        function [2]_, for a thousand labels or more; it may give the probabilities 0
-        and 1, and makes different rows equal.
+        function [2]_ of the probability of the second of two classes, for a thousand
+        labels or more; it may give the probabilities 0 and 1, and makes different rows
+        equal.
     cv : int or splitter, default=5
         Folds of the predictions that are corrected, each row in one. A number stands
         for shuffled folds with each class of each task, or with whole groups.
@@ -148,8 +150,8 @@ class CalibratedClassifier(ClassTable, Table):
         X : array-like of shape (n_samples,)
             What the estimator takes: graphs, strings, an array or a frame.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing, if the estimator
-            takes gaps.
+            Labels of the classes of each task; NaN or None where missing, if the
+            estimator takes gaps.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for the correction and, where it takes them, for the
             estimator.
@@ -165,7 +167,8 @@ class CalibratedClassifier(ClassTable, Table):
         Raises
         ------
         ValueError
-            If a task lacks a class in the training rows of a fold.
+            If a task lacks a class in the training rows of a fold, or has more than two
+            with ``method="isotonic"``.
         FloatingPointError
             If the training of the estimator diverges.
         """
@@ -173,6 +176,8 @@ class CalibratedClassifier(ClassTable, Table):
         require_kind(self.estimator, classifier=True, name="estimator")
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight).exact
+        if self.method == "isotonic":
+            self._require_two_classes()
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         source = check_random_state(jobs.random_state(self.random_state))
         seed = int(source.randint(MAX_SEED))
@@ -194,6 +199,20 @@ class CalibratedClassifier(ClassTable, Table):
         jobs.finish()
         return self
 
+    def _require_two_classes(self) -> None:
+        for name, classes in zip(self.task_names_, self._classes(), strict=True):
+            if len(classes) > 2:
+                raise ValueError(
+                    "method='isotonic' corrects the probability of the second of two "
+                    f"classes, but task {name!r} has {len(classes)} classes: use "
+                    "method='temperature'."
+                )
+
+    def _by_task(self, table: np.ndarray) -> list[np.ndarray]:
+        """Cut probabilities (n, c) into those of tasks; (n,) of two classes."""
+        parts = by_task(table, self._classes())
+        return [part[:, 0] if part.shape[1] == 1 else part for part in parts]
+
     def _fit_corrections(
         self, held_out: np.ndarray, codes: np.ndarray, weight: np.ndarray
     ) -> None:
@@ -201,26 +220,29 @@ class CalibratedClassifier(ClassTable, Table):
         for name in ("temperatures_", "points_"):
             self.__dict__.pop(name, None)
         data = []
-        for predicted, truth in zip(held_out.T, codes.T, strict=True):
-            rows = ~np.isnan(predicted) & ~np.isnan(truth)
+        for predicted, truth in zip(self._by_task(held_out), codes.T, strict=True):
+            # Any class of a row, because an invalid one is NaN in all.
+            known = ~np.isnan(predicted).reshape(len(predicted), -1).any(axis=1)
+            rows = known & ~np.isnan(truth)
             data.append((predicted[rows], truth[rows], weight[rows]))
         # With labels of one class, the best probability would be 0 or 1.
-        two = [len(np.unique(truth)) == 2 for _, truth, _ in data]
+        several = [len(np.unique(truth)) > 1 for _, truth, _ in data]
         if self.method == "temperature":
             self.temperatures_ = np.array(
                 [
-                    fit_temperature(*part) if both else 1.0
-                    for part, both in zip(data, two, strict=True)
+                    fit_temperature(*part) if learns else 1.0
+                    for part, learns in zip(data, several, strict=True)
                 ]
             )
         else:
             self.points_ = [
-                fit_isotonic(*part) if both else np.array([[0.0, 1.0], [0.0, 1.0]])
-                for part, both in zip(data, two, strict=True)
+                fit_isotonic(*part) if learns else np.array([[0.0, 1.0], [0.0, 1.0]])
+                for part, learns in zip(data, several, strict=True)
             ]
 
     def _predict_table(self, X: Any) -> np.ndarray:
-        columns = self._outputs(self.estimator_, as_rows(X), "estimator").T
+        table = self._outputs(self.estimator_, as_rows(X), "estimator")
+        columns = self._by_task(table)
         if self.method == "temperature":
             pairs = zip(columns, self.temperatures_, strict=True)
             return np.column_stack([at_temperature(p, value) for p, value in pairs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 from sklearn.isotonic import IsotonicRegression
 
 # The logit of 0 and 1 is infinite; trees give both.
@@ -21,10 +21,10 @@ def log_loss(
 
     Parameters
     ----------
-    probabilities : ndarray of shape (n,)
-        Of the second class.
+    probabilities : ndarray of shape (n,) or (n, k)
+        Of the second class, or of all classes but the first.
     codes : ndarray of shape (n,)
-        1 for the second class, 0 for the first.
+        Positions of the true classes: 0, 1, ..., k.
     sample_weight : ndarray of shape (n,)
         Weights of the rows.
 
@@ -33,9 +33,22 @@ def log_loss(
     loss : float
         In nats.
     """
-    clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
-    losses = -np.where(codes == 1, np.log(clipped), np.log1p(-clipped))
+    if probabilities.ndim == 1:
+        clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
+        losses = -np.where(codes == 1, np.log(clipped), np.log1p(-clipped))
+    else:
+        every = _log_probabilities(probabilities)
+        true = codes.astype(int)[:, None]
+        losses = -np.take_along_axis(every, true, axis=1)[:, 0]
     return float(np.average(losses, weights=sample_weight))
+
+
+def _log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Compute logarithms for all classes (n, k + 1) from those of all but the first."""
+    first = 1.0 - probabilities.sum(axis=1, keepdims=True)
+    every = np.hstack([first, probabilities])
+    logs: np.ndarray = np.log(np.clip(every, _LEAST, 1 - _LEAST))
+    return logs
 
 
 def fit_temperature(
@@ -48,7 +61,7 @@ def fit_temperature(
 
     Parameters
     ----------
-    probabilities, codes, sample_weight : ndarray of shape (n,)
+    probabilities, codes, sample_weight : ndarray
         As in :func:`log_loss`.
 
     Returns
@@ -70,18 +83,22 @@ def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
     Parameters
     ----------
-    probabilities : ndarray of shape (n,)
-        Of the second class, NaN for an invalid row.
+    probabilities : ndarray of shape (n,) or (n, k)
+        Of the second class, or of all classes but the first; NaN for an invalid row.
     temperature : float
         Positive.
 
     Returns
     -------
-    scaled : ndarray of shape (n,)
-        In the same order.
+    scaled : ndarray of the shape of `probabilities`
+        The order of the classes of a row is as before.
     """
-    clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
-    scaled: np.ndarray = expit(logit(clipped) / temperature)
+    scaled: np.ndarray
+    if probabilities.ndim == 1:
+        clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
+        scaled = expit(logit(clipped) / temperature)
+    else:
+        scaled = softmax(_log_probabilities(probabilities) / temperature, axis=1)[:, 1:]
     return scaled
 
 
@@ -95,7 +112,7 @@ def fit_isotonic(
     Parameters
     ----------
     probabilities, codes, sample_weight : ndarray of shape (n,)
-        As in :func:`log_loss`.
+        As in :func:`log_loss`, of two classes.
 
     Returns
     -------

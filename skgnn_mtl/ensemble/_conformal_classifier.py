@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._callbacks import fit_of_members
-from skgnn_mtl.estimators._class_labels import class_probabilities
+from skgnn_mtl.estimators._class_columns import by_task, class_probabilities
 from skgnn_mtl.model_selection._fitting import as_rows
 
 from ._conformal import Conformal
@@ -22,8 +22,8 @@ from ._tables import ClassTable
 class ConformalClassifier(ClassTable, Conformal):
     r"""Sets of classes that hold the true one in a wanted share of rows, for each task.
 
-    The set of a row holds one class where the classifier is sure enough, and else both
-    or, where the row is like no calibration row, none.
+    The set of a row holds one class where the classifier is sure enough, and else
+    several or, where the row is like no calibration row, none.
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ class ConformalClassifier(ClassTable, Conformal):
         X : array-like of shape (n_samples,)
             What the estimator takes: graphs, strings, an array or a frame.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing, if the estimator
-            takes gaps.
+            Labels of the classes of each task; NaN or None where missing, if the
+            estimator takes gaps.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, passed on where the estimator takes them. A label of
             weight zero counts as missing.
@@ -178,12 +178,21 @@ class ConformalClassifier(ClassTable, Conformal):
         UserWarning
             If calibration rows seem to be training rows.
         """
-        codes, last = self._fit_conformal(X, y, sample_weight, groups, classifier=True)
+        codes, table = self._fit_conformal(X, y, sample_weight, groups, classifier=True)
         if self.method == "prefit":
             self._require_classes()
         several = np.array([len(classes) > 1 for classes in self._classes()])
-        # The probability of the only class is that of the last one.
-        scores = np.where((codes == 1) | ~several, 1 - last, last)
+        scores = np.column_stack(
+            [
+                _scores(column, part, classes)
+                for column, part, classes in zip(
+                    codes.T,
+                    by_task(table, self._classes()),
+                    self._classes(),
+                    strict=True,
+                )
+            ]
+        )
         missing = np.isnan(codes) | np.isnan(scores)
         self.scores_, self.codes_ = (
             np.where(missing, np.nan, table) for table in (scores, codes)
@@ -267,3 +276,26 @@ class ConformalClassifier(ClassTable, Conformal):
             )
             sets.append(found | np.isnan(table))
         return sets[0] if self._one_dimensional else sets
+
+
+def _scores(codes: np.ndarray, part: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Subtract the probabilities of the true classes (n,) from 1.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,)
+        Positions of the true classes, NaN where missing.
+    part : ndarray of shape (n, k)
+        Probabilities of all classes but the first, or of the only one.
+    classes : ndarray
+        The classes.
+    """
+    # The probability of the only class has a column of its own.
+    column = (
+        np.zeros(len(codes), int)
+        if len(classes) == 1
+        else np.nan_to_num(codes).astype(int) - 1
+    )
+    others = 1 - np.take_along_axis(part, np.maximum(column, 0)[:, None], axis=1)[:, 0]
+    # The sum, because it is as exact as the probabilities.
+    return np.where(column < 0, part.sum(axis=1), others)

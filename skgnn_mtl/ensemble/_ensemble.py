@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Integral
 from os import PathLike
@@ -20,14 +21,13 @@ from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._component import Numbers
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import table_folds
 
 from ._jobs import Jobs
 from ._members import mean_of, require_kind
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, mean_squares, moments_of
+from ._widths import Mixture, MixtureTable, moments_of
 
 # A sample has a given row with probability 0.63, so that failures mean many scarce
 # columns.
@@ -94,10 +94,9 @@ class Ensemble(Table):
         for name in ("oof_predictions_", "oof_mse_"):
             self.__dict__.pop(name, None)  # an earlier fit may have left it
         if folds:
-            held_out = self._held_out(X, table.shape, folds)
-            self.oof_predictions_ = self._shaped(self._in_units(held_out))
-            weight = as_row_weights(sample_weight, len(table))[:, None]
-            self.oof_mse_ = mean_squares(table, held_out, weight)
+            held_out = self._held_out(X, len(table), folds)
+            self.oof_predictions_ = self._out_of_fold(held_out)
+            self.oof_mse_ = self._mean_squares(table, held_out, sample_weight)
         jobs.finish()
 
     def _folds(
@@ -140,16 +139,20 @@ class Ensemble(Table):
     def _held_out(
         self,
         X: Any,
-        shape: tuple[int, ...],
+        n_rows: int,
         folds: Sequence[tuple[np.ndarray, np.ndarray]],
     ) -> np.ndarray:
         # No entry stays empty, because each row is in one test fold.
-        table = np.empty(shape)
+        table = np.empty((n_rows, len(self._owners())))
         for k, (member, (_, test)) in enumerate(
             zip(self.estimators_, folds, strict=True)
         ):
             table[test] = self._outputs(member, take(X, test), f"Member {k}")
         return table
+
+    @abstractmethod
+    def _out_of_fold(self, table: np.ndarray) -> Any:
+        """Lay out predictions (n, c) for ``oof_predictions_``."""
 
     def _names(self) -> list[str]:
         return [f"Member {k}" for k in range(len(self.estimators_))]
@@ -317,6 +320,9 @@ class EnsembleRegressor(MixtureTable, Ensemble):
     def _takes_return_std(self) -> bool:
         return True  # the spread of the members, at least
 
+    def _out_of_fold(self, table: np.ndarray) -> np.ndarray:
+        return self._shaped(self._in_units(table))
+
     def _mixture(self, X: Any) -> Mixture:
         X, names = as_rows(X), self._names()
         pairs = [
@@ -344,7 +350,7 @@ class EnsembleClassifier(ClassTable, Ensemble):
     resample : {"seeds", "folds", "bootstrap"}, default="seeds"
         Rows that a member is fitted on. "seeds" are all rows. "folds" are all but one
         of ``n_members`` folds, with each class of each task in each fold.
-        "bootstrap" are as many rows, drawn with replacement until each task has both
+        "bootstrap" are as many rows, drawn with replacement until each task has all
         classes.
     n_jobs : int, default=None
         Number of members that are fitted in parallel. It does not change the numbers.
@@ -362,11 +368,12 @@ class EnsembleClassifier(ClassTable, Ensemble):
         Classes in sorted order; a list with one array per task for a two-dimensional
         ``y``.
     oof_predictions_ : ndarray of the shape of y
-        With ``resample="folds"``: probability of the last class of each task by the
-        member that was fitted without the row; also of rows without a label.
+        With ``resample="folds"``: probability of the second class of each task by the
+        member that was fitted without the row; also of rows without a label. If a task
+        has more than two classes, what ``predict_proba`` returns.
     oof_mse_ : ndarray of shape (t,)
         With ``resample="folds"``: mean squared error (Brier score) of these
-        probabilities on the labelled rows.
+        probabilities on the labelled rows; summed over more than two classes.
     task_names_ : list of str
         Column names of ``y``, or task_0, task_1, ...
     n_tasks_ : int
@@ -428,8 +435,8 @@ class EnsembleClassifier(ClassTable, Ensemble):
         X : array-like of shape (n_samples,)
             What the estimator takes: graphs, strings, an array or a frame.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing, if the estimator
-            takes gaps.
+            Labels of the classes of each task; NaN or None where missing, if the
+            estimator takes gaps.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, passed on where the estimator takes them.
         groups : array-like of shape (n_samples,), default=None
@@ -451,6 +458,11 @@ class EnsembleClassifier(ClassTable, Ensemble):
         require_kind(self.estimator, classifier=True, name="estimator")
         self._fit_members(X, y, sample_weight, groups)
         return self
+
+    def _out_of_fold(self, table: np.ndarray) -> Any:
+        # One column per task, if that says all.
+        is_binary = table.shape[1] == self.n_tasks_
+        return self._shaped(table) if is_binary else self._probabilities(table)
 
 
 def draw_rows(presence: pd.DataFrame, groups: Any, seed: int) -> np.ndarray:

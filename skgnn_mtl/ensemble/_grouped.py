@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
+from skgnn_mtl.estimators._class_columns import by_task
 from skgnn_mtl.metrics._tables import as_cells, find_task, listed
 from skgnn_mtl.model_selection import suggest_task_groups
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
@@ -373,7 +374,7 @@ class GroupedClassifier(ClassTable, Grouped):
         X : array-like of shape (n_samples,)
             What the estimator takes: graphs, strings, an array or a frame.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing.
+            Labels of the classes of each task; NaN or None where missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, passed on where the estimator takes them; trial fits of
             "suggest" do not have weights.
@@ -401,15 +402,12 @@ class GroupedClassifier(ClassTable, Grouped):
             as_rows(X),
             dict(zip(self.task_names_, self._classes(), strict=True)),
         )
-        pairs = zip(self.estimators_, self.task_groups_, strict=True)
-        return self._in_order(
-            [
-                probabilities_of(
-                    member, X, [classes[t] for t in group], f"Group {listed(group)}"
-                )
-                for member, group in pairs
-            ]
-        )
+        columns: dict[str, np.ndarray] = {}
+        for member, group in zip(self.estimators_, self.task_groups_, strict=True):
+            own = [classes[name] for name in group]
+            table = probabilities_of(member, X, own, f"Group {listed(group)}")
+            columns.update(zip(group, by_task(table, own), strict=True))
+        return np.hstack([columns[name] for name in self.task_names_])
 
 
 def _read_groups(task_groups: Any, names: Sequence[str]) -> list[list[str]]:

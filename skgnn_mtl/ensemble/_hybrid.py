@@ -14,7 +14,6 @@ from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -30,7 +29,6 @@ from ._recommended import (
     require_labels_of_folds,
 )
 from ._tables import Table
-from ._widths import mean_squares
 
 
 class Hybrid(Table):
@@ -103,8 +101,7 @@ class Hybrid(Table):
             # Out of fold, because vectors of its own training rows tell a network's
             # labels.
             vectors, outputs = self._held_out(network, X, y, folds, given, jobs)
-            weight = as_row_weights(sample_weight, len(table))[:, None]
-            self.oof_mse_ = mean_squares(table, outputs, weight)
+            self.oof_mse_ = self._mean_squares(table, outputs, sample_weight)
             columns = np.hstack([columns, vectors])
             self.learner_ = self._fit_learner(
                 learner, columns, learned, sample_weight, groups, jobs

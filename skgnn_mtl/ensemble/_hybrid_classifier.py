@@ -14,7 +14,7 @@ from ._tables import ClassTable
 class HybridClassifier(ClassTable, Hybrid):
     """Mean probability of a network on graphs and a learner on descriptors.
 
-    Without arguments it is the recommended model for a table of binary tasks.
+    Without arguments it is the recommended model for a table of classes.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class HybridClassifier(ClassTable, Hybrid):
         X : array-like of shape (n_samples,)
             SMILES, CIF, graphs, or what network and descriptors take.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing.
+            Labels of the classes of each task; NaN or None where missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, where network and learner take them.
         groups : array-like of shape (n_samples,), default=None

@@ -37,7 +37,7 @@ def numbers_of(member: Any, X: Any, n_tasks: int, name: str) -> np.ndarray:
 def probabilities_of(
     member: Any, X: Any, classes: Sequence[np.ndarray], name: str
 ) -> np.ndarray:
-    """Predict the probability of the last class of each task as a table (n, t).
+    """Predict the probabilities of all classes but the first as a table (n, c).
 
     Parameters
     ----------
@@ -46,15 +46,15 @@ def probabilities_of(
     X : array-like of shape (n,)
         Inputs.
     classes : list of ndarray
-        One or two classes of each task, sorted.
+        Classes of each task, sorted. Of a single one the probability is that of it.
     name : str
         Name of the member, for errors.
 
     Returns
     -------
-    table : ndarray of float64 of shape (n, t)
-        Probabilities, NaN for an invalid row. 0 for a class that the rows of the
-        member did not have.
+    table : ndarray of float64 of shape (n, c)
+        Probabilities in the columns of :mod:`skgnn_mtl.estimators._class_columns`, NaN
+        for an invalid row. 0 for a class that the rows of the member did not have.
     """
     # A list for several tasks and an array for one, as in scikit-learn.
     found, known = member.predict_proba(X), member.classes_
@@ -67,11 +67,13 @@ def probabilities_of(
     columns = []
     for table, own, wanted in zip(found, known, classes, strict=True):
         labels = np.asarray(own).tolist()
-        last = np.asarray(wanted).tolist()[-1]
-        # Times zero, because an invalid row must stay NaN.
-        columns.append(
-            table[:, labels.index(last)] if last in labels else 0.0 * table[:, 0]
-        )
+        shown = np.asarray(wanted).tolist()
+        # The only one, because a single class has a column, too.
+        for label in shown[1:] or shown:
+            # Times zero, because an invalid row must stay NaN.
+            columns.append(
+                table[:, labels.index(label)] if label in labels else 0.0 * table[:, 0]
+            )
     return np.column_stack(columns).astype(np.float64)
 
 
@@ -150,6 +152,29 @@ def mean_of(
     # A member of weight 0 must not count, but 0 * NaN is NaN.
     total: np.ndarray = np.where(counted > 0, counted * tables, 0.0).sum(axis=0)
     return total
+
+
+def mean_squares(squares: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Average squared errors of each task over its labelled rows.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (..., n, t)
+        Squared errors, NaN where a label or a prediction is missing.
+    sample_weight : ndarray of shape (n, 1)
+        Weights of the rows.
+
+    Returns
+    -------
+    errors : ndarray of shape (..., t)
+        Mean squared errors; NaN without a labelled row that is predicted.
+    """
+    weights = np.where(np.isnan(squares), 0.0, sample_weight)
+    total = weights.sum(axis=-2)
+    # 0 / 0 is NaN, as documented.
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = np.nansum(weights * squares, axis=-2) / total
+    return mean
 
 
 def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:

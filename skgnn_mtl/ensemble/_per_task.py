@@ -286,7 +286,7 @@ class PerTaskRegressor(NumericTable, PerTask):
 class PerTaskClassifier(ClassTable, PerTask):
     """Fit one clone of a classifier on each column of y, on its labelled rows.
 
-    It brings any classifier of scikit-learn to a table of binary tasks with gaps.
+    It brings any classifier of scikit-learn to a table of tasks with gaps.
 
     Parameters
     ----------
@@ -357,7 +357,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         X : array-like of shape (n_samples,)
             What the estimator takes: an array, a frame, graphs, or strings.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task; NaN or None where missing.
+            Labels of the classes of each task; NaN or None where missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, passed on where the estimator takes them. A label of
             weight zero counts as missing.
@@ -372,7 +372,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         Raises
         ------
         ValueError
-            If a task has no label or more than two classes, or if the estimator
+            If a task has no label or labels that are no classes, or if the estimator
             refuses the rows of a task.
         """
         require_kind(self.estimator, classifier=True, name="estimator")

@@ -226,6 +226,8 @@ def require_labels_of_folds(
 
 
 def negative_brier(model: Any, X: Any, y: Any) -> float:
-    """Mean squared error of the probability of the last class, negated."""
-    truth = np.asarray(y) == model.classes_[-1]
-    return -float(np.mean((model.predict_proba(X)[:, -1] - truth) ** 2))
+    """Mean squared error of the probabilities, negated; summed over several classes."""
+    truth = np.asarray(y)[:, None] == model.classes_
+    squares = (model.predict_proba(X) - truth) ** 2
+    # Once of two classes, because their errors are opposite.
+    return -float(np.mean(squares[:, int(squares.shape[1] == 2) :].sum(axis=1)))

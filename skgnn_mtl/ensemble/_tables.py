@@ -25,11 +25,15 @@ from skgnn_mtl._callbacks import SUPPORT
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.estimators._card import model_card
-from skgnn_mtl.estimators._class_labels import (
+from skgnn_mtl.estimators._class_columns import (
+    class_errors,
     class_probabilities,
+    likeliest_labels,
+    owners,
+)
+from skgnn_mtl.estimators._class_labels import (
     encode_labels,
     find_classes,
-    likelier_labels,
     read_class_labels,
 )
 from skgnn_mtl.estimators._inputs import (
@@ -45,7 +49,7 @@ from skgnn_mtl.model_selection._folds import class_presence, label_presence
 
 from ._files import load, save
 from ._labels import MemberLabels, with_bounds
-from ._members import numbers_of, probabilities_of
+from ._members import mean_squares, numbers_of, probabilities_of
 
 
 class Table(
@@ -77,7 +81,11 @@ class Table(
 
     @abstractmethod
     def _predict_table(self, X: Any) -> np.ndarray:
-        """Predict numbers, or probabilities of the last class, of shape (n, t)."""
+        """Predict numbers (n, t), or probabilities of all classes but the first.
+
+        Those have the columns (n, c) of :mod:`skgnn_mtl.estimators._class_columns`,
+        which for tasks of two classes are one per task.
+        """
 
     @abstractmethod
     def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
@@ -86,6 +94,17 @@ class Table(
     @abstractmethod
     def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
         """Predict by one member of the whole table, as :meth:`_predict_table`."""
+
+    @abstractmethod
+    def _owners(self) -> np.ndarray:
+        """Find the task of each column of :meth:`_predict_table`, (c,)."""
+
+    @abstractmethod
+    def _errors(self, table: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
+        """Compute errors (..., n, k) of outputs (..., n, c) for each task.
+
+        Those of labels or codes (n, t), NaN where a label is missing.
+        """
 
     @abstractmethod
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
@@ -122,6 +141,14 @@ class Table(
         transforms: TargetTransforms | None = getattr(self, "target_transforms_", None)
         # Classes do not have any.
         return table if transforms is None else transforms.inverse_transform(table)
+
+    def _mean_squares(
+        self, table: np.ndarray, outputs: np.ndarray, sample_weight: Any
+    ) -> np.ndarray:
+        """Average the squared errors (..., t) of outputs (..., n, c)."""
+        errors = self._errors(table, outputs)
+        squares = np.stack([(part**2).sum(axis=-1) for part in errors], axis=-1)
+        return mean_squares(squares, as_row_weights(sample_weight, len(table))[:, None])
 
     def _note_features(self, member: Any) -> None:
         """Keep what a fitted member learned about the columns of X."""
@@ -234,6 +261,12 @@ class NumericTable(RegressorMixin):  # type: ignore[misc]
     def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
         return numbers_of(member, X, self.n_tasks_, name)
 
+    def _owners(self) -> np.ndarray:
+        return np.arange(self.n_tasks_)
+
+    def _errors(self, table: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
+        return np.split(outputs - table, self.n_tasks_, axis=-1)
+
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
         return label_presence(table, self.task_names_)
 
@@ -261,17 +294,12 @@ class NumericTable(RegressorMixin):  # type: ignore[misc]
 
 
 class ClassTable(ClassifierMixin):  # type: ignore[misc]
-    """Labels of two classes for each task, with gaps."""
+    """Labels of two or more classes for each task, with gaps."""
 
     classes_: Any
     n_tasks_: int
     task_names_: list[str]
     _one_dimensional: bool
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
 
     def _read_labels(self, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
         require_labels(self, y)
@@ -292,6 +320,12 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
     def _outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
         return probabilities_of(member, X, self._classes(), name)
 
+    def _owners(self) -> np.ndarray:
+        return owners(self._classes())
+
+    def _errors(self, table: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
+        return class_errors(table, outputs, self._classes())
+
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
         return class_presence(table, self.task_names_, self._classes())
 
@@ -310,11 +344,15 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
             two-dimensional ``y``. NaN for an invalid row.
         """
         check_is_fitted(self)
-        tasks = class_probabilities(self._predict_table(X), self._classes())
+        return self._probabilities(self._predict_table(X))
+
+    def _probabilities(self, table: np.ndarray) -> Any:
+        """Lay out probabilities (n, c) as :meth:`predict_proba` returns them."""
+        tasks = class_probabilities(table, self._classes())
         return tasks[0] if self._one_dimensional else tasks
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the more probable class of each task.
+        """Predict the most probable class of each task.
 
         Parameters
         ----------
@@ -328,8 +366,9 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
             float and strings object, NaN in this row.
         """
         check_is_fitted(self)
-        last = self._predict_table(X)
-        labels = likelier_labels(last > 0.5, np.isnan(last), self._classes())
+        classes = self._classes()
+        tables = class_probabilities(self._predict_table(X), classes)
+        labels = likeliest_labels(tables, classes)
         return labels[:, 0] if self._one_dimensional else labels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -348,7 +387,7 @@ class ClassTable(ClassifierMixin):  # type: ignore[misc]
         Returns
         -------
         score : float
-            Mean over tasks with labels of both classes; 1 for a perfect order.
+            Mean over tasks with labels of two classes or more; 1 for a perfect order.
         """
         check_is_fitted(self)
         y = in_task_order(y, self.task_names_)

@@ -325,31 +325,3 @@ def half_width(coverage: float) -> float:
         1.645 for 0.9.
     """
     return float(ndtri((1 + check_coverage(coverage)) / 2))
-
-
-def mean_squares(
-    truth: np.ndarray, predictions: np.ndarray, sample_weight: np.ndarray
-) -> np.ndarray:
-    """Average the squared errors of each task over its labelled rows.
-
-    Parameters
-    ----------
-    truth : ndarray of shape (n, t)
-        Labels, NaN where missing.
-    predictions : ndarray of shape (..., n, t)
-        Predictions, NaN for an invalid row.
-    sample_weight : ndarray of shape (n, 1)
-        Weights of the rows.
-
-    Returns
-    -------
-    errors : ndarray of shape (..., t)
-        Mean squared errors; NaN without a labelled row that is predicted.
-    """
-    squares = (predictions - truth) ** 2
-    weights = np.where(np.isnan(squares), 0.0, sample_weight)
-    total = weights.sum(axis=-2)
-    # 0 / 0 is NaN, as documented.
-    with np.errstate(invalid="ignore"):
-        mean: np.ndarray = np.nansum(weights * squares, axis=-2) / total
-    return mean

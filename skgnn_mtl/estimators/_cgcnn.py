@@ -146,7 +146,7 @@ def checkpoint_state(
         # Built although unused so far, because partial_fit goes on with it.
         part = resolve_weighting(estimator.task_weighting)
         weighting = build_weighting(part, [task_name], 1, device)
-        module = recipe.network(checkpoint.schema, 1)
+        module = recipe.network(checkpoint.schema, targets)
     module.load_state_dict(checkpoint.tensors)
     return FittedState(
         Inputs(checkpoint.schema),

@@ -1,7 +1,8 @@
-"""Labels of two classes: reading, coding, weighing."""
+"""Labels of classes: reading, coding, weighing."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,13 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 
+from skgnn_mtl._warn import warn
 from skgnn_mtl.metrics._tables import as_cells
 
 from ._inputs import read_cells, task_names
+
+# Labels up to which each may be of another class without a warning.
+_FEW = 20
 
 
 def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
@@ -45,7 +50,7 @@ def read_class_labels(X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
     # Refused, because as objects dates may become integers, which look like classes.
     if labels.dtype.kind in "mM":
         raise ValueError(
-            f"Task {names[0]!r} must have labels of two classes, but has dates or "
+            f"Task {names[0]!r} must have class labels, but has dates or "
             f"times ({labels.dtype}). Turn them into text."
         )
     # Objects and None, because only these mark a gap beside labels of any kind.
@@ -86,12 +91,17 @@ def find_classes(
     Returns
     -------
     classes : list of ndarray
-        One or two labels per task, sorted.
+        The labels of each task, sorted.
 
     Raises
     ------
     ValueError
-        If a task has no label, or more than two.
+        If a task has no label, or labels that are no classes.
+
+    Warns
+    -----
+    UserWarning
+        If most labels of a task differ.
     """
     classes = []
     for column, name in zip(table.T, names, strict=True):
@@ -101,7 +111,13 @@ def find_classes(
                 f"Task {name!r} has no label in the training rows; drop it or choose "
                 "another split."
             )
-        classes.append(_one_or_two(labels, name))
+        classes.append(_sorted_classes(labels, name))
+        # As scikit-learn, because numbers are taken for classes if they are whole.
+        if len(labels) > _FEW and 2 * len(classes[-1]) > len(labels):
+            warn(
+                f"Task {name!r} has {len(classes[-1])} classes for {len(labels)} "
+                "labels. If its labels are numbers and not classes, use a regressor."
+            )
     return classes
 
 
@@ -118,12 +134,12 @@ def read_classes(classes: Any, names: Sequence[str]) -> list[np.ndarray]:
     Returns
     -------
     classes : list of ndarray
-        One or two labels per task, sorted.
+        The labels of each task, sorted.
 
     Raises
     ------
     ValueError
-        If it is not a list of labels per task, or one names more than two.
+        If it is not a list of labels per task, or labels are no classes.
     """
     if len(classes) != len(names) or any(np.ndim(part) != 1 for part in classes):
         raise ValueError(
@@ -132,12 +148,12 @@ def read_classes(classes: Any, names: Sequence[str]) -> list[np.ndarray]:
         )
     cells = [as_cells(part, "classes").astype(object) for part in classes]
     return [
-        _one_or_two(labels[~pd.isna(labels)].tolist(), name)
+        _sorted_classes(labels[~pd.isna(labels)].tolist(), name)
         for labels, name in zip(cells, names, strict=True)
     ]
 
 
-def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
+def _sorted_classes(labels: list[Any], name: str) -> np.ndarray:
     """Sort the distinct labels of a task."""
     # Before np.array, because it turns numbers beside text into text.
     kinds = {str if isinstance(label, str) else type(label) for label in labels}
@@ -150,22 +166,18 @@ def _one_or_two(labels: list[Any], name: str) -> np.ndarray:
         )
     try:
         table = np.array(labels)
-        # scikit-learn's check, because it tells continuous numbers from classes.
-        check_classification_targets(table)
+        with warnings.catch_warnings():
+            # Of many classes, because it does not name the task.
+            warnings.simplefilter("ignore", UserWarning)
+            # scikit-learn's check, because it tells continuous numbers from classes.
+            check_classification_targets(table)
     except ValueError as error:
         # By their text, because labels such as lists cannot be keys themselves.
         shown = ", ".join(list(dict.fromkeys(map(repr, labels)))[:5])
         raise ValueError(
-            f"Task {name!r} must have labels of two classes, but has [{shown}]. {error}"
+            f"Task {name!r} must have class labels, but has [{shown}]. {error}"
         ) from error
-    found = np.unique(table)
-    # scikit-learn's checks of binary classifiers look for these words.
-    if len(found) > 2:
-        raise ValueError(
-            "Only binary classification is supported. The type of the target is "
-            f"multiclass: task {name!r} has the classes {found[:5].tolist()}."
-        )
-    return found
+    return np.unique(table)
 
 
 def encode_labels(
@@ -187,7 +199,7 @@ def encode_labels(
     Returns
     -------
     positions : ndarray of float of shape (n,)
-        0 or 1, NaN where a label is missing.
+        0, 1, ..., NaN where a label is missing.
 
     Raises
     ------
@@ -200,13 +212,13 @@ def encode_labels(
     if unknown and strict:
         raise ValueError(
             f"Task {name!r} has the label {unknown[0]!r}, but its classes are "
-            f"{classes.tolist()}."
+            f"{classes.tolist()}. Name all classes in the first call."
         )
     return np.array([positions.get(v, np.nan) for v in column], dtype=np.float64)
 
 
 def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[float]:
-    """Weigh both classes of a task.
+    """Weigh the classes of a task.
 
     Parameters
     ----------
@@ -214,13 +226,13 @@ def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[flo
         Entry of the parameter ``class_weight``.
     classes : ndarray
         The classes.
-    mass : ndarray of shape (2,)
-        Summed weights of the labels of each.
+    mass : ndarray of shape (k,)
+        Summed weights of the labels of each, 0 behind the last class.
 
     Returns
     -------
-    weights : list of two floats
-        Factors of the losses.
+    weights : list of float of length k
+        Factors of the losses, 1 behind the last class.
 
     Raises
     ------
@@ -229,7 +241,7 @@ def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[flo
         are not finite numbers of at least 0.
     """
     if given is None:
-        return [1.0, 1.0]
+        return [1.0] * len(mass)
     if given == "balanced":
         # As in scikit-learn, but over the classes that have labels, because a division
         # by a mass of 0 has no value.
@@ -251,83 +263,4 @@ def class_weights(given: Any, classes: np.ndarray, mass: np.ndarray) -> list[flo
             "class_weight must hold finite weights >= 0, one of them > 0, got "
             f"{given!r}."
         )
-    # Two also for a single class, because the table of factors has two columns.
-    return [*weights, 1.0][:2]
-
-
-def class_probabilities(
-    second: np.ndarray, classes: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Lay out the probabilities of the classes of each task.
-
-    Parameters
-    ----------
-    second : ndarray of shape (n, t)
-        Probabilities of the second class, NaN for an invalid row.
-    classes : sequence of ndarray of length t
-        One or two labels per task.
-
-    Returns
-    -------
-    probabilities : list of ndarray of shape (n, n_classes)
-        One array per task. A single class has the probability 1.
-    """
-    return [
-        np.column_stack([1.0 - p, p])
-        if len(labels) == 2
-        # An invalid row stays NaN, also with a single class.
-        else np.where(np.isnan(p), np.nan, 1.0)[:, None]
-        for p, labels in zip(second.T, classes, strict=True)
-    ]
-
-
-def likelier_labels(
-    second: np.ndarray, missing: np.ndarray, classes: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Write the more probable label of each task.
-
-    Parameters
-    ----------
-    second, missing : ndarray of bool of shape (n, t)
-        Where the second class is the more probable one, and where there is none.
-    classes : sequence of ndarray of length t
-        One or two labels per task.
-
-    Returns
-    -------
-    labels : ndarray of shape (n, t)
-        In a dtype that holds NaN, if a label is missing or some tasks have text.
-    """
-    columns = [
-        # With one class only, that class is the prediction for all rows.
-        labels[(above & (len(labels) == 2)).astype(int)]
-        for above, labels in zip(second.T, classes, strict=True)
-    ]
-    # Copies as objects, because one array of text and numbers would be text.
-    if missing.any() or len({column.dtype.kind in "US" for column in columns}) > 1:
-        columns = [
-            with_gaps(column, gap)
-            for column, gap in zip(columns, missing.T, strict=True)
-        ]
-    return np.column_stack(columns)
-
-
-def with_gaps(column: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    """Write NaN for some labels.
-
-    Parameters
-    ----------
-    column : ndarray of shape (n,)
-        Labels.
-    invalid : ndarray of bool of shape (n,)
-        Where.
-
-    Returns
-    -------
-    column : ndarray of float or object of shape (n,)
-        A copy in a dtype that can hold NaN.
-    """
-    # Another dtype, because integers and text cannot hold NaN.
-    result = column.astype(object if column.dtype.kind in "USO" else np.float64)
-    result[invalid] = np.nan
-    return result
+    return weights + [1.0] * (len(mass) - len(weights))

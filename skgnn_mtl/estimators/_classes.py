@@ -1,4 +1,4 @@
-"""Targets that are one of two classes."""
+"""Targets that are classes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.training import Loss, logistic
+from skgnn_mtl.training import Loss, SoftmaxLoss, logistic
 
+from ._class_columns import class_logits, likeliest_labels
 from ._class_labels import (
     class_weights,
     encode_labels,
     find_classes,
-    likelier_labels,
     read_class_labels,
     read_classes,
 )
@@ -25,7 +25,7 @@ from ._targets import Targets
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTargets(Targets):
-    """Labels of two classes per task, with gaps.
+    """Labels of two or more classes per task, with gaps.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class ClassTargets(Targets):
     given : array-like, list of these, or None
         Classes that the user names, which the labels of a first call may not show.
     classes : tuple of ndarray
-        One or two labels per task, sorted.
-    factors : ndarray of shape (n_tasks, 2)
-        Factors of the losses of both classes.
+        The labels of each task, sorted.
+    factors : ndarray of shape (n_tasks, n_classes)
+        Factors of the losses of the classes; 1 behind the last class of a task.
     """
 
     LEARNED: ClassVar[tuple[str, ...]] = (*Targets.LEARNED, "classes", "factors")
@@ -55,7 +55,7 @@ class ClassTargets(Targets):
         # In any case, because a task without a label must be refused.
         found = find_classes(table, names, usable)
         if self.given is not None:
-            # The user's classes win, because a first chunk may not show both.
+            # The user's classes win, because a first chunk may not show all.
             given = [self.given] if labels.ndim == 1 else self.given
             found = read_classes(given, names)
         targets = replace(
@@ -95,8 +95,9 @@ class ClassTargets(Targets):
                 f"Task {', '.join(alone)} has labels of one class only in the training "
                 "rows."
             )
-        # NaN equals neither class, so that gaps add nothing.
-        mass = np.stack([(weights * (table == k)).sum(axis=0) for k in (0, 1)], axis=1)
+        # NaN equals no class, so that gaps add nothing.
+        codes = range(max(self._counts))
+        mass = np.stack([(weights * (table == k)).sum(axis=0) for k in codes], axis=1)
         rows = zip(self._class_weights(), self.classes, mass, strict=True)
         return replace(self, factors=np.array([class_weights(*row) for row in rows]))
 
@@ -120,30 +121,42 @@ class ClassTargets(Targets):
         return given
 
     def encode(self, table: np.ndarray) -> np.ndarray:
-        """Keep positions 0 and 1."""
+        """Keep positions 0, 1, ..."""
         return table
 
     def decode(self, logits: np.ndarray) -> np.ndarray:
-        """Turn logits (n, t) into the more probable labels, in the dimensions of y."""
-        # 0 is the logit of probability 0.5. NaN is not above it, and is set below.
-        labels = likelier_labels(logits > 0, np.isnan(logits), self.classes)
-        return self.shaped(labels)
+        """Turn logits (n, c) into the likeliest labels, in the dimensions of y."""
+        scores = class_logits(logits, self.classes)
+        return self.shaped(likeliest_labels(scores, self.classes))
 
     def weigh(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Multiply weights with those of the classes."""
-        first, second = self.factors.T
-        weighed: np.ndarray = weights * np.where(table == 1.0, second, first)
+        # Gaps as the first class, because their weights are 0.
+        codes = np.nan_to_num(table).astype(int)
+        weighed: np.ndarray = weights * self.factors[np.arange(self.n_tasks), codes]
         return weighed
 
     @property
     def elementwise_loss(self) -> Loss:
-        """The logistic loss."""
-        return logistic
+        """The logistic loss, or its form for more than two classes."""
+        if self.n_outputs == 1:
+            return logistic
+        return SoftmaxLoss(self._counts)
 
     @property
     def loss_name(self) -> str:
-        """The logistic loss has no choice."""
-        return "logistic"
+        """There is no choice of the loss."""
+        return "logistic" if self.n_outputs == 1 else "softmax"
+
+    @property
+    def n_outputs(self) -> int:
+        """Those of the task with most classes; 1 for two."""
+        return max(SoftmaxLoss(self._counts).n_outputs, default=1)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        """Classes of each task; a single one is learned as the first of two."""
+        return tuple(max(len(labels), 2) for labels in self.classes)
 
     @property
     def has_widths(self) -> bool:

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import expit
 from sklearn.base import ClassifierMixin, MultiOutputMixin
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -23,7 +21,12 @@ from skgnn_mtl.training import MultiTaskModel
 from skgnn_mtl.weighting import TaskWeighting
 
 from ._base import BaseGNN
-from ._class_labels import class_probabilities
+from ._class_columns import (
+    class_logits,
+    class_probabilities,
+    from_outputs,
+    to_probabilities,
+)
 from ._classes import ClassTargets
 from ._inputs import in_task_order, require_labels
 from ._linear import PREDICTOR_CONSTRAINTS, LinearHeadGNN, predictor_recipe
@@ -37,11 +40,12 @@ def _is_one_task(estimator: MultiTaskGNNClassifier) -> bool:
 
 # Mixins on the left, because scikit-learn builds tags from the right.
 class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN):  # type: ignore[misc]
-    """Multi-task graph neural network for binary classification.
+    """Multi-task graph neural network for classification.
 
-    The network of :class:`MultiTaskGNNRegressor`; a task has at most two classes, its
-    output is the logit of the second, its loss the mean logistic loss over its labelled
-    graphs. A task weighting combines the tasks.
+    The network of :class:`MultiTaskGNNRegressor`. The loss of a task is the mean
+    cross-entropy of its classes over its labelled graphs. A task of two classes has one
+    output, the logit of the second. A task of more has one for each class. A task
+    weighting combines the tasks.
 
     Parameters
     ----------
@@ -74,7 +78,7 @@ default="relu"
         without any label take part in them.
     class_weight : None, "balanced", dict or list of these, default=None
         Weights of the labels of each class: a dict from class to weight for a single
-        task, a list with one entry per task for several. "balanced" gives both classes
+        task, a list with one entry per task for several. "balanced" gives all classes
         of a task the same total weight.
     optimizer : str or callable, default="adamw"
         As in :class:`MultiTaskGNNRegressor`.
@@ -143,8 +147,9 @@ callable, default="cosine"
     classes_ : ndarray of shape (n_classes,), or a list of them
         Classes in sorted order; a list with one array per task for a two-dimensional
         ``y``.
-    class_weight_ : ndarray of shape (n_tasks, 2)
-        Weight of each class of each task.
+    class_weight_ : ndarray of shape (n_tasks, n_classes)
+        Weight of each class of each task, with a column for each class of the task that
+        has most; 1 behind the last class of another one.
     module_ : torch.nn.Module
         The trained network, in evaluation mode.
     task_weighting_ : TaskWeighting
@@ -287,15 +292,9 @@ callable, default="cosine"
 
     @property
     def class_weight_(self) -> np.ndarray:
-        """Factors of the losses of both classes of each task."""
+        """Factors of the losses of the classes of each task."""
         factors: np.ndarray = self.targets_.factors
         return factors
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        # The checks of scikit-learn then give two classes, because more are refused.
-        tags.classifier_tags.multi_class = False
-        return tags
 
     def fit(
         self,
@@ -311,8 +310,8 @@ callable, default="cosine"
         X : GraphArray or array-like of shape (n_samples, n_features)
             Graphs, or a numeric table. Invalid graphs are left out with a warning.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels of two classes per task: numbers, booleans or strings; NaN or None
-            where missing.
+            Labels of the classes of each task: whole numbers, booleans or strings; NaN
+            or None where missing.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
         groups : array-like of shape (n_samples,), optional
@@ -327,7 +326,8 @@ callable, default="cosine"
         Raises
         ------
         ValueError
-            If a task has no label or more than two classes, or a parameter is wrong.
+            If a task has no label or labels that are no classes, or a parameter is
+            wrong.
         FloatingPointError
             If the training diverges.
         KeyboardInterrupt
@@ -363,8 +363,8 @@ callable, default="cosine"
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, NaN or None where missing.
         classes : array-like, or list of array-like, optional
-            All classes of each task, of which the first call may not show both; without
-            them they are those of the first call.
+            All classes of each task, which the first call may not show; without them
+            they are those of the first call.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows.
 
@@ -396,8 +396,8 @@ callable, default="cosine"
         )
         return self._adopt(state)
 
-    def predict_logits(self, X: Any) -> np.ndarray:
-        """Logits of the second class of each task.
+    def predict_logits(self, X: Any) -> np.ndarray | list[np.ndarray]:
+        """Logits of the classes of each task, relative to the first class.
 
         Parameters
         ----------
@@ -406,8 +406,11 @@ callable, default="cosine"
 
         Returns
         -------
-        logits : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the dimensions of the ``y`` of fit; NaN for an invalid graph.
+        logits : ndarray of float64, (n_samples,) or (n_samples, n_tasks), or a list
+            If each task has two classes, logits of the second one, in the dimensions of
+            the ``y`` of fit. Else arrays of shape (n_samples, n_classes) with 0 for the
+            first class: one array, or a list with one per task for a two-dimensional
+            ``y``. NaN for an invalid graph.
 
         Raises
         ------
@@ -417,16 +420,21 @@ callable, default="cosine"
             If the graphs have other columns than in fit.
         """
         fitted = self._at_rest()
-        logits: np.ndarray = fitted.targets_.shaped(fitted._logits(X))
-        return logits
+        targets, table = fitted.targets_, fitted._logits(X)
+        if targets.n_outputs == 1:
+            logits: np.ndarray = targets.shaped(table)
+            return logits
+        tasks = class_logits(table, targets.classes)
+        return tasks[0] if targets.one_dimensional else tasks
 
     def _logits(self, X: Any) -> np.ndarray:
         # __call__ and not forward, because torch runs hooks in the former.
-        return self._apply(X, MultiTaskModel.__call__)
+        outputs = self._apply(X, MultiTaskModel.__call__)
+        return from_outputs(outputs, self.targets_.classes)
 
     @available_if(_is_one_task)  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> np.ndarray:
-        """Logits of the second class, for a one-dimensional ``y``.
+        """Logits of the classes, for a one-dimensional ``y``.
 
         Several tasks have :meth:`predict_logits`: in scikit-learn a classifier with a
         list of classes has no decision function.
@@ -438,10 +446,13 @@ callable, default="cosine"
 
         Returns
         -------
-        logits : ndarray of float64 of shape (n_samples,)
-            NaN for an invalid graph.
+        logits : ndarray of float64, (n_samples,) or (n_samples, n_classes)
+            Logits of the second class of two, or of all of more. NaN for an invalid
+            graph.
         """
-        return self.predict_logits(X)
+        logits = self.predict_logits(X)
+        assert isinstance(logits, np.ndarray), "y had one dimension"
+        return logits
 
     def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
         """Probabilities of the classes of each task.
@@ -458,12 +469,13 @@ callable, default="cosine"
             for a two-dimensional ``y``. NaN for an invalid graph.
         """
         fitted = self._at_rest()
-        second = expit(fitted._logits(X))
-        tasks = class_probabilities(second, fitted.targets_.classes)
+        classes = fitted.targets_.classes
+        table = to_probabilities(fitted._logits(X), classes)
+        tasks = class_probabilities(table, classes)
         return tasks[0] if fitted.targets_.one_dimensional else tasks
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the more probable class of each task.
+        """Predict the most probable class of each task.
 
         Parameters
         ----------
@@ -481,9 +493,10 @@ callable, default="cosine"
         return labels
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Mean area under the ROC curve over the tasks with labels of both classes.
+        """Mean area under the ROC curve over the tasks with labels of several classes.
 
-        The same as :data:`~skgnn_mtl.metrics.nan_roc_auc_scorer`.
+        The same as :data:`~skgnn_mtl.metrics.nan_roc_auc_scorer`. That of a task of
+        more than two classes is the mean of each class against the rest.
 
         Parameters
         ----------

@@ -25,7 +25,9 @@ from skgnn_mtl.curvature import (
 from skgnn_mtl.graphs import GraphArray, GraphBatch, Labels, fill_gaps, in_precision
 from skgnn_mtl.training import (
     LIKELIHOODS,
+    Loss,
     MultiTaskModel,
+    SoftmaxLoss,
     network_problem,
     shared_by_name,
 )
@@ -176,12 +178,13 @@ class StateProblem:
         rows = np.asarray(rows(labelled) if callable(rows) else rows)
         model = self._copied_model(dtype)
         names = self.state.targets.names
-        heads, outputs = _split_heads(model, names)
+        loss = self.state.targets.elementwise_loss
+        heads, outputs = _split_heads(model, names, loss)
         own = {name: p for head in heads for name, p in head.items()}
         return network_problem(
             model,
             self._batches(graphs, labels, labelled, rows, batch_size, dtype),
-            self.state.targets.elementwise_loss,
+            loss,
             task_names=names,
             parameters={**shared_by_name(model), **own},
             outputs=outputs,
@@ -289,33 +292,41 @@ class SpectrumRecorder:
 
 
 def _split_heads(
-    model: MultiTaskModel, names: Sequence[str]
+    model: MultiTaskModel, names: Sequence[str], loss: Loss
 ) -> tuple[list[dict[str, Tensor]], Callable[[GraphBatch], Tensor]]:
     """Make the rows of the linear heads leaves, and the outputs through them."""
-    # Leaves of their own, because autograd cannot differentiate by one row of a matrix.
-    heads = [
-        {
-            f"heads.{name}.weight": weight.detach().clone().requires_grad_(),
-            f"heads.{name}.bias": bias.detach().clone().requires_grad_(),
-        }
-        for name, weight, bias in zip(
-            names, model.heads.weight, model.heads.bias, strict=True
-        )
-    ]
+    weights, biases = _rows(model)
+    kinds = ["heads", *(f"class_{k + 1}" for k in range(1, model.n_outputs))]
     if model.log_variances is not None:
-        rows = zip(heads, names, *model.log_variances.parameters(), strict=True)
-        for head, name, weight, bias in rows:
-            own = (weight.detach().clone(), bias.detach().clone())
-            head[f"log_variances.{name}.weight"] = own[0].requires_grad_()
-            head[f"log_variances.{name}.bias"] = own[1].requires_grad_()
+        kinds.append("log_variances")
+    counts = [len(kinds)] * len(names)
+    if isinstance(loss, SoftmaxLoss):
+        # Not the others, because nothing reads an output that a task does not have.
+        counts = loss.n_outputs
+    heads = []
+    for t, (name, count) in enumerate(zip(names, counts, strict=True)):
+        head = {}
+        for row, kind in list(enumerate(kinds))[:count]:
+            position = row * len(names) + t
+            # Leaves of their own, because autograd cannot differentiate by one row of a
+            # matrix.
+            for part, rows in (("weight", weights), ("bias", biases)):
+                rows[position] = rows[position].clone().requires_grad_()
+                head[f"{kind}.{name}.{part}"] = rows[position]
+        heads.append(head)
 
     def outputs(graphs: GraphBatch) -> Tensor:
-        # Weights and biases of the means, then those of the log-variances if any.
-        parts = list(map(torch.stack, zip(*(h.values() for h in heads), strict=True)))
-        z = model.represent(graphs)
-        return F.linear(z, torch.cat(parts[::2]), torch.cat(parts[1::2]))
+        table, offsets = torch.stack(weights), torch.stack(biases)
+        return F.linear(model.represent(graphs), table, offsets)
 
     return heads, outputs
+
+
+def _rows(model: MultiTaskModel) -> tuple[list[Tensor], list[Tensor]]:
+    """List weights and biases of all heads in the order of the outputs."""
+    layers = model.head_layers()
+    weights = [row for layer in layers for row in layer.weight.detach()]
+    return weights, [row for layer in layers for row in layer.bias.detach()]
 
 
 def _cast(batch: GraphBatch, dtype: str) -> GraphBatch:

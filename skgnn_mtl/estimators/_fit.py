@@ -320,7 +320,7 @@ def _begin(call: _Call, table: _Table, rows: _Rows, seed: int) -> FittedState:
     # The weighting is first, because both draw from one generator.
     if weighting is not None:
         weighting = build_weighting(weighting, entries, targets.n_tasks, device)
-    module: Any = recipe.network(inputs.schema, targets.n_tasks)
+    module: Any = recipe.network(inputs.schema, targets)
     # Moved after it is built, because one seed must give the same first weights on all
     # devices.
     module = module.to(device, getattr(torch, inputs.schema.dtype))

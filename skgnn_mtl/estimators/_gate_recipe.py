@@ -19,6 +19,7 @@ from skgnn_mtl.weighting import TaskWeighting
 from ._base import WIDTHS
 from ._numeric import TRANSFORM_CONSTRAINT
 from ._recipe import Recipe, StepNeeds, resolve_encoder, resolve_readout
+from ._targets import Targets
 
 # 0 is allowed, because a term of weight 0 is not computed.
 _WEIGHT = [Numbers(Real, 0, None, closed="left")]
@@ -92,11 +93,11 @@ class GATERecipe(Recipe):
         """Find all tasks."""
         return np.arange(len(names))
 
-    def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
+    def network(self, schema: GraphSchema, targets: Targets) -> nn.Module:
         """Build encoder, readout and the maps of all tasks."""
         encoder = resolve_encoder(self.encoder)
         readout = resolve_readout(self.readout, schema)
-        return GATEModel(encoder, readout, schema, n_tasks, self.layout)
+        return GATEModel(encoder, readout, schema, targets.n_tasks, self.layout)
 
     def n_warmup(self, n_steps: int) -> int:
         """Count the steps over which the terms rise, in a training of so many."""

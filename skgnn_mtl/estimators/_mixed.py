@@ -137,6 +137,11 @@ class MixedTargets(Targets):
         return False
 
     @property
+    def n_outputs(self) -> int:
+        """One, which is a number or the logit of the second of two values."""
+        return 1
+
+    @property
     def scale(self) -> np.ndarray:
         """Standard deviations, or the distance of two values."""
         return self.spread

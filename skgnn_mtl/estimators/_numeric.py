@@ -199,6 +199,11 @@ class NumericTargets(Targets):
         return isinstance(self.loss, str)
 
     @property
+    def n_outputs(self) -> int:
+        """One, the number."""
+        return 1
+
+    @property
     def scale(self) -> np.ndarray:
         """Standard deviations, or ones."""
         return self.spread

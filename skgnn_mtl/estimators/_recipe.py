@@ -98,7 +98,7 @@ class Recipe(ABC):
         """Find the positions of the entries whose loss early stopping compares."""
 
     @abstractmethod
-    def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
+    def network(self, schema: GraphSchema, targets: Targets) -> nn.Module:
         """Build the network on the CPU, in torch's default precision."""
 
     @abstractmethod
@@ -197,17 +197,18 @@ class MultiTaskRecipe(Recipe):
             return np.arange(len(names) or len(self.auxiliary))
         return np.unique(task_positions(self.target_tasks, names, "target_tasks"))
 
-    def network(self, schema: GraphSchema, n_tasks: int) -> nn.Module:
+    def network(self, schema: GraphSchema, targets: Targets) -> nn.Module:
         """Build encoder, readout, shared layers, heads and auxiliary tasks."""
         model = MultiTaskModel(
             resolve_encoder(self.encoder),
             resolve_readout(self.readout, schema),
             schema,
-            n_tasks,
+            targets.n_tasks,
             self.hidden_dims,
             self.activation,
             self.auxiliary,
             self.variances,
+            targets.n_outputs,
         )
         if self.auxiliary and not model.shared_parameters():
             warn(

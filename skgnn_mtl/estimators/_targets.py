@@ -132,12 +132,17 @@ class Targets(ABC):
     @property
     @abstractmethod
     def elementwise_loss(self) -> Loss:
-        """Loss of outputs and encoded labels, (n, t) to (n, t)."""
+        """Loss of outputs and encoded labels (n, t), of shape (n, t)."""
 
     @property
     @abstractmethod
     def loss_name(self) -> str:
         """Name of the loss, for records."""
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Predictions of the network per task."""
 
     @property
     @abstractmethod

@@ -159,6 +159,7 @@ def atom_attributions(
     targets = fitted.targets_
     asked = list(range(targets.n_tasks)) if task is None else task
     tasks = task_positions(asked, targets.names, "task")
+    _require_one_output(targets, tasks)
     rows = np.flatnonzero(graphs.valid)
     # Atoms of the graphs in the order of X, an empty part for the case without any.
     values = [np.empty((0, len(tasks)))]
@@ -222,6 +223,19 @@ def _read(estimator: Any, X: Any) -> tuple[Any, FittedNetwork, GraphArray]:
             "with the featurizer of fit, or pass the pipeline of both."
         )
     return fitted, network, read_graphs(fitted, graphs)
+
+
+def _require_one_output(targets: Any, tasks: Sequence[int]) -> None:
+    """Refuse tasks of several logits."""
+    # Asked with a default, because tasks of numbers do not have classes.
+    classes = getattr(targets, "classes", ())
+    for task in tasks if classes else ():
+        if len(classes[task]) > 2:
+            raise ValueError(
+                f"Task {targets.names[task]!r} has {len(classes[task])} classes, but "
+                "atom_attributions explains one output per task. Name other tasks by "
+                "task=, or fit a task of two classes, such as one against the others."
+            )
 
 
 def _parts(n_nodes: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:

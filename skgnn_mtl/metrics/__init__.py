@@ -13,6 +13,7 @@ from ._probabilities import (
     nan_log_loss,
 )
 from ._scorers import (
+    nan_balanced_accuracy_scorer,
     nan_r2_scorer,
     nan_roc_auc_scorer,
     neg_nan_mean_absolute_error_scorer,
@@ -21,6 +22,7 @@ from ._scorers import (
     task_scorer,
 )
 from ._scores import (
+    nan_balanced_accuracy_score,
     nan_mean_absolute_error,
     nan_r2_score,
     nan_roc_auc_score,
@@ -49,6 +51,8 @@ __all__ = [
     "delta_m",
     "interval_scorer",
     "mean_rank",
+    "nan_balanced_accuracy_score",
+    "nan_balanced_accuracy_scorer",
     "nan_brier_score",
     "nan_calibration_error",
     "nan_error_rank_correlation",

@@ -1,21 +1,23 @@
-"""Scores of predicted probabilities of two classes, per task."""
+"""Scores of predicted probabilities of classes, per task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._one_vs_rest import Columns, one_vs_rest
 from ._scores import _as_codes, mean_of_tasks, weighted_mean
 from ._tables import Scored, read_scored
 
 
 def nan_log_loss(
     y_true: ArrayLike,
-    y_proba: ArrayLike,
+    y_proba: ArrayLike | Sequence[ArrayLike],
     *,
+    labels: Any = None,
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
@@ -27,16 +29,22 @@ def nan_log_loss(
 
     with the probability :math:`p` of the second class, :math:`c_{it} = 1` for a label
     of the second class and 0 for the first, :math:`m_{it} = 1` where row :math:`i` has
-    a label of task :math:`t` and 0 elsewhere, and row weights :math:`w_i`.
+    a label of task :math:`t` and 0 elsewhere, and row weights :math:`w_i`. With more
+    than two classes it is the mean of :math:`-\log p` of the true class.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
         Labels: 0 and 1, or any two values per task in sorted order; NaN or None =
         unlabelled. The columns of a DataFrame name the tasks.
-    y_proba : array-like of the shape of `y_true`
-        Probabilities of the second class. A row that is NaN in every task (an invalid
-        graph) is left out, with a warning.
+    y_proba : array-like of the shape of `y_true`, or what ``predict_proba`` returns
+        Probabilities of the second class of two. Else one array of shape
+        (n_samples, n_classes) per task, in a list for a two-dimensional `y_true`. A row
+        that is NaN in every task (an invalid graph) is left out, with a warning.
+    labels : array-like, or list of array-like, default=None
+        Labels of the columns of these arrays, such as ``classes_`` of the classifier;
+        None stands for the sorted labels of each task. A label without a column has the
+        probability 0.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
@@ -53,7 +61,8 @@ def nan_log_loss(
     ------
     ValueError
         If shapes differ, if a probability is outside of [0, 1] or missing in some
-        tasks only, if a task has more than two labels, or if no task is defined.
+        tasks only, if a task has more than two labels in a table of the shape of
+        `y_true`, or if no task is defined.
 
     Warns
     -----
@@ -76,18 +85,22 @@ def nan_log_loss(
     >>> round(nan_log_loss([1, 0, nan], [0.5, 0.5, 0.9]), 4)
     0.6931
     """
-    scored = _read_classes(y_true, y_proba, sample_weight)
+    columns = one_vs_rest(y_true, y_proba, labels)
+    scored = _read_classes(columns.true, columns.scores, sample_weight)
     # As scikit-learn, because the logarithm of 0 would make all means infinite.
     tiny = np.finfo(np.float64).eps
     p = np.clip(scored.pred, tiny, 1 - tiny)
-    losses = -np.where(scored.true == 1, np.log(p), np.log1p(-p))
-    return _mean(nan_log_loss, losses, scored, multioutput)
+    # Not of the other classes, if these have columns of their own.
+    others = np.where(columns.several, 0.0, np.log1p(-p))
+    losses = -np.where(scored.true == 1, np.log(p), others)
+    return _mean(nan_log_loss, losses, scored, multioutput, columns, np.sum)
 
 
 def nan_brier_score(
     y_true: ArrayLike,
-    y_proba: ArrayLike,
+    y_proba: ArrayLike | Sequence[ArrayLike],
     *,
+    labels: Any = None,
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
@@ -96,18 +109,19 @@ def nan_brier_score(
     .. math::
         B_t = \sum_i m_{it} w_i (p_{it} - c_{it})^2 / \sum_i m_{it} w_i
 
-    with the symbols of :func:`nan_log_loss`.
+    with the symbols of :func:`nan_log_loss`. With more than two classes it is the sum
+    of this over classes, each against the rest.
 
     Parameters
     ----------
-    y_true, y_proba, sample_weight, multioutput : object
+    y_true, y_proba, labels, sample_weight, multioutput : object
         As for :func:`nan_log_loss`.
 
     Returns
     -------
     score : float or ndarray of shape (n_tasks,)
-        In [0, 1], lower is better; 0.25 for a probability of one half. The raw value of
-        an undefined task is NaN.
+        In [0, 1], or [0, 2] for more than two classes; lower is better. 0.25 for a
+        probability of one half. The raw value of an undefined task is NaN.
 
     Raises
     ------
@@ -134,15 +148,18 @@ def nan_brier_score(
     >>> nan_brier_score([[1, 0], [0, float("nan")]], [[0.5, 0.0], [0.5, 0.3]])
     0.125
     """
-    scored = _read_classes(y_true, y_proba, sample_weight)
-    return _mean(nan_brier_score, (scored.pred - scored.true) ** 2, scored, multioutput)
+    columns = one_vs_rest(y_true, y_proba, labels)
+    scored = _read_classes(columns.true, columns.scores, sample_weight)
+    squares = (scored.pred - scored.true) ** 2
+    return _mean(nan_brier_score, squares, scored, multioutput, columns, np.sum)
 
 
 def nan_expected_calibration_error(
     y_true: ArrayLike,
-    y_proba: ArrayLike,
+    y_proba: ArrayLike | Sequence[ArrayLike],
     *,
     n_bins: int = 10,
+    labels: Any = None,
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
@@ -154,6 +171,7 @@ def nan_expected_calibration_error(
 
     over `n_bins` bins of equal width in the probability p of the second class, with
     weighted means over the labelled rows of a bin and their total weight :math:`W_b`.
+    With more than two classes it is the mean over classes, each against the rest.
 
     Parameters
     ----------
@@ -161,7 +179,7 @@ def nan_expected_calibration_error(
         Labels and probabilities, as for :func:`nan_log_loss`.
     n_bins : int, default=10
         Bins of [0, 1]. Empty bins do not count.
-    sample_weight, multioutput : object
+    labels, sample_weight, multioutput : object
         As for :func:`nan_log_loss`.
 
     Returns
@@ -201,14 +219,16 @@ def nan_expected_calibration_error(
     0.25
     """
     check_bins(n_bins)
-    scored = _read_classes(y_true, y_proba, sample_weight)
+    columns = one_vs_rest(y_true, y_proba, labels)
+    scored = _read_classes(columns.true, columns.scores, sample_weight)
     total = scored.weight.sum(axis=0)
     bins = np.minimum((scored.pred * n_bins).astype(int), int(n_bins) - 1)
     gaps = scored.weight * (scored.pred - scored.true)
     error = sum(np.abs((gaps * (bins == b)).sum(axis=0)) for b in range(int(n_bins)))
     # Spread over the rows, so that the mean below divides by the weights.
     losses = np.broadcast_to(error / np.where(total > 0, total, 1.0), gaps.shape)
-    return _mean(nan_expected_calibration_error, losses, scored, multioutput)
+    function = nan_expected_calibration_error
+    return _mean(function, losses, scored, multioutput, columns, np.mean)
 
 
 def check_bins(n_bins: Any) -> None:
@@ -246,8 +266,14 @@ def _read_classes(y_true: Any, y_proba: Any, sample_weight: Any) -> Scored:
 
 
 def _mean(
-    function: Callable[..., Any], losses: np.ndarray, scored: Scored, multioutput: Any
+    function: Callable[..., Any],
+    losses: np.ndarray,
+    scored: Scored,
+    multioutput: Any,
+    columns: Columns,
+    combine: Callable[..., Any],
 ) -> float | np.ndarray:
-    values = weighted_mean(losses, scored.weight)
+    values = columns.by_task(weighted_mean(losses, scored.weight), combine)
+    names = list(columns.names) or scored.names
     needs = "a label 0 or 1, or two different labels,"
-    return mean_of_tasks(values, scored.names, multioutput, function.__name__, needs)
+    return mean_of_tasks(values, names, multioutput, function.__name__, needs)

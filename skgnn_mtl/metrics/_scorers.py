@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import make_scorer
 
@@ -19,9 +20,12 @@ from sklearn.metrics._scorer import _BaseScorer
 
 from skgnn_mtl._warn import warn
 
+from ._one_vs_rest import Columns, one_vs_rest
 from ._scores import (
     METRICS,
     _as_codes,
+    _common_codes,
+    nan_balanced_accuracy_score,
     nan_mean_absolute_error,
     nan_r2_score,
     nan_roc_auc_score,
@@ -47,7 +51,7 @@ neg_nan_root_mean_squared_error_scorer = make_scorer(
 
 
 class RocAucScorer(_BaseScorer):  # type: ignore[misc]
-    """Score logits, or else probabilities of the second class."""
+    """Score logits of two classes, or else probabilities of the classes of a task."""
 
     def _score(
         self,
@@ -57,35 +61,63 @@ class RocAucScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
-        scores = second_class(estimator, X, y_true)
-        value: float = self._score_func(y_true, scores, **kwargs)
+        scores, labels = class_scores(estimator, X, y_true)
+        value: float = self._score_func(y_true, scores, labels=labels, **kwargs)
         return value
 
 
-def second_class(
+def class_scores(
     estimator: Any, X: Any, y_true: Any, *, logits: bool = True
-) -> np.ndarray:
-    """Predict scores of the second class of each task, (n,) or (n, t).
+) -> tuple[Any, Any]:
+    """Predict scores of the classes of each task.
 
-    They are logits where `logits` allows it and the estimator has them, else
-    probabilities.
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted.
+    X : array-like
+        Inputs.
+    y_true : array-like of shape (n,) or (n, t)
+        Labels.
+    logits : bool, default=True
+        Whether to give logits of two classes, if the estimator has them, because they
+        order rows to which it gives the probability 1.
+
+    Returns
+    -------
+    scores : ndarray of shape (n,) or (n, t), or list
+        Of the second class of each task; what ``predict_proba`` returns, if a task has
+        more than two classes or labels.
+    labels : ndarray, list of ndarray, or None
+        Then the classes of the estimator.
     """
-    scores: np.ndarray
-    if logits and hasattr(estimator, "decision_function"):
+    cells = as_cells(y_true, "y")
+    # Also by the labels, because the training rows may have lacked a class.
+    several = pd.DataFrame(cells.reshape(len(cells), -1)).nunique().max() > 2
+    if not hasattr(estimator, "predict_proba"):
+        return estimator.decision_function(X), None
+    if logits and not several and hasattr(estimator, "decision_function"):
         scores = estimator.decision_function(X)
-        return scores
+        # Not of more classes, whose logits are known but for a constant of each row.
+        if scores.ndim == 1 or scores.shape == cells.shape:
+            return scores, None
     found = estimator.predict_proba(X)
     if isinstance(found, list):
-        return np.column_stack([task[:, -1] for task in found])
-    # A table with the shape of y has one column per task, else two classes of one task.
-    shape = as_cells(y_true, "y").shape
-    scores = found if found.shape == shape else found[:, -1]
-    return scores
+        if not several and all(task.shape[1] <= 2 for task in found):
+            return np.column_stack([task[:, -1] for task in found]), None
+        return found, list(estimator.classes_)
+    # A table with the shape of y has one column per task, else classes of one task.
+    if found.shape == cells.shape:
+        return found, None
+    if not several and found.shape[1] <= 2:
+        return found[:, -1], None
+    return found, estimator.classes_
 
 
 nan_roc_auc_scorer = RocAucScorer(
     nan_roc_auc_score, 1, {}, ("decision_function", "predict_proba")
 )
+nan_balanced_accuracy_scorer = make_scorer(nan_balanced_accuracy_score)
 
 
 def task_scorer(
@@ -95,7 +127,7 @@ def task_scorer(
 
     Parameters
     ----------
-    metric : {"r2", "mae", "rmse", "roc_auc"}
+    metric : {"r2", "mae", "rmse", "roc_auc", "balanced_accuracy"}
         The score; "mae" and "rmse" are negated, so that higher is better.
     task : int, str or other label
         Position of the task among the columns of ``y``, or its name. The scorer
@@ -155,7 +187,7 @@ def per_task_scorers(
     task_names : sequence of str
         Names of the columns of ``y``, for instance ``y.columns``. Some of the columns
         are enough if ``y`` is a DataFrame.
-    metric : {"mae", "rmse", "r2", "roc_auc"}, default="mae"
+    metric : {"mae", "rmse", "r2", "roc_auc", "balanced_accuracy"}, default="mae"
         The score; the values of "mae" and "rmse" are negated errors in the unit of the
         task, because scikit-learn maximises.
 
@@ -206,7 +238,7 @@ class TaskScorer(_BaseScorer):  # type: ignore[misc]
 
     Parameters
     ----------
-    metric : {"r2", "mae", "rmse", "roc_auc"}
+    metric : {"r2", "mae", "rmse", "roc_auc", "balanced_accuracy"}
         The score.
     task : int or str
         Position or name.
@@ -235,16 +267,17 @@ class TaskScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
-        if self._metric == "roc_auc":
-            y_true, y_pred = _as_codes(y_true), second_class(estimator, X, y_true)
-        else:
-            y_pred = method_caller(estimator, "predict", X)
-        scored = read_scored(y_true, y_pred, kwargs.get("sample_weight"))
-        k = self._position(y_true, estimator, len(scored.names))
-        column = slice(k, k + 1)
-        value = METRICS[self._metric].per_task(
-            scored.true[:, column], scored.pred[:, column], scored.weight[:, column]
-        )[0]
+        columns = self._columns(method_caller, estimator, X, y_true)
+        scored = read_scored(columns.true, columns.scores, kwargs.get("sample_weight"))
+        n_tasks = len(columns.names or scored.names)
+        k = self._position(y_true, estimator, n_tasks)
+        own = np.arange(n_tasks) if columns.owners is None else columns.owners
+        values = METRICS[self._metric].per_task(
+            scored.true[:, own == k],
+            scored.pred[:, own == k],
+            scored.weight[:, own == k],
+        )
+        value = np.nan if np.isnan(values).all() else np.nanmean(values)
         if value != value:
             warn(
                 f"{self._score_func.__name__} of task {self._task!r} is NaN: it lacks "
@@ -252,6 +285,23 @@ class TaskScorer(_BaseScorer):  # type: ignore[misc]
                 UndefinedMetricWarning,
             )
         return float(self._sign * value)
+
+    def _columns(
+        self,
+        method_caller: Callable[..., Any],
+        estimator: Any,
+        X: Any,
+        y_true: Any,
+    ) -> Columns:
+        """Predict what the metric compares with labels."""
+        if self._metric == "roc_auc":
+            scores, labels = class_scores(estimator, X, y_true)
+            columns = one_vs_rest(y_true, scores, labels)
+            return columns._replace(true=_as_codes(columns.true))
+        predicted = method_caller(estimator, "predict", X)
+        if self._metric == "balanced_accuracy":
+            return Columns(*_common_codes(y_true, predicted))
+        return Columns(y_true, predicted)
 
     def _position(self, y_true: Any, estimator: Any, n_tasks: int) -> int:
         names = self._names(y_true, estimator)

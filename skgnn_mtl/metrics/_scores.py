@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from skgnn_mtl._warn import warn
 
+from ._one_vs_rest import one_vs_rest
 from ._tables import as_cells, column_names, is_frame, listed, read_scored
 
 
@@ -215,24 +216,31 @@ def nan_root_mean_squared_error(
 
 def nan_roc_auc_score(
     y_true: ArrayLike,
-    y_score: ArrayLike,
+    y_score: ArrayLike | Sequence[ArrayLike],
     *,
+    labels: Any = None,
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | np.ndarray:
     """Compute the area under the ROC curve of each task on its labelled rows.
 
     It is the probability that a row of the second class has a higher score than a row
-    of the first class. The classes of a task are its two labels in sorted order.
+    of the first class. The classes of a task are its two labels in sorted order. With
+    more than two classes it is the mean over classes of the area of each against the
+    rest.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels, any two values per task; NaN or None = unlabelled. The columns of a
-        DataFrame name the tasks.
-    y_score : array-like of the shape of `y_true`
-        Scores of the second class: logits or probabilities. A row that is NaN in every
-        task (an invalid graph) is left out, with a warning.
+        Labels of any kind; NaN or None = unlabelled. The columns of a DataFrame name
+        the tasks.
+    y_score : array-like of the shape of `y_true`, or what ``predict_proba`` returns
+        Scores of the second class of two: logits or probabilities. Else one array of
+        shape (n_samples, n_classes) per task, in a list for a two-dimensional `y_true`.
+        A row that is NaN in every task (an invalid graph) is left out, with a warning.
+    labels : array-like, or list of array-like, default=None
+        Labels of the columns of these arrays, such as ``classes_`` of the classifier;
+        None stands for the sorted labels of each task.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
@@ -249,12 +257,14 @@ def nan_roc_auc_score(
     ------
     ValueError
         If shapes differ, if a score is infinite or missing in some tasks only, if a
-        task has more than two labels, or if no task is defined.
+        task has more than two labels in a table of the shape of `y_true`, or if no task
+        is defined.
 
     Warns
     -----
     UndefinedMetricWarning
-        Names the tasks without rows of both classes, which are left out of the mean.
+        Names the tasks without rows of two classes, which are left out of the mean. A
+        class without rows, or without other rows, is left out of the mean of its task.
 
     See Also
     --------
@@ -273,9 +283,88 @@ def nan_roc_auc_score(
     >>> y_score = [[0.1, 0.9], [0.8, 0.2], [0.9, 0.3], [0.7, 0.6]]
     >>> nan_roc_auc_score(y_true, y_score, multioutput="raw_values")
     array([0.5, 1. ])
+    >>> proba = [[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]
+    >>> nan_roc_auc_score(["a", "b", "c", None], proba)
+    1.0
     """
-    codes = _as_codes(y_true)
-    return _averaged(METRICS["roc_auc"], codes, y_score, sample_weight, multioutput)
+    columns = one_vs_rest(y_true, y_score, labels)
+    metric = METRICS["roc_auc"]
+    scored = read_scored(_as_codes(columns.true), columns.scores, sample_weight)
+    values = columns.by_task(
+        metric.per_task(scored.true, scored.pred, scored.weight), np.nanmean
+    )
+    names = list(columns.names) or scored.names
+    return mean_of_tasks(
+        values, names, multioutput, metric.function.__name__, metric.needs
+    )
+
+
+def nan_balanced_accuracy_score(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    multioutput: str | ArrayLike = "uniform_average",
+) -> float | np.ndarray:
+    r"""Compute the mean share of rows of each class that are predicted as this class.
+
+    .. math::
+        A_t = \frac{1}{K_t} \sum_k
+        \frac{\sum_i w_i [y_{it} = k] [\hat y_{it} = k]}{\sum_i w_i [y_{it} = k]}
+
+    over the :math:`K_t` classes that task :math:`t` has in its labelled rows, with row
+    weights :math:`w_i`.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels of any kind, of two classes or more; NaN or None = unlabelled. The
+        columns of a DataFrame name the tasks.
+    y_pred : array-like of the shape of `y_true`
+        Predicted labels. A row that is NaN in every task (an invalid graph) is left
+        out, with a warning.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
+    multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
+        "uniform_average" is the mean over tasks. "raw_values" gives one value per task.
+        An array is the weights of the tasks in the mean.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_tasks,)
+        In [0, 1]; :math:`1 / K_t` for a constant prediction. The raw value of a task
+        without labels is NaN.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, if a prediction is missing in some tasks only, or if no task
+        has a label.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        Names the tasks without labels, which are left out of the mean.
+
+    See Also
+    --------
+    sklearn.metrics.balanced_accuracy_score : The same for one task without NaN.
+
+    References
+    ----------
+    .. [1] K. Brodersen et al., "The Balanced Accuracy and Its Posterior Distribution",
+       ICPR 2010.
+
+    Examples
+    --------
+    >>> from skgnn_mtl.metrics import nan_balanced_accuracy_score
+    >>> y_true = ["low", "low", "low", "high", None]
+    >>> nan_balanced_accuracy_score(y_true, ["low", "low", "high", "high", "low"])
+    0.8333333333333333
+    """
+    codes = _common_codes(y_true, y_pred)
+    metric = METRICS["balanced_accuracy"]
+    return _averaged(metric, *codes, sample_weight, multioutput)
 
 
 class Metric(NamedTuple):
@@ -340,6 +429,39 @@ def _roc_auc(true: np.ndarray, pred: np.ndarray, weight: np.ndarray) -> np.ndarr
     return values
 
 
+def _balanced_accuracy(
+    true: np.ndarray, pred: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    values = np.full(true.shape[1], np.nan)
+    for task, column in enumerate(true.T):
+        rows = weight[:, task] > 0
+        hits = (pred[:, task] == column).astype(np.float64)
+        shares = [
+            np.average(hits[of_class], weights=weight[of_class, task])
+            for label in np.unique(column[rows])
+            if (of_class := rows & (column == label)).any()
+        ]
+        if shares:
+            values[task] = np.mean(shares)
+    return values
+
+
+def _common_codes(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Replace labels and predictions by positions, if some of a task are strings."""
+    true = as_cells(y_true, "y_true")
+    pred = as_cells(y_pred, "y_pred")
+    if true.shape != pred.shape:  # which the reader of tables refuses
+        return y_true, y_pred
+    both = _as_codes(np.concatenate([true.astype(object), pred.astype(object)]))
+    codes = np.asarray(both)[: len(true)], np.asarray(both)[len(true) :]
+    named = [column_names(y) if is_frame(y) else None for y in (y_true, y_pred)]
+    true, pred = (
+        part if names is None else pd.DataFrame(part, columns=names)
+        for part, names in zip(codes, named, strict=True)
+    )
+    return true, pred
+
+
 def _as_codes(y_true: Any) -> Any:
     """Replace labels by their positions in the sorted column, if some are strings."""
     table = as_cells(y_true, "y_true")
@@ -373,6 +495,9 @@ METRICS = {
     "mae": Metric(_mae, nan_mean_absolute_error, "a label", False),
     "rmse": Metric(_rmse, nan_root_mean_squared_error, "a label", False),
     "roc_auc": Metric(_roc_auc, nan_roc_auc_score, "two distinct labels", True),
+    "balanced_accuracy": Metric(
+        _balanced_accuracy, nan_balanced_accuracy_score, "a label", True
+    ),
 }
 
 

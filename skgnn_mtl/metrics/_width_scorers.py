@@ -19,7 +19,7 @@ from ._probabilities import (
     nan_expected_calibration_error,
     nan_log_loss,
 )
-from ._scorers import second_class, with_method
+from ._scorers import class_scores, with_method
 from ._widths import (
     nan_calibration_error,
     nan_error_rank_correlation,
@@ -65,7 +65,7 @@ class IntervalScorer(_BaseScorer):  # type: ignore[misc]
 
 
 class ProbabilityScorer(_BaseScorer):  # type: ignore[misc]
-    """Score probabilities of the second class of each task."""
+    """Score probabilities of the classes of each task."""
 
     def _score(
         self,
@@ -75,8 +75,9 @@ class ProbabilityScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
-        proba = second_class(estimator, X, y_true, logits=False)
-        return float(self._sign * self._score_func(y_true, proba, **kwargs))
+        proba, labels = class_scores(estimator, X, y_true, logits=False)
+        value = self._score_func(y_true, proba, labels=labels, **kwargs)
+        return float(self._sign * value)
 
 
 def predict_interval(estimator: Any, X: Any, coverage: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
@@ -175,8 +175,8 @@ def compare_with_single_task(
     Raises
     ------
     ValueError
-        If y has a single task or two tasks of one name, if the metric is unknown, or if
-        a seed is repeated.
+        If y has a single task or two tasks of one name, if the metric is unknown, if a
+        seed is repeated, or if a task of a classifier has more than two classes.
 
     See Also
     --------
@@ -207,6 +207,7 @@ def compare_with_single_task(
         raise ValueError(f"metric must be one of {sorted(_METRICS)}, got {metric!r}.")
     _check_seeds(random_states)
     table = _as_frame(X, y)
+    _require_numbers(estimator, table)
     folds = list(check_cv(cv).split(X, table, groups))
     jobs = [
         delayed(_errors)(estimator, X, table, tasks, fold, rows, seed, metric)
@@ -230,6 +231,19 @@ def _as_frame(X: Any, y: Any) -> pd.DataFrame:
         values = np.where(X.valid[:, None], values, np.nan)
     index = y.index if isinstance(y, pd.DataFrame) else None
     return pd.DataFrame(values, index, names)
+
+
+def _require_numbers(estimator: Any, table: pd.DataFrame) -> None:
+    """Refuse classes whose differences mean nothing."""
+    if not is_classifier(estimator):
+        return
+    for name, count in table.nunique().items():
+        if count > 2:
+            raise ValueError(
+                f"Task {name!r} has {count} classes, and the difference of two of them "
+                "is no error. Compare PerTaskClassifier(estimator) with the estimator "
+                "by compare_models."
+            )
 
 
 def _check_seeds(random_states: Sequence[int]) -> None:

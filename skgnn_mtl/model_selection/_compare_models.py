@@ -22,9 +22,10 @@ from skgnn_mtl.estimators._class_labels import (
     read_class_labels,
 )
 from skgnn_mtl.estimators._inputs import read_targets
-from skgnn_mtl.metrics._scorers import second_class
+from skgnn_mtl.metrics._one_vs_rest import Columns, one_vs_rest
+from skgnn_mtl.metrics._scorers import class_scores
 from skgnn_mtl.metrics._scores import METRICS
-from skgnn_mtl.metrics._tables import listed
+from skgnn_mtl.metrics._tables import as_cells, listed
 
 from ._fitting import as_rows, fit_arguments, fit_member, take
 from ._folds import Folds, class_presence, label_presence, table_folds
@@ -141,7 +142,7 @@ def compare_models(
             rows,
             arguments[name],
             f"Model {name!r}, repeat {repeat}, fold {fold}",
-            classifier,
+            problem.classes,
         )
         for (repeat, fold, rows), seed in zip(runs, seeds, strict=True)
         for name, model in named.items()
@@ -166,15 +167,21 @@ _SCORES = [
 
 
 class _Problem(NamedTuple):
-    """Labels as numbers or codes (n, t), their names, and what folds must have."""
+    """Labels as numbers or codes (n, t), their names, and what folds must have.
+
+    A task of more than two classes has a column (n, c) for each of them.
+    """
 
     table: np.ndarray
     names: list[str]
     presence: pd.DataFrame
+    classes: list[list[Any]] | None
+    columns: np.ndarray
+    owners: np.ndarray
 
 
 class _Outcome(NamedTuple):
-    """Predictions of the test rows of a fold, (n, t), and the time that they took."""
+    """Predictions of the test rows of a fold, (n, c), and the time that they took."""
 
     predictions: np.ndarray
     fit_seconds: float
@@ -211,7 +218,7 @@ def _are_classifiers(models: Mapping[str, Any]) -> bool:
 
 
 def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
-    allowed = ["roc_auc"] if classifier else [m for m in METRICS if m != "roc_auc"]
+    allowed = ["roc_auc"] if classifier else ["mae", "r2", "rmse"]
     if scoring is None:
         return "roc_auc" if classifier else "rmse"
     if scoring not in allowed:
@@ -225,7 +232,8 @@ def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
     if not classifier:
         values, names = read_targets(X, y)
         table = values.reshape(len(values), -1)
-        return _Problem(table, names, label_presence(table, names))
+        presence = label_presence(table, names)
+        return _Problem(table, names, presence, None, table, np.arange(len(names)))
     labels, names = read_class_labels(X, y)
     cells = labels.reshape(len(labels), -1)
     classes = find_classes(cells, names, np.ones(len(cells), dtype=bool))
@@ -234,7 +242,14 @@ def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
         for column, known, name in zip(cells.T, classes, names, strict=True)
     ]
     table = np.column_stack(codes)
-    return _Problem(table, names, class_presence(table, names, classes))
+    presence = class_presence(table, names, classes)
+    known = [part.tolist() for part in classes]
+    zeros = [np.zeros((len(cells), len(part))) for part in known]
+    columns = one_vs_rest(cells, zeros, known, known)
+    assert columns.owners is not None, "the scores are arrays of classes"
+    return _Problem(
+        table, names, presence, known, columns.true.to_numpy(), columns.owners
+    )
 
 
 def _runs(
@@ -285,7 +300,7 @@ def _fit_and_predict(
     rows: tuple[np.ndarray, np.ndarray],
     arguments: Mapping[str, Any],
     name: str,
-    classifier: bool,
+    classes: list[list[Any]] | None,
 ) -> _Outcome:
     train, test = rows
     start = time.perf_counter()
@@ -293,13 +308,24 @@ def _fit_and_predict(
     fitted = time.perf_counter()
     inputs = take(X, test)
     found = (
-        second_class(model, inputs, take(y, test))
-        if classifier
-        else model.predict(inputs)
+        model.predict(inputs)
+        if classes is None
+        else _class_scores(model, inputs, take(y, test), classes)
     )
     done = time.perf_counter()
     table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
     return _Outcome(table, fitted - start, done - fitted)
+
+
+def _class_scores(model: Any, X: Any, y: Any, classes: list[list[Any]]) -> Any:
+    """Predict scores in the columns of a problem, (n,) or (n, c)."""
+    if max(map(len, classes)) <= 2:
+        return class_scores(model, X, y)[0]
+    found, labels = model.predict_proba(X), model.classes_
+    if not isinstance(found, list):
+        found, labels = [found], [labels]
+    cells = as_cells(y, "y").reshape(-1, len(classes))
+    return one_vs_rest(cells, found, labels, classes).scores
 
 
 def _errors(
@@ -312,7 +338,7 @@ def _errors(
 ) -> list[tuple[Any, ...]]:
     """Errors of all models in a fold, on the rows that all of them predict."""
     train, test = rows
-    truth = problem.table[test]
+    truth, owners = problem.columns[test], problem.owners
     known = {name: _predicted(o, truth, name) for name, o in outcomes.items()}
     # A model that predicts nothing must not hide the errors of the others.
     working = [rows for rows in known.values() if rows.any()]
@@ -329,9 +355,11 @@ def _errors(
             np.where(scored, outcome.predictions, 0.0),
             scored.astype(np.float64),
         )
+        # The mean over the classes of a task.
+        values = Columns(None, None, owners, problem.names).by_task(values, np.nanmean)
         errors = 1.0 - values if METRICS[metric].greater_is_better else values
         for t, task in enumerate(problem.names):
-            counts = int(n_train[t]), int(scored[:, t].sum())
+            counts = int(n_train[t]), int(scored[:, np.argmax(owners == t)].sum())
             times = outcome.fit_seconds, outcome.predict_seconds
             lines.append((name, repeat, fold, task, float(errors[t]), *counts, *times))
     return lines

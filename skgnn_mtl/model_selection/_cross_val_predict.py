@@ -30,7 +30,7 @@ def cross_val_predict_with_gaps(
     params: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
     verbose: int = 0,
-) -> np.ndarray:
+) -> np.ndarray | list[np.ndarray]:
     """Predict each row by a model that was fitted without its fold.
 
     scikit-learn's ``cross_val_predict`` refuses missing class labels and gives one
@@ -54,7 +54,8 @@ def cross_val_predict_with_gaps(
 default="predict"
         What is asked of the models. "predict_proba" gives the probability of the second
         of the two classes of a task, in sorted order of its labels in ``y``, also
-        where the training rows of a fold have one class only.
+        where the training rows of a fold have one class only. Where a task has more
+        classes, it gives those of all classes.
     params : dict, optional
         Arguments of ``fit``, such as ``{"sample_weight": w}``; those of length n are
         split along with X.
@@ -65,14 +66,18 @@ default="predict"
 
     Returns
     -------
-    predictions : ndarray of the shape of y
+    predictions : ndarray of the shape of y, or list of ndarray
         Row i belongs to row i of X, whatever its index. NaN for an invalid graph.
+        Probabilities of more than two classes have the form of ``predict_proba``: one
+        array (n, n_classes) per task, in a list for a two-dimensional ``y``. Columns
+        are the labels of ``y``, sorted.
 
     Raises
     ------
     ValueError
         If a row is tested in no fold or in two, the method is unknown or does not give
-        one column for each task, or the estimator refuses the rows of a fold.
+        one column for each task, the estimator refuses the rows of a fold, or logits
+        are asked of a task of more than two classes.
 
     See Also
     --------
@@ -100,12 +105,21 @@ default="predict"
     order = np.concatenate([_positions(test, shape[0]) for _, test in folds])
     _check_each_once(order, shape[0])
     classes = [] if method == "predict" else _classes(X, y)
+    if method in ("decision_function", "predict_logits"):
+        _require_two_classes(classes)
     parts = Parallel(n_jobs=n_jobs, verbose=verbose)(
         delayed(_fit_and_predict)(
             clone(estimator), X, y, rows, method, dict(params or {}), classes
         )
         for rows in folds
     )
+    if method == "predict_proba" and any(len(labels) > 2 for _, labels in classes):
+        tasks = [
+            np.concatenate(each)[np.argsort(order)] for each in zip(*parts, strict=True)
+        ]
+        return tasks if len(shape) == 2 else tasks[0]
+    if method == "predict_proba":
+        parts = [np.column_stack([table[:, -1] for table in part]) for part in parts]
     tables = [
         _in_columns(part, len(_positions(test, shape[0])), shape)
         for part, (_, test) in zip(parts, folds, strict=True)
@@ -139,6 +153,15 @@ def _classes(X: Any, y: Any) -> list[tuple[str, list[Any]]]:
     return [(name, part.tolist()) for name, part in zip(names, found, strict=True)]
 
 
+def _require_two_classes(classes: Sequence[tuple[str, list[Any]]]) -> None:
+    for name, labels in classes:
+        if len(labels) > 2:
+            raise ValueError(
+                f"Task {name!r} has {len(labels)} classes, but logits have one column "
+                "for each task: use method='predict_proba'."
+            )
+
+
 def _fit_and_predict(
     model: Any,
     X: Any,
@@ -160,7 +183,7 @@ def _fit_and_predict(
     if method == "predict_proba":
         tables = found if isinstance(found, list) else [found]
         columns = zip(tables, known, classes, strict=True)
-        return np.column_stack([_probability(*column) for column in columns])
+        return [_probabilities(*column) for column in columns]
     for part, (name, both) in zip(known, classes, strict=True):
         if part != both:
             raise ValueError(
@@ -170,15 +193,19 @@ def _fit_and_predict(
     return found
 
 
-def _probability(
+def _probabilities(
     table: np.ndarray, known: list[Any], task: tuple[str, list[Any]]
 ) -> np.ndarray:
-    """Probability of the second class, which a fold may not know."""
-    second = task[1][-1]
-    if second in known:
-        return table[:, known.index(second)]
-    # The training rows of this fold do not have it; an invalid graph stays NaN.
-    return 0.0 * table[:, 0]
+    """Probabilities of the classes, some of which a fold may not know."""
+    return np.column_stack(
+        [
+            table[:, known.index(label)]
+            if label in known
+            # The training rows of this fold lack it; an invalid graph stays NaN.
+            else 0.0 * table[:, 0]
+            for label in task[1]
+        ]
+    )
 
 
 def _in_columns(found: Any, n: int, shape: tuple[int, ...]) -> np.ndarray:

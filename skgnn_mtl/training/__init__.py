@@ -20,6 +20,7 @@ from ._problem import network_problem, shared_by_name
 from ._protocol import Step, StepRecord
 from ._replay import Replay, recalibrate
 from ._schedule import SCHEDULES
+from ._softmax import SoftmaxLoss
 from ._step import TrainingStep
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ __all__ = [
     "LostProcess",
     "MultiTaskModel",
     "Replay",
+    "SoftmaxLoss",
     "Step",
     "StepRecord",
     "TrainingOptions",

@@ -30,6 +30,7 @@ from ._loss import Loss
 from ._model import MultiTaskModel
 from ._problem import network_problem, shared_by_name
 from ._replay import evaluating
+from ._softmax import SoftmaxLoss
 
 
 class CurvatureDescent(Descent):
@@ -274,17 +275,19 @@ class _OutputProbes:
         tasks: Tensor,
         generator: torch.Generator | None,
     ) -> None:
-        self.result = task_pass(model, graphs, labels, loss)
+        self.result, self.loss = task_pass(model, graphs, labels, loss), loss
         labels = labels.to(graphs.device)
-        second = second_derivatives(
-            lambda outputs: loss(outputs, labels.targets), self.result.outputs
-        )
         self.mass = self.result.mass
         # 1 in place of no labels, because 0 / 0 would make the whole row NaN.
-        self.scales = (
-            labels.weights * second / torch.where(self.mass > 0, self.mass, 1.0)
-        )
-        self.scales = self.scales.sqrt()
+        mass = torch.where(self.mass > 0, self.mass, 1.0)
+        if isinstance(loss, SoftmaxLoss):
+            n_columns = self.result.slopes.shape[1] // labels.n_tasks
+            self.scales = (labels.weights / mass).sqrt().repeat(1, n_columns)
+        else:
+            second = second_derivatives(
+                lambda outputs: loss(outputs, labels.targets), self.result.outputs
+            )
+            self.scales = (labels.weights * second / mass).sqrt()
         self.shared, self.tasks = model.shared_parameters(), tasks
         self.generator = generator
         self.rows = self.scales.new_empty(len(tasks), flat_size(self.shared))
@@ -294,7 +297,11 @@ class _OutputProbes:
         # The same signs for all tasks cost one draw, and each task stays unbiased.
         size = (len(self.scales), 1)
         signs = torch.randint(2, size, generator=self.generator) * 2 - 1
-        probe = replace(self.result, slopes=self.scales * signs.to(self.scales))
+        slopes = self.scales * signs.to(self.scales)
+        if isinstance(self.loss, SoftmaxLoss):
+            # Roots of the matrices of several outputs, because D is not diagonal.
+            slopes *= self.loss.draw_slopes(self.result.outputs, self.generator)
+        probe = replace(self.result, slopes=slopes)
         chunk = 1 if self.rows.device.type == "cpu" else len(self.tasks)
         fill_jacobian(self.rows, probe, self.tasks, self.shared, chunk)
         return self.rows
@@ -325,6 +332,8 @@ def check_convex(
     ValueError
         If the second derivative is zero everywhere, or negative somewhere.
     """
+    if isinstance(loss, SoftmaxLoss):  # which is convex, and has several outputs
+        return
     if isinstance(loss, GaussianNLL):
         raise ValueError(
             f"{weighting!r} needs a loss with one output per task, but a likelihood "

@@ -1,9 +1,9 @@
 r"""Gradients of every task's loss from one forward pass.
 
-The loss of a task is a mean of elementwise losses of its own output column. Its slopes
-with respect to the outputs are therefore one column of :math:`\delta`
-(n_graphs, n_tasks), and one pass gives the columns of all tasks. Row t of the Jacobian
-is then the vector-Jacobian product of the network with that column alone.
+The loss of a task is a mean of losses of its own output columns, usually one. Its
+slopes with respect to the outputs are therefore these columns of :math:`\delta`
+(n_graphs, k n_tasks), and one pass gives the columns of all tasks. Row t of the
+Jacobian is then the vector-Jacobian product of the network with its columns alone.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class TaskPass:
     representation : Tensor of shape (n_graphs, width)
         Input of the heads.
     outputs : Tensor of shape (n_graphs, k n_tasks)
-        Standardised predictions, with their graph; behind them, for a likelihood,
-        log-variances (k = 2).
+        Standardised predictions, with their graph; k is above 1 for logits of more than
+        two classes, and 2 for a likelihood, whose log-variances are behind.
     losses, mass : Tensor of shape (n_tasks + n_auxiliary,)
         Detached losses, and the summed label weights that they are means over.
     slopes : Tensor of shape (n_graphs, k n_tasks)

@@ -53,7 +53,7 @@ def task_losses(
     ----------
     outputs : Tensor of shape (n_graphs, n_tasks)
         Predictions in standardised units; a likelihood reads log-variances behind
-        them, (n_graphs, 2 n_tasks).
+        them, (n_graphs, 2 n_tasks), and :class:`SoftmaxLoss` a block per class.
     targets : Tensor of shape (n_graphs, n_tasks)
         Labels in standardised units.
     weights : Tensor of shape (n_graphs, n_tasks)

@@ -22,8 +22,8 @@ from ._head_inputs import HeadInputs, read_trunk
 class MultiTaskModel(nn.Module):
     """Encoder, readout, shared hidden layers, and one linear head per task [1]_.
 
-    It maps a batch of graphs to predictions of shape (n_graphs, n_tasks), in units of
-    the standardised targets.
+    It maps a batch of graphs to predictions of shape (n_graphs, n_outputs n_tasks), in
+    units of the standardised targets.
 
     Graph features are appended to what the readout gives.
 
@@ -45,6 +45,9 @@ class MultiTaskModel(nn.Module):
         Unbuilt; they are built here.
     variances : bool
         Whether each task has a second head, for the logarithm of its variance.
+    n_outputs : int
+        Predictions per task: 1, or the logits of more than two classes. The first
+        output of all tasks comes first, then the second, and so on.
 
     References
     ----------
@@ -61,6 +64,7 @@ class MultiTaskModel(nn.Module):
         activation: str = "relu",
         auxiliary: Sequence[AuxiliaryTask] = (),
         variances: bool = False,
+        n_outputs: int = 1,
     ) -> None:
         super().__init__()
         structure = schema.structure
@@ -77,6 +81,9 @@ class MultiTaskModel(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.heads = _linear(widths[-1], n_tasks)
         self.log_variances = _zeros(widths[-1], n_tasks) if variances else None
+        # Apart from the heads, so that a network of two classes is as before.
+        n_further = (n_outputs - 1) * n_tasks
+        self.further = nn.Linear(widths[-1], n_further) if n_further else None
         # Built last, so that the first weights of the rest do not depend on them.
         for task in auxiliary:
             task.build(structure, encoder)
@@ -91,7 +98,15 @@ class MultiTaskModel(nn.Module):
             "activation": self.activation,
             "auxiliary": self.tasks(),
             "variances": self.log_variances is not None,
+            "n_outputs": self.n_outputs,
         }
+
+    @property
+    def n_outputs(self) -> int:
+        """Predictions per task."""
+        if self.further is None:
+            return 1
+        return 1 + self.further.out_features // self.heads.out_features
 
     @property
     def width(self) -> int:
@@ -121,11 +136,16 @@ class MultiTaskModel(nn.Module):
         """List the auxiliary tasks in order."""
         return [part for part in self.auxiliary if isinstance(part, AuxiliaryTask)]
 
+    def head_layers(self) -> list[nn.Linear]:
+        """List the linear layers of all heads, in the order of :meth:`read`."""
+        layers = (self.heads, self.log_variances, self.further)
+        return [layer for layer in layers if layer is not None]
+
     def head_parameters(self) -> list[nn.Parameter]:
         """List the trainable parameters of heads and auxiliary tasks."""
         own = [*self.heads.parameters(), *self.auxiliary.parameters()]
-        if self.log_variances is not None:
-            own += self.log_variances.parameters()
+        for layer in self.head_layers()[1:]:
+            own += layer.parameters()
         return [parameter for parameter in own if parameter.requires_grad]
 
     def shared_parameters(self) -> list[nn.Parameter]:
@@ -136,30 +156,36 @@ class MultiTaskModel(nn.Module):
 
     def head_weights(self) -> Tensor:
         """Stack the weights of all heads in the order of :meth:`read`."""
-        if self.log_variances is None:
-            return self.heads.weight
-        return torch.cat([self.heads.weight, self.log_variances.weight])
+        return _side_by_side([layer.weight for layer in self.head_layers()], dim=0)
 
     def read(self, z: Tensor) -> Tensor:
-        """Apply all heads: means (n_graphs, n_tasks), then log-variances if any."""
-        if self.log_variances is None:
-            means: Tensor = self.heads(z)
-            return means
-        return torch.cat([self.heads(z), self.log_variances(z)], dim=1)
+        """Apply all heads: predictions, and log-variances (n_graphs, n_tasks) if any.
+
+        A network has log-variances or several logits per task, but not both.
+        """
+        return _side_by_side([layer(z) for layer in self.head_layers()], dim=1)
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Apply the heads of predictions, (n_graphs, n_outputs n_tasks)."""
+        outputs: Tensor = self.heads(z) if self.further is None else self.read(z)
+        return outputs
 
     def evaluate(self, batch: GraphBatch) -> Tensor:
         """Compute what the loss reads; without log-variances the predictions."""
         return self.read(self.represent(batch))
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """Predict standardised targets, shape (n_graphs, n_tasks)."""
-        outputs: Tensor = self.heads(self.represent(batch))
-        return outputs
+        """Predict standardised targets, shape (n_graphs, n_outputs n_tasks)."""
+        return self.predict(self.represent(batch))
 
     def predict_states(self, states: Tensor, batch: GraphBatch) -> Tensor:
-        """Predict (n_graphs, n_tasks) from node states (n_nodes, encoder's width)."""
-        outputs: Tensor = self.heads(self.trunk(self._read_out(states, batch)))
-        return outputs
+        """Predict as :meth:`forward` from node states (n_nodes, encoder's width)."""
+        return self.predict(self.trunk(self._read_out(states, batch)))
+
+
+def _side_by_side(tensors: list[Tensor], dim: int) -> Tensor:
+    # Without a copy in the usual case.
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=dim)
 
 
 def _linear(width: int, n_tasks: int) -> nn.Linear:

@@ -21,11 +21,11 @@ from skgnn_mtl.ensemble import (
     HybridRegressor,
     PerTaskRegressor,
 )
+from skgnn_mtl.ensemble._members import mean_squares
 from skgnn_mtl.ensemble._widths import (
     Mixture,
     check_coverage,
     half_width,
-    mean_squares,
     moments_of,
     takes_return_std,
 )
@@ -97,7 +97,7 @@ def test_mean_squares_count_labelled_rows_by_weight():
     truth = np.array([[1.0, np.nan], [2.0, np.nan], [np.nan, np.nan], [5.0, np.nan]])
     found = np.array([[2.0, 0.0], [4.0, 0.0], [9.0, 0.0], [np.nan, 0.0]])
     weights = np.array([[3.0], [1.0], [1.0], [1.0]])
-    errors = mean_squares(truth, found, weights)
+    errors = mean_squares((found - truth) ** 2, weights)
     assert errors[0] == (3 * 1 + 1 * 4) / 4
     assert np.isnan(errors[1])
 

@@ -192,7 +192,7 @@ def test_spectra_of_likelihoods_are_those_of_their_hessians(model, graphs, gaps)
     assert np.isfinite(found.trace).all()
     similarity = gradient_similarity(model, graphs, gaps)
     assert np.isfinite(similarity.cosines).all()
-    with pytest.raises(ValueError, match="one output per task.*matrix='hessian'"):
+    with pytest.raises(ValueError, match="convex in the outputs.*matrix='hessian'"):
         hessian_spectrum(model, graphs, gaps, matrix="ggn")
     with pytest.raises(ValueError, match="second derivative in one output"):
         clone(model).set_params(hessian_spectrum={"matrix": "ggn"}).fit(graphs, gaps)

@@ -209,7 +209,9 @@ def test_an_unknown_task_is_named(data, task):
 
 
 def test_wrong_arguments_of_the_factories():
-    with pytest.raises(ValueError, match=r"one of \['mae', 'r2', .*'mse'"):
+    with pytest.raises(
+        ValueError, match=r"one of \['balanced_accuracy', 'mae', .*'mse'"
+    ):
         task_scorer("mse", 0)
     with pytest.raises(ValueError, match="'gap' occurs twice"):
         per_task_scorers(["gap", "dipole", "gap"])

@@ -240,9 +240,9 @@ def test_other_misuse_is_refused(X):
         cross_val_predict_with_gaps(regressor(), X, Y, method="transform")
     with pytest.raises(ValueError, match=r"shape \(5, 3\) for 5 rows of 2 tasks"):
         cross_val_predict_with_gaps(Wide(), X, Y, cv=2)
-    with pytest.raises(ValueError, match="task_1.* has the classes"):
+    with pytest.raises(ValueError, match="task_1.* has 3 classes, .*predict_proba"):
         y = np.column_stack([Y[:, 0], np.arange(10.0) // 4])
-        cross_val_predict_with_gaps(classifier(), X, y, method="predict_proba")
+        cross_val_predict_with_gaps(classifier(), X, y, method="predict_logits")
     with pytest.raises(ValueError, match="inconsistent numbers"):
         cross_val_predict_with_gaps(regressor(), X, Y[:5])
     with pytest.raises(AttributeError, match="predict"):
