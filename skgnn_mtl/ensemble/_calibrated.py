@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
@@ -199,12 +199,17 @@ class CalibratedClassifier(ClassTable, Table):
         jobs.finish()
         return self
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = self.method != "isotonic"
+        return tags
+
     def _require_two_classes(self) -> None:
         for name, classes in zip(self.task_names_, self._classes(), strict=True):
             if len(classes) > 2:
                 raise ValueError(
-                    "method='isotonic' corrects the probability of the second of two "
-                    f"classes, but task {name!r} has {len(classes)} classes: use "
+                    "Only binary classification is supported by method='isotonic'. "
+                    f"Task {name!r} has {len(classes)} classes: use "
                     "method='temperature'."
                 )
 

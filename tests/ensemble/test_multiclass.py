@@ -219,7 +219,7 @@ def test_calibration_lowers_the_log_loss_and_isotonic_refuses(data):
         nan_log_loss(y[test], m.predict_proba(wide[test])) for m in (model, plain)
     )
     assert found < before
-    with pytest.raises(ValueError, match="task 'w' has 3 classes.*'temperature'"):
+    with pytest.raises(ValueError, match="Task 'w' has 3 classes.*'temperature'"):
         CalibratedClassifier(BAYES, method="isotonic").fit(X, y)
 
 
