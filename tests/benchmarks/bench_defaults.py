@@ -45,6 +45,17 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "both": ("ogb", {**NORM, **WARMUP}),
     "features": ("chemprop", {"readout": Sum(), "lr_schedule": "cosine"}),
     "all": ("chemprop", {**NORM, **WARMUP}),
+    # With the readout of "norm", which is the default since then.
+    "muon 1e-3": ("ogb", {"optimizer": "muon", "lr": 1e-3}),
+    "muon 3e-3": ("ogb", {"optimizer": "muon", "lr": 3e-3}),
+    "muon 1e-2": ("ogb", {"optimizer": "muon", "lr": 1e-2}),
+    "adamw 3e-3": ("ogb", {"lr": 3e-3}),
+    # A step of Muon takes twice as long. These sets have 100 passes otherwise.
+    "adamw, 200 passes": ("ogb", {"max_epochs": 200}),
+    "muon 3e-3, 50 passes": (
+        "ogb",
+        {"optimizer": "muon", "lr": 3e-3, "max_epochs": 50},
+    ),
 }
 
 

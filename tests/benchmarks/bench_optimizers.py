@@ -6,10 +6,10 @@
 A cell is an optimizer with a task weighting. Every training of every cell has the same
 processor time (``--seconds``): the epochs follow from the seconds of an epoch, which
 the first training of a cell finds out, and the learning rate falls to zero over them.
-Seed 0 tries all learning rates, and the other seeds use the one with the best
-validation error there. They also get the traces and the largest eigenvalues of each
-task's Gauss-Newton matrix at the end. A run is one row; runs that the file holds are
-not repeated, so that the study can be stopped and resumed, and ``--minutes`` bounds
+Seeds 0 and 1 try all learning rates, and the other seeds use the one with the best
+mean validation error there. They also get the traces and the largest eigenvalues of
+each task's Gauss-Newton matrix at the end. A run is one row; runs that the file holds
+are not repeated, so that the study can be stopped and resumed, and ``--minutes`` bounds
 what one call may take. The report compares each cell with AdamW and equal weights, seed
 by seed.
 """
@@ -46,6 +46,8 @@ WEIGHTINGS: dict[str, Callable] = {
 CELL = ["data", "rows", "seconds", "optimizer", "weighting"]
 KEYS = [*CELL, "rate", "seed"]
 REFERENCE = ("adamw", "equal")
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+TUNING = 2  # seeds that try all learning rates
 
 
 def runs_of(path: Path, key: tuple) -> pd.DataFrame:
@@ -133,7 +135,7 @@ def run(path: Path, X, y, names, cell: tuple, rate: float, seed: int, options):
             dict(zip(names, np.round(errors[1], 6).tolist(), strict=True))
         ),
     }
-    if seed:
+    if seed >= TUNING:
         traces, largest = curvature(model, X[train], y[train])
         row |= {
             "ggn_traces": json.dumps(np.round(traces, 4).tolist()),
@@ -174,7 +176,8 @@ def study(options) -> None:
     # Seed after seed, so that an early end leaves complete tables of few seeds.
     for seed in range(options.seeds):
         for cell in cells:
-            for rate in options.rates if seed == 0 else [best_rate(path, cell)]:
+            tried = options.rates if seed < TUNING else [best_rate(path, cell)]
+            for rate in tried:
                 if len(runs_of(path, (*cell, rate, seed))):
                     continue
                 if time.perf_counter() - started > 60 * options.minutes:
@@ -187,9 +190,9 @@ def study(options) -> None:
 
 
 def best_rate(path: Path, cell: tuple) -> float:
-    """The learning rate with the smallest validation error of seed 0."""
-    first = runs_of(path, cell).query("seed == 0")
-    return float(first.loc[first["valid"].idxmin(), "rate"])
+    """The learning rate with the smallest mean validation error of the first seeds."""
+    tried = runs_of(path, cell).query("seed < @TUNING")
+    return float(tried.groupby("rate")["valid"].mean().idxmin())
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -227,12 +230,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _final(runs: pd.DataFrame) -> pd.DataFrame:
-    """Fresh seeds; without them the first seed, at the rates that it chose."""
-    runs = runs[runs["test"].notna()]
-    fresh = runs[runs["seed"] > 0]
-    if REFERENCE in set(zip(fresh["optimizer"], fresh["weighting"], strict=True)):
-        return fresh
-    return runs.loc[runs.groupby(["optimizer", "weighting"])["valid"].idxmin()]
+    """Runs of fresh seeds, which had no part in the choice of the rate."""
+    return runs[runs["test"].notna() & (runs["seed"] >= TUNING)]
 
 
 def _changes(errors: pd.DataFrame) -> pd.Series:
@@ -255,7 +254,7 @@ def report(runs: pd.DataFrame) -> str:
     lines = []
     for (data, rows, seconds), part in runs.groupby(["data", "rows", "seconds"]):
         table = summary(part)
-        n_seeds = part.loc[part["seed"] > 0, "seed"].nunique()
+        n_seeds = part.loc[part["seed"] >= TUNING, "seed"].nunique()
         title = f"{data}: {rows} rows, {seconds:g} seconds, {n_seeds} fresh seeds"
         lines += [
             title,
@@ -287,11 +286,11 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="*", default=list(OPTIMIZERS))
     parser.add_argument("--weightings", nargs="*", default=list(WEIGHTINGS))
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--rates", type=float, nargs="*", default=[1e-3, 3e-3, 1e-2])
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--rates", type=float, nargs="*", default=RATES)
+    parser.add_argument("--seeds", type=int, default=TUNING + 5)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
