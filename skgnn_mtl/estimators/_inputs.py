@@ -483,7 +483,7 @@ def require_exact(table: np.ndarray, weights: np.ndarray, names: Sequence[str]) 
 
 
 def mean_and_scale(
-    table: np.ndarray, weights: np.ndarray
+    table: np.ndarray, weights: np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute mean and standard deviation of each task over its weighted labels.
 
@@ -491,21 +491,37 @@ def mean_and_scale(
     ----------
     table, weights : ndarray of shape (n_samples, n_tasks)
         Labels, and their weights, 0 where one is missing.
+    names : sequence of str of length n_tasks
+        Names of the tasks.
 
     Returns
     -------
     mean, scale : ndarray of shape (n_tasks,)
         The scale of a constant task is 1.
+
+    Raises
+    ------
+    ValueError
+        If the squares of labels are beyond the range of floating-point numbers.
     """
     # Gaps become 0, because NaN times a weight of 0 is NaN.
     labels = np.where(weights > 0, table, 0.0)
     mass = weights.sum(axis=0)
-    mean = (weights * labels).sum(axis=0) / mass
-    variance = (weights * (labels - mean) ** 2).sum(axis=0) / mass
-    # Rounding would leave a constant task with a tiny spread.
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        mean = (weights * labels).sum(axis=0) / mass
+        variance = (weights * (labels - mean) ** 2).sum(axis=0) / mass
+    # A constant task apart, because rounding leaves it a shift and a tiny spread.
     shown = np.where(weights > 0, table, np.nan)
-    constant = np.nanmax(shown, axis=0) == np.nanmin(shown, axis=0)
-    return mean, np.where(constant, 1.0, np.sqrt(variance))
+    low, high = np.nanmin(shown, axis=0), np.nanmax(shown, axis=0)
+    mean = np.where(low == high, low, mean)
+    scale = np.where(low == high, 1.0, np.sqrt(variance))
+    for t in np.flatnonzero(~((scale > 0) & np.isfinite(scale))).tolist():
+        raise ValueError(
+            f"Labels of task {names[t]!r} must have a standard deviation whose square "
+            f"is a floating-point number, but are from {low[t]:.3g} to {high[t]:.3g}. "
+            "Use another unit, or mark odd labels as missing."
+        )
+    return mean, scale
 
 
 def read_row_weights(graphs: GraphArray, sample_weight: Any) -> np.ndarray:

@@ -77,7 +77,7 @@ class MixedTargets(Targets):
         self, table: np.ndarray, weights: np.ndarray, compared: Sequence[int] = ()
     ) -> Self:
         """Learn loss and scale of each column over its labelled, weighted rows."""
-        mean, spread = mean_and_scale(table, weights)
+        mean, spread = mean_and_scale(table, weights, self.names)
         losses = self._chosen_losses()
         for t, name in enumerate(self.names):
             values = np.unique(table[weights[:, t] > 0, t])

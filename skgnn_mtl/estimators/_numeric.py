@@ -88,7 +88,7 @@ class NumericTargets(Targets):
         # count as their numbers, because the scale must cover what they pull to.
         known = np.where(weights > 0, table.real, np.nan)
         transforms = TargetTransforms.fit(self.transform, known, self.names)
-        mean, spread = mean_and_scale(transforms.transform(known), weights)
+        mean, spread = mean_and_scale(transforms.transform(known), weights, self.names)
         learned = replace(self, transforms=transforms, mean=mean, spread=spread)
         if self.normalize:
             return learned

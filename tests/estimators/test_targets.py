@@ -249,6 +249,17 @@ def test_a_constant_task_has_scale_one(small, graphs, table, value):
     assert model.target_mean_[1] == pytest.approx(value)
 
 
+@pytest.mark.parametrize("value", [1e154, -1e308, 1e-200])
+def test_labels_whose_squares_are_no_numbers_are_refused(small, graphs, table, value):
+    table[:, 1] = 0.0
+    table[3, 1] = value
+    with pytest.raises(ValueError, match="task 'task_1' .* another unit"):
+        small().fit(graphs, table)
+    # Constant ones have no spread to compute.
+    table[:, 1] = value
+    assert np.isfinite(small().fit(graphs, table).predict(graphs)).all()
+
+
 def test_a_constant_task_has_scale_one_in_a_long_table(small):
     # Rounding errors of a sum grow with its length.
     X = np.random.default_rng(0).normal(size=(100_000, 1))
