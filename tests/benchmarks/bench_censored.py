@@ -27,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from sklearn.ensemble import ExtraTreesRegressor
 
 from skgnn_mtl import MultiTaskGNNRegressor, SmilesToGraph
