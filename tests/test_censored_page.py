@@ -14,8 +14,8 @@ TASKS = {"human": "LOG HLM_CLint (mL/min/kg)", "rat": "LOG RLM_CLint (mL/min/kg)
 
 
 @pytest.fixture(scope="module")
-def runs():
-    table = pd.read_csv(FOLDER / "censored.csv")
+def runs(request):
+    table = pd.read_csv(FOLDER / getattr(request, "param", "censored.csv"))
     squares = table["n_above"] * table["above"] ** 2
     squares += table["n_below"] * table["below"].fillna(0.0) ** 2
     known = table["n_above"] + table["n_below"]
@@ -44,6 +44,21 @@ def test_both_tables(runs, task, treatment):
         numbers, [above, *of_above, excess, *of_excess], atol=5.1e-4
     )
     numbers = [float(x) for x in re.findall(r"\d+\.?\d*", raised)]
+    above, below = (
+        figures(runs, "median", task, treatment, score)[0]
+        for score in ("above", "below")
+    )
+    both, of_both = figures(runs, "median", task, treatment, "both")
+    np.testing.assert_allclose(numbers, [above, below, both, *of_both], atol=5.1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("treatment", ["exact", "drop"])
+@pytest.mark.parametrize("runs", ["censored_trees.csv"], indirect=True)
+def test_the_table_of_trees(runs, task, treatment):
+    page = (FOLDER / "censored.rst").read_text()
+    (row,) = re.findall(rf"^trees, {task} .*\b{treatment}\b.*$", page, re.M)
+    numbers = [float(x) for x in re.findall(r"\d+\.?\d*", row)]
     above, below = (
         figures(runs, "median", task, treatment, score)[0]
         for score in ("above", "below")

@@ -95,13 +95,12 @@ def are_crystals(X: Any) -> bool:
         return not X.schema.paired_edges
     rows = as_rows(X, paths=True)
     row = next((row for row in rows if row is not None), "")
-    if isinstance(row, tuple):  # of several molecules; crystals come alone
-        return False
     if isinstance(row, str):
         # CIF has many lines, or is the name of a file.
         row = row.strip().lower()
         return "\n" in row or row.startswith("data_") or row.endswith(_CIF_ENDINGS)
-    # A path, a pymatgen Structure or ASE Atoms, as CifToGraph reads them.
+    # A path, a pymatgen Structure or ASE Atoms, as CifToGraph reads them. A row of
+    # several is of molecules.
     return isinstance(row, PathLike) or hasattr(row, "lattice") or hasattr(row, "cell")
 
 

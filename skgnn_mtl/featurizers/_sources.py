@@ -264,5 +264,4 @@ def _chunks_of_parquet(path: Path, column: Column) -> Iterator[Any]:
         several = isinstance(name, list)
         read = name if several else [name]
         for batch in file.iter_batches(batch_size=_BLOCK, columns=read):
-            # In the order that was asked for, not that of the file.
-            yield batch.select(read) if several else batch.column(0).to_pylist()
+            yield batch if several else batch.column(0).to_pylist()

@@ -165,6 +165,16 @@ def test_processes_give_the_same_graphs(pairs):
         np.testing.assert_array_equal(numbers.transform(many[:300]), table)
 
 
+def test_molecules_are_sent_to_processes_one_by_one(monkeypatch):
+    def portable(self, rows):
+        return [row.replace("O", "N") for row in rows]
+
+    monkeypatch.setattr(SmilesToGraph, "_portable", portable)
+    with parallel_config("threading", n_jobs=2):
+        found = SmilesToGraph().transform([("CO", "O")] * 1001)
+    assert set(found.ids) == {"CN.N"}
+
+
 def fails_for_nitrogen(part):
     if part.GetSymbol() == "N":
         raise ZeroDivisionError("no")
