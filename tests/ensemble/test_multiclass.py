@@ -136,24 +136,36 @@ def test_errors_out_of_fold_are_brier_scores(data):
 
 def test_learned_weights_minimise_the_brier_score(data):
     X, y = data
+    # Large ones, because the weights of the blend hardly depend on small ones.
+    weight = np.random.default_rng(1).choice([1.0, 30.0], 240)
     folds = list(KFold(3).split(X))
     model = BlendClassifier([("a", LINE), ("b", BAYES)], weights="oof", cv=folds)
-    model.fit(X, y)
+    model.fit(X, y, sample_weight=weight)
     tables = [
-        cross_val_predict_with_gaps(part, X, y, cv=folds, method="predict_proba")
+        cross_val_predict_with_gaps(
+            part,
+            X,
+            y,
+            cv=folds,
+            method="predict_proba",
+            params={"sample_weight": weight},
+        )
         for part in (LINE, BAYES)
     ]
     for t, name in enumerate(y):
 
         def loss(w, t=t, name=name):
             mean = w * tables[0][t] + (1 - w) * tables[1][t]
-            return nan_brier_score(y[name].to_numpy(), mean)
+            return nan_brier_score(y[name].to_numpy(), mean, sample_weight=weight)
 
         best = minimize(lambda w: loss(w[0]), [0.5], bounds=[(0, 1)]).x[0]
         trust = y[name].notna().sum() / (y[name].notna().sum() + 100)
         wanted = trust * best + (1 - trust) / 2
         assert model.weights_[0, t] == pytest.approx(wanted, abs=1e-3)
-        errors = [nan_brier_score(y[name].to_numpy(), part[t]) for part in tables]
+        errors = [
+            nan_brier_score(y[name].to_numpy(), part[t], sample_weight=weight)
+            for part in tables
+        ]
         np.testing.assert_allclose(model.oof_mse_[:, t], errors)
 
 
