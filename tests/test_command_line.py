@@ -116,6 +116,18 @@ def test_columns_of_two_values_are_classes(tmp_path, monkeypatch, capsys):
     assert "Targets ['halide'] have classes, the others" in capsys.readouterr().err
 
 
+def test_each_of_three_classes_has_a_column(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"O": "alcohol", "N": "amine", "l": "halide"}
+    kinds = [names[text[-1]] for text in SMILES]
+    pd.DataFrame({"smiles": SMILES, "kind": kinds}).to_csv("t.csv", index=False)
+    assert main("fit t.csv --out m --epochs 2 --cv 2 --targets kind".split()) == 0
+    assert main("predict m t.csv --out p.csv".split()) == 0
+    columns = [f"kind = {kind}" for kind in names.values()]
+    found = pd.read_csv("p.csv")[columns]
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+
+
 def test_salts_are_cut_before_predictions_where_asked(table):
     words = "fit table.csv --out m.skgnn --cv 0 --epochs 1 --salts largest"
     main(words.split())

@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
@@ -18,7 +18,14 @@ from skgnn_mtl.metrics._tables import as_row_weights
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments
 from skgnn_mtl.model_selection._folds import require_partition, table_folds
 
-from ._calibration import at_points, at_temperature, fit_isotonic, fit_temperature
+from ._calibration import (
+    at_class_points,
+    at_points,
+    at_temperature,
+    fit_isotonic,
+    fit_isotonic_classes,
+    fit_temperature,
+)
 from ._jobs import Jobs
 from ._members import require_kind
 from ._out_of_fold import fit_and_hold_out
@@ -38,9 +45,9 @@ class CalibratedClassifier(ClassTable, Table):
     method : {"temperature", "isotonic"}, default="temperature"
         "temperature" divides the logits of a task by a number [1]_, so that the order
         of rows stays and a few dozen labels are enough. "isotonic" is any growing
-        function [2]_ of the probability of the second of two classes, for a thousand
-        labels or more; it may give the probabilities 0 and 1, and makes different rows
-        equal.
+        function [2]_, for a thousand labels or more; it may give the probabilities 0
+        and 1, and makes different rows equal. Of more than two classes each has one
+        against the rest, and their values are scaled to the sum 1.
     cv : int or splitter, default=5
         Folds of the predictions that are corrected, each row in one. A number stands
         for shuffled folds with each class of each task, or with whole groups.
@@ -59,9 +66,10 @@ class CalibratedClassifier(ClassTable, Table):
     temperatures_ : ndarray of shape (n_tasks,)
         With ``method="temperature"``: above 1 for a task of which the estimator is too
         sure.
-    points_ : list of ndarray of shape (2, k)
+    points_ : list of ndarray of shape (2, k), or of lists of them
         With ``method="isotonic"``: arguments and values of the function of each task,
-        which is linear between them.
+        which is linear between them. A task of more than two classes has a list of
+        them, one for each class.
     classes_ : ndarray of shape (n_classes,), or a list of them
         Classes in sorted order; a list with one array per task for a two-dimensional
         ``y``.
@@ -83,7 +91,8 @@ class CalibratedClassifier(ClassTable, Table):
     -----
     The function of a task has the smallest log loss on the labelled rows, which are
     predicted by estimators of the other folds. It is then applied to the estimator of
-    all rows. It is never worse there than no correction. A task with labels of one
+    all rows. It is never worse there than no correction, but for "isotonic" with more
+    than two classes. A task with labels of one
     class only is not corrected.
 
     References
@@ -110,7 +119,7 @@ class CalibratedClassifier(ClassTable, Table):
 
     estimator_: Any
     temperatures_: np.ndarray
-    points_: list[np.ndarray]
+    points_: list[Any]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "method": [StrOptions({"temperature", "isotonic"})],
@@ -167,8 +176,7 @@ class CalibratedClassifier(ClassTable, Table):
         Raises
         ------
         ValueError
-            If a task lacks a class in the training rows of a fold, or has more than two
-            with ``method="isotonic"``.
+            If a task lacks a class in the training rows of a fold.
         FloatingPointError
             If the training of the estimator diverges.
         """
@@ -176,8 +184,6 @@ class CalibratedClassifier(ClassTable, Table):
         require_kind(self.estimator, classifier=True, name="estimator")
         X, y = as_rows(X), as_rows(y)
         table = self._read_y(X, y, sample_weight).exact
-        if self.method == "isotonic":
-            self._require_two_classes()
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         source = check_random_state(jobs.random_state(self.random_state))
         seed = int(source.randint(MAX_SEED))
@@ -198,20 +204,6 @@ class CalibratedClassifier(ClassTable, Table):
         self._fit_corrections(held_out, table, weight)
         jobs.finish()
         return self
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = self.method != "isotonic"
-        return tags
-
-    def _require_two_classes(self) -> None:
-        for name, classes in zip(self.task_names_, self._classes(), strict=True):
-            if len(classes) > 2:
-                raise ValueError(
-                    "Only binary classification is supported by method='isotonic'. "
-                    f"Task {name!r} has {len(classes)} classes: use "
-                    "method='temperature'."
-                )
 
     def _by_task(self, table: np.ndarray) -> list[np.ndarray]:
         """Cut probabilities (n, c) into those of tasks; (n,) of two classes."""
@@ -241,7 +233,7 @@ class CalibratedClassifier(ClassTable, Table):
             )
         else:
             self.points_ = [
-                fit_isotonic(*part) if learns else np.array([[0.0, 1.0], [0.0, 1.0]])
+                _fit_points(part) if learns else _unchanged(part[0])
                 for part, learns in zip(data, several, strict=True)
             ]
 
@@ -252,4 +244,20 @@ class CalibratedClassifier(ClassTable, Table):
             pairs = zip(columns, self.temperatures_, strict=True)
             return np.column_stack([at_temperature(p, value) for p, value in pairs])
         steps = zip(columns, self.points_, strict=True)
-        return np.column_stack([at_points(p, points) for p, points in steps])
+        return np.column_stack([_at_points(p, points) for p, points in steps])
+
+
+def _fit_points(part: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
+    return (fit_isotonic if part[0].ndim == 1 else fit_isotonic_classes)(*part)
+
+
+def _unchanged(predicted: np.ndarray) -> Any:
+    """Make functions that change nothing."""
+    line = np.array([[0.0, 1.0], [0.0, 1.0]])
+    return line if predicted.ndim == 1 else [line] * (predicted.shape[1] + 1)
+
+
+def _at_points(predicted: np.ndarray, points: Any) -> np.ndarray:
+    if predicted.ndim == 1:
+        return at_points(predicted, points)
+    return at_class_points(predicted, points)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit, softmax
@@ -45,10 +47,15 @@ def log_loss(
 
 def _log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """Compute logarithms for all classes (n, k + 1) from those of all but the first."""
-    first = 1.0 - probabilities.sum(axis=1, keepdims=True)
-    every = np.hstack([first, probabilities])
-    logs: np.ndarray = np.log(np.clip(every, _LEAST, 1 - _LEAST))
+    clipped = np.clip(_with_first(probabilities), _LEAST, 1 - _LEAST)
+    logs: np.ndarray = np.log(clipped)
     return logs
+
+
+def _with_first(probabilities: np.ndarray) -> np.ndarray:
+    """Put the probability of the first class (n, k + 1) before the others."""
+    first = 1.0 - probabilities.sum(axis=1, keepdims=True)
+    return np.hstack([first, probabilities])
 
 
 def fit_temperature(
@@ -140,3 +147,51 @@ def at_points(probabilities: np.ndarray, points: np.ndarray) -> np.ndarray:
     """
     values: np.ndarray = np.interp(probabilities, *points)
     return values
+
+
+def fit_isotonic_classes(
+    probabilities: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray
+) -> list[np.ndarray]:
+    """Find a growing function for each of several classes against the rest.
+
+    Parameters
+    ----------
+    probabilities, codes, sample_weight : ndarray
+        As in :func:`log_loss`, of more than two classes.
+
+    Returns
+    -------
+    points : list of ndarray of shape (2, k)
+        As from :func:`fit_isotonic`, one for each class.
+    """
+    return [
+        fit_isotonic(column, codes == code, sample_weight)
+        for code, column in enumerate(_with_first(probabilities).T)
+    ]
+
+
+def at_class_points(
+    probabilities: np.ndarray, points: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Evaluate the functions of several classes, and scale their sum to 1.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n, k)
+        Of all classes but the first, NaN for an invalid row.
+    points : sequence of ndarray of shape (2, m)
+        From :func:`fit_isotonic_classes`.
+
+    Returns
+    -------
+    values : ndarray of shape (n, k)
+        Equal for all classes, if each function is 0. NaN for an invalid row.
+    """
+    columns = zip(_with_first(probabilities).T, points, strict=True)
+    every = np.column_stack([at_points(column, part) for column, part in columns])
+    total = every.sum(axis=1, keepdims=True)
+    none = total == 0
+    values: np.ndarray = np.where(
+        none, 1 / len(points), every / np.where(none, 1, total)
+    )
+    return values[:, 1:]

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 class SoftmaxLoss:
     r"""Negative logarithm of the probability of the true class of each task.
 
-    A task of more than two classes has an output :math:`o_c` for each class, and
+    A task of more than two classes has an output :math:`o_c` for each class, because
+    logits relative to one of them are learned more slowly, and
 
     .. math:: \ell = \log \sum_c e^{o_c} - o_y .
 
