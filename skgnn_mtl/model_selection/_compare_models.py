@@ -55,7 +55,8 @@ def compare_models(
     X : array-like of shape (n_samples,)
         Inputs that all models take.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels, NaN where missing; columns of a DataFrame name the tasks.
+        Labels, NaN where missing; columns of a DataFrame name the tasks. Bounds such as
+        ">100" are given to the models, but have no error.
     cv : int, splitter or iterable, default=5
         Folds. A number stands for shuffled folds with labels (or classes) of each
         task, or with whole groups.
@@ -230,7 +231,8 @@ def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
 
 def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
     if not classifier:
-        values, names = read_targets(X, y)
+        # Bounds have no error; whether they are learned is a matter of the models.
+        values, names = read_targets(X, y, "drop")
         table = values.reshape(len(values), -1)
         presence = label_presence(table, names)
         return _Problem(table, names, presence, None, table, np.arange(len(names)))

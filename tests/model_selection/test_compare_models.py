@@ -311,3 +311,22 @@ def test_a_classifier_of_another_shape_is_refused(data):
 
     with pytest.raises(ValueError, match="Model 'a' predicts 3 column"):
         compare_models({"a": Wide()}, X, (y > 0).astype(int))
+
+
+def test_bounds_are_learned_where_models_can_and_have_no_error(data):
+    X, y = data
+    text = y.astype(object)
+    text.iloc[[1, 2], 0] = [">100", "<-100"]
+    bound = clone(LINE).set_params(censored="bound")
+    found = compare_models({"line": bound}, X, text, cv=KFold(3)).scores
+    numbers, exact = y.copy(), y.copy()
+    numbers.iloc[[1, 2], 0], exact.iloc[[1, 2], 0] = [100, -100], np.nan
+    for (_, row), (train, test) in zip(
+        found[found["task"] == "Tb"].iterrows(), KFold(3).split(X), strict=True
+    ):
+        predicted = clone(LINE).fit(X[train], numbers.iloc[train]).predict(X[test])
+        error = (predicted[:, 0] - exact["Tb"].iloc[test]).dropna()
+        assert row["error"] == pytest.approx(np.sqrt((error**2).mean()))
+        assert row["n_test"] == len(error)
+    with pytest.raises(ValueError, match="censored label.*censored='bound'"):
+        compare_models({"line": LINE}, X, text)
