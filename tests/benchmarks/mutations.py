@@ -209,7 +209,7 @@ def _spoil(values: np.ndarray, rng: np.random.Generator) -> Any:
             with np.errstate(all="ignore"):
                 try:
                     return values.astype(_pick(rng, _DTYPES))
-                except (TypeError, ValueError, OverflowError):
+                except (TypeError, ValueError, OverflowError, np.ma.MaskError):
                     return values
         case 5:
             return values[: int(rng.integers(len(values) + 1))]
@@ -257,6 +257,6 @@ def _contain(values: Any, rng: np.random.Generator) -> Any:
                 return np.asfortranarray(values)
             case 6 if rng.random() < 0.3:
                 return odd_value(rng)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, np.ma.MaskError):
         pass
     return values
