@@ -69,7 +69,7 @@ class SmilesToGraph(GraphTransformer):
     ----------
     n_features_in_ : int
         Number of columns of strings.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str
         Names of these columns, if ``fit`` saw a table.
 
     See Also
