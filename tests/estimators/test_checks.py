@@ -253,6 +253,13 @@ def test_a_schedule_must_return_factors(factor, error, data, small):
         small(lr_schedule=lambda progress: factor).fit(*data)
 
 
+def test_a_factor_of_zero_trains_nothing(data, small, same_weights):
+    with np.errstate(all="raise"):
+        model = small(lr_schedule=lambda progress: 0.0, max_epochs=3).fit(*data)
+    once = small(lr_schedule=lambda progress: 0.0, max_epochs=1).fit(*data)
+    assert same_weights(model, once)
+
+
 @each
 @pytest.mark.parametrize(
     "entry", ["EpochTimer", 1, print, ("name", 1), ("name",), (1, EpochTimer()), object]
