@@ -118,11 +118,18 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
     The estimator's ``target_tasks`` names the target tasks; without auxiliary tasks
     nothing is held out. The network evaluates held-out rows in evaluation mode and the
     fresh batch in training mode. Neither changes statistics of batch normalisation.
-    Two things differ from the released code. :math:`g_v` is the gradient of the mean
-    over the labels of all held-out rows, not a sum over batches; and the mode
-    "consistent" is new. ``history_`` records h and the ratio
-    :math:`\|(I - \alpha H)^J g_v\| / \|g_v\|`; a fit warns if it exceeds 1. The network
-    does not learn from the held-out rows: a refit on all rows, with
+    The released code differs in three points. It takes three products with the Hessian
+    (``n_terms=3``); its :math:`g_v` is a sum over batches of all held-out rows, here it
+    is the gradient of the mean over the labels of a sample; and it does not have the
+    mode "consistent".
+
+    The series with ``scale=1`` diverges where H has an eigenvalue beyond 2, and the
+    sign of h then depends on the number of products. With a ``scale`` for which it
+    converges, h hardly differs from ``n_terms=0``, which is why this is the default.
+    ``history_`` records h and, with products, the ratio
+    :math:`\|(I - \alpha H)^J g_v\| / \|g_v\|`; a fit warns if it exceeds 1.
+
+    The network does not learn from the held-out rows: a refit on all rows, with
     ``Fixed(model.task_weights_)``, may follow.
 
     References
