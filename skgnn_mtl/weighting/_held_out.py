@@ -13,10 +13,11 @@ through the graph of the weighted gradient gives both.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -166,6 +167,7 @@ class FreshBatch:
             return self.jacobian() @ vector
 
     def _forward_products(self, vector: Tensor) -> Tensor:
+        _import_forward_mode()
         parts = unflatten(vector, self.parameters)
         with torch.no_grad(), forward_ad.dual_level():
             moves = [forward_ad.make_dual(torch.zeros_like(v), v) for v in parts]
@@ -250,6 +252,15 @@ class FreshBatch:
         first, final = float(vector.norm()), float(flatten(v, parameters).norm())
         ratio = final / first if first > 0 else 0.0
         return Series(products, flatten(p, parameters), ratio)
+
+
+@cache
+def _import_forward_mode() -> None:
+    """Let torch import its forward derivatives, once per process."""
+    # Because torch compiles some of them with a function that it warns of.
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Usage: python tests/benchmarks/bench_bilevel.py --derivatives bilevel.csv
        python tests/benchmarks/bench_bilevel.py --unrolled bilevel_unrolled.csv
        python tests/benchmarks/bench_bilevel.py --weights bilevel_weights.csv
+       python tests/benchmarks/bench_bilevel.py --report docs/benchmarks
 
 ``--derivatives`` trains with all five tasks. At each update of the weights it computes
 the derivatives in float64, with several numbers of products with the Hessian and steps
@@ -22,6 +23,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from bench_auxiliary import BATCH, SHARED, encoder, part, tasks
 
@@ -276,6 +278,70 @@ def weights(name, data, network, seed, n_updates):
                 yield [name, network, seed, label, (k + 1) // 10, *learned]
 
 
+def series_table(rows):
+    """Ratio and cosines of the series, over all updates of the trainings."""
+    found = []
+    for (scale, n_terms), part_ in rows[rows.n_terms > 0].groupby(["scale", "n_terms"]):
+        found.append(
+            [
+                f"{n_terms}",
+                f"{scale:g}",
+                f"{part_.ratio.median():.2f} ({part_.ratio.max():,.3g})",
+                spread(part_.cosine),
+                spread(part_.auxiliary_cosine),
+            ]
+        )
+    return table(["products", "scale", "ratio", "all weights", "auxiliary"], found)
+
+
+def spread(values):
+    """The median and the smallest value."""
+    return f"{values.median():.3f} ({values.min():.2f})"
+
+
+def unrolled_table(rows):
+    """Mean cosines with the derivative after ten steps."""
+    found = []
+    rows = rows.assign(scale=rows.scale.fillna(0.0))
+    for (n_terms, scale), part_ in rows.groupby(["n_terms", "scale"]):
+        line = [f"{n_terms}", f"{scale:g}" if n_terms else ".."]
+        for steps in dict.fromkeys(rows.steps):
+            own = part_[part_.steps == steps]
+            line.append(f"{own.cosine.mean():.2f}, {own.auxiliary_cosine.mean():.2f}")
+        found.append(line)
+    return table(["products", "scale", *dict.fromkeys(rows.steps)], found)
+
+
+def weights_table(rows):
+    """Learned weights at the end, mean over the seeds."""
+    last = rows[rows.updates == rows.updates.max()]
+    names = list(rows.columns[5:])
+    means = last.groupby("setting", sort=False)[names].mean()
+    lines = [[name, *(f"{x:.4f}" for x in row)] for name, row in means.iterrows()]
+    return table(["setting", *names], lines)
+
+
+def table(head, rows):
+    """A simple table of reStructuredText."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    bar = "  ".join("=" * width for width in widths)
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [head, *rows]
+    ]
+    lines = [line.rstrip() for line in lines]
+    return "\n".join([bar, lines[0], bar, *lines[1:], bar, ""])
+
+
+def report(folder):
+    """The tables of the page, in order."""
+    return [
+        series_table(pd.read_csv(folder / "bilevel.csv")),
+        unrolled_table(pd.read_csv(folder / "bilevel_unrolled.csv")),
+        weights_table(pd.read_csv(folder / "bilevel_weights.csv")),
+    ]
+
+
 def write(path, head, rows):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -291,11 +357,15 @@ def main():
     parser.add_argument("--derivatives", type=Path)
     parser.add_argument("--unrolled", type=Path)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--report", type=Path)
     parser.add_argument("--data", nargs="+", default=["freesolv"])
     parser.add_argument("--encoders", nargs="+", default=["GCN", "GIN", "GAT"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=10)
     options = parser.parse_args()
+    if options.report:
+        print("\n".join(report(options.report)))
+        return
     torch.set_num_threads(1)
     sets = {name: load(name) for name in options.data}
     cells = list(product(sets, options.encoders, range(options.seeds)))
