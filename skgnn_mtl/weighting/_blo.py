@@ -81,7 +81,7 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
         Whether :math:`\kappa` is 1, not 0.
     n_terms : int, default=0
         Number J of products with the Hessian. The authors' code takes 3, at three times
-        the cost. 0 compares with :math:`g_v` itself, as the limit of a small ``scale``.
+        the cost. 0 compares with :math:`g_v` itself.
     scale : float, default=1.0
         Step :math:`\alpha` of the series. It converges only if all eigenvalues of H lie
         between 0 and :math:`2/\alpha`.
@@ -124,9 +124,9 @@ class BLO(LossWeighting, HeldOutWeighting, TargetAware, EpochAware):
     mode "consistent".
 
     The series with ``scale=1`` diverges where H has an eigenvalue beyond 2, and the
-    sign of h then depends on the number of products. With a ``scale`` for which it
-    converges, h hardly differs from ``n_terms=0``, which is why this is the default.
-    ``history_`` records h and, with products, the ratio
+    sign of h then depends on the number of products. This is usual, so that the default
+    takes none. Then h is the derivative of the target's loss along one small step of
+    gradient descent. ``history_`` records h and, with products, the ratio
     :math:`\|(I - \alpha H)^J g_v\| / \|g_v\|`; a fit warns if it exceeds 1.
 
     The network does not learn from the held-out rows: a refit on all rows, with

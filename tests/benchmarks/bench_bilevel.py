@@ -231,7 +231,7 @@ def adam(training, rate=1e-3):
     return update
 
 
-def unrolled(name, data, network, seed, n_updates):
+def unrolled(name, data, network, seed, n_updates, rates):
     """Rows of cosines with the derivative after ten steps, at each update."""
     training = Training(name, data, network, BLO(n_batches=None), seed)
     for k in range(10 * n_updates):
@@ -244,14 +244,14 @@ def unrolled(name, data, network, seed, n_updates):
             for batch in batches:
                 forward = batch.products(g)
                 estimates.setdefault((0, ""), []).append(forward)
-                for scale, n_terms in product(SCALES[:2], TERMS):
+                for scale, n_terms in product(SCALES, TERMS):
                     series = batch.neumann_series(
                         weights, g, n_terms=n_terms, scale=scale
                     )
                     del batch.losses  # whose graph is used up
                     key = n_terms, scale
                     estimates.setdefault(key, []).append(series.products)
-            rules = {"descent, 0.03": descent(0.03), "descent, 0.1": descent(0.1)}
+            rules = {f"descent, {rate}": descent(rate) for rate in rates}
             rules["adam, 0.001"] = adam(training)
             for label, rule in rules.items():
                 exact = -training.after(batches, weights, rule)
@@ -281,17 +281,13 @@ def weights(name, data, network, seed, n_updates):
 def series_table(rows):
     """Ratio and cosines of the series, over all updates of the trainings."""
     found = []
-    for (scale, n_terms), part_ in rows[rows.n_terms > 0].groupby(["scale", "n_terms"]):
-        found.append(
-            [
-                f"{n_terms}",
-                f"{scale:g}",
-                f"{part_.ratio.median():.2f} ({part_.ratio.max():,.3g})",
-                spread(part_.cosine),
-                spread(part_.auxiliary_cosine),
-            ]
-        )
-    return table(["products", "scale", "ratio", "all weights", "auxiliary"], found)
+    groups = rows[rows.n_terms > 0].groupby(["encoder", "n_terms", "scale"])
+    for (network, n_terms, scale), own in groups:
+        ratio = f"{own.ratio.median():.2f} ({own.ratio.max():.2g})"
+        cosines = [spread(own.cosine), spread(own.auxiliary_cosine)]
+        found.append([network, f"{n_terms}", f"{scale:g}", ratio, *cosines])
+    head = ["encoder", "products", "scale", "ratio", "all weights", "auxiliary"]
+    return table(head, found)
 
 
 def spread(values):
@@ -300,25 +296,33 @@ def spread(values):
 
 
 def unrolled_table(rows):
-    """Mean cosines with the derivative after ten steps."""
+    """Mean cosines with the derivative after ten steps, by encoder and steps."""
     found = []
     rows = rows.assign(scale=rows.scale.fillna(0.0))
-    for (n_terms, scale), part_ in rows.groupby(["n_terms", "scale"]):
-        line = [f"{n_terms}", f"{scale:g}" if n_terms else ".."]
-        for steps in dict.fromkeys(rows.steps):
-            own = part_[part_.steps == steps]
-            line.append(f"{own.cosine.mean():.2f}, {own.auxiliary_cosine.mean():.2f}")
+    groups = rows.groupby("encoder")
+    measured = [set(zip(own.n_terms, own.scale, strict=True)) for _, own in groups]
+    settings = sorted(set.intersection(*measured))
+    for (network, steps), own in rows.groupby(["encoder", "steps"], sort=False):
+        line = [network, steps]
+        for n_terms, scale in settings:
+            part_ = own[(own.n_terms == n_terms) & (own.scale == scale)]
+            means = part_[["cosine", "auxiliary_cosine"]].mean()
+            line.append(", ".join(f"{x:.2f}" for x in means))
         found.append(line)
-    return table(["products", "scale", *dict.fromkeys(rows.steps)], found)
+    head = [f"{n}, scale {scale:g}" if n else "0" for n, scale in settings]
+    return table(["encoder", "steps", *head], found)
 
 
 def weights_table(rows):
-    """Learned weights at the end, mean over the seeds."""
+    """Learned weights of each seed at the end."""
     last = rows[rows.updates == rows.updates.max()]
     names = list(rows.columns[5:])
-    means = last.groupby("setting", sort=False)[names].mean()
-    lines = [[name, *(f"{x:.4f}" for x in row)] for name, row in means.iterrows()]
-    return table(["setting", *names], lines)
+    lines = [
+        [setting, f"{seed}", *(f"{x:.4f}" for x in own[names].iloc[0])]
+        for (setting, seed), own in last.groupby(["setting", "seed"], sort=False)
+    ]
+    lines.sort(key=lambda line: list(METHODS).index(line[0]))
+    return table(["setting", "seed", *names], lines)
 
 
 def table(head, rows):
@@ -362,6 +366,7 @@ def main():
     parser.add_argument("--encoders", nargs="+", default=["GCN", "GIN", "GAT"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=10)
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.03, 0.1])
     options = parser.parse_args()
     if options.report:
         print("\n".join(report(options.report)))
@@ -384,7 +389,9 @@ def main():
         rows = (
             row
             for name, network, seed in cells
-            for row in unrolled(name, sets[name], network, seed, options.updates)
+            for row in unrolled(
+                name, sets[name], network, seed, options.updates, options.rates
+            )
         )
         write(options.unrolled, head.split(","), rows)
     if options.weights:
