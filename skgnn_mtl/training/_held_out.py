@@ -14,7 +14,7 @@ from torch import Tensor
 from skgnn_mtl._flat import flat_size, flatten, pull_back
 from skgnn_mtl._seeds import torch_stream
 from skgnn_mtl._warn import warn
-from skgnn_mtl.graphs import BatchDataset, GraphBatch, GraphDataset, GraphLoader, Labels
+from skgnn_mtl.graphs import BatchDataset, GraphBatch, GraphDataset, Labels
 from skgnn_mtl.weighting import (
     FreshBatch,
     HeldOutEvidence,
@@ -22,6 +22,7 @@ from skgnn_mtl.weighting import (
     HeldOutWeighting,
 )
 
+from ._ascent import at_moved
 from ._descent import Descent
 from ._jacobian import forward_pass, pooling, task_pass
 from ._loss import Loss, task_losses
@@ -108,6 +109,7 @@ class HeldOutLoop:
             model,
             self.rows.held_out,
             self.loss,
+            rows=self._sample(part.n_batches),
             targets=self.targets,
             pool=self.pool,
             batch_size=max(self.rows.batch_size, _SMALLEST_BATCH),
@@ -122,20 +124,39 @@ class HeldOutLoop:
         )
         self._note(self.weighting.update(evidence) or HeldOutReport())
 
-    def _draw_batch(self, model: MultiTaskModel) -> FreshBatch | None:
-        """Compute losses of a fresh batch in training mode; None without entries."""
-        device = model.shared_parameters()[0].device
-        n = len(self.rows.train_set)
+    def _sample(self, n_batches: int | None) -> np.ndarray:
+        """Draw the held-out rows of an evaluation, or take all of them."""
+        n, size = len(self.rows.held_out), (n_batches or 0) * self.rows.batch_size
+        if not 0 < size < n:
+            return np.arange(n)
+        rows: np.ndarray = torch.randperm(n, generator=self.generator)[:size].numpy()
+        return rows
+
+    def _draw_batch(self, model: MultiTaskModel) -> FreshBatch:
+        """Draw a batch of the training rows, whose losses are of the training mode."""
+        shared = model.shared_parameters()
+        device, n = shared[0].device, len(self.rows.train_set)
         chosen = torch.randperm(n, generator=self.generator)[: self.rows.batch_size]
         graphs, labels = self.rows.train_set.__getitems__(chosen.numpy())
+        graphs = graphs.to(device)
         # One seed for dropout and auxiliary tasks, from the generator of this loop.
         seed = int(torch.randint(2**31, (), generator=self.generator))
-        draws = torch.Generator().manual_seed(seed)
-        # Forked, because dropout draws from the generators that the steps use.
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), frozen_statistics(model):
-            torch.manual_seed(seed)
-            return self._entries(model, graphs.to(device), labels, draws)
+        own = set(map(id, shared))
+        names = [name for name, p in model.named_parameters() if id(p) in own]
+
+        def evaluate(moves: Sequence[Tensor] | None) -> tuple[list[Tensor], Tensor]:
+            moved = {} if moves is None else dict(zip(names, moves, strict=True))
+            draws = torch.Generator().manual_seed(seed)
+            # Forked, because dropout draws from the generators that the steps use.
+            devices = [device] if device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices), frozen_statistics(model):
+                torch.manual_seed(seed)
+                batch = (graphs, labels, draws)
+                found: tuple[list[Tensor], Tensor]
+                found = at_moved(self._entries, model, moved, *batch)
+                return found
+
+        return FreshBatch(evaluate, shared)
 
     def _entries(
         self,
@@ -143,7 +164,7 @@ class HeldOutLoop:
         graphs: GraphBatch,
         labels: Labels,
         draws: torch.Generator,
-    ) -> FreshBatch | None:
+    ) -> tuple[list[Tensor], Tensor]:
         """List the losses of the pooled target and of the present auxiliary tasks."""
         _, outputs, extra = forward_pass(model, graphs, labels, draws)
         tasks = labels.present.nonzero()[:, 0]
@@ -164,9 +185,7 @@ class HeldOutLoop:
             if value is not None:
                 values.append(value.to(losses))
                 places.append(1 + len(losses) + k)
-        if not values:
-            return None
-        return FreshBatch(values, torch.tensor(places), model.shared_parameters())
+        return values, torch.tensor(places, dtype=torch.int64)
 
     def _note(self, report: HeldOutReport) -> None:
         self.n_evaluations += 1
@@ -225,6 +244,7 @@ def held_out_gradient(
     targets: Sequence[int],
     pool: str,
     batch_size: int,
+    rows: np.ndarray | None = None,
 ) -> Tensor:
     """Compute the gradient of the pooled target over a data set, in evaluation mode.
 
@@ -242,6 +262,8 @@ def held_out_gradient(
         Weights of the targets: their labels, or equal.
     batch_size : int
         Graphs at a time; the result does not depend on it.
+    rows : ndarray of int, optional
+        Positions of the graphs that count; all by default.
 
     Returns
     -------
@@ -250,13 +272,15 @@ def held_out_gradient(
     """
     shared = model.shared_parameters()
     device, dtype = shared[0].device, shared[0].dtype
-    total = torch.from_numpy(data.weights).double().sum(dim=0)
+    rows = np.arange(len(data)) if rows is None else rows
+    total = torch.from_numpy(data.weights[rows]).double().sum(dim=0)
     anchor = pooling(total, torch.arange(len(total)), targets, pool)
     # Scaled, because the loss of a batch is a mean over the labels of that batch.
     scales = anchor / total.clamp(min=1e-300)
     gradient = torch.zeros(flat_size(shared), device=device, dtype=dtype)
     with evaluating(model):
-        for graphs, labels in GraphLoader(data, batch_size):
+        for start in range(0, len(rows), batch_size):
+            graphs, labels = data.__getitems__(rows[start : start + batch_size])
             # Without the columns of auxiliary tasks, which are never targets.
             bare = Labels(labels.targets, labels.weights)
             result = task_pass(model, graphs.to(device), bare, loss)

@@ -4,24 +4,28 @@ Every k steps such a method receives :class:`HeldOutEvidence`. It holds the grad
 the pooled target over the held-out rows and, on request, the losses of a fresh batch.
 
 For a loss that is linear in the task weights, :math:`\sum_i w_i L_i`, the derivative
-of its gradient with respect to :math:`w_i` is the task's gradient :math:`g_i`. Consider
-one backward pass along a vector v through the graph of the weighted gradient. It gives
-both the product with the Hessian and all :math:`v^\top g_i`. No task needs a backward
-pass of its own.
+of its gradient with respect to :math:`w_i` is the task's gradient :math:`g_i`. Methods
+need products :math:`v^\top g_i`, which are derivatives of the losses along v. One
+forward pass that carries v as a tangent gives those of all tasks, without a backward
+pass. Where products with the Hessian are needed as well, one backward pass along v
+through the graph of the weighted gradient gives both.
 """
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from skgnn_mtl._flat import flatten, pull_back, unflatten
+from skgnn_mtl._flat import flat_size, flatten, pull_back, unflatten
 
 from ._constraints import check_choice
 
@@ -37,6 +41,9 @@ class HeldOut(NamedTuple):
         Share of the training rows.
     split : {"tail", "random"}
         "tail" takes the smallest groups, "random" draws groups.
+    n_batches : int or None
+        Size of the sample of these rows that an evaluation draws, in batches of the
+        training; None takes all rows.
 
     See Also
     --------
@@ -52,6 +59,7 @@ class HeldOut(NamedTuple):
     every: int
     fraction: float = 0.2
     split: str = "random"
+    n_batches: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,19 +82,22 @@ class Series:
     ratio: float
 
 
-@dataclass(frozen=True)
-class FreshBatch:
-    """Losses of a batch of training rows, in training mode, with their graphs.
+# Moves of the parameters, or None, to one loss per entry and the places of the entries.
+Evaluate = Callable[[Sequence[Tensor] | None], tuple[list[Tensor], Tensor]]
 
-    Entries are the pooled target and the auxiliary tasks that the batch has.
+
+class FreshBatch:
+    """A batch of training rows in training mode, and derivatives of its losses.
+
+    Entries are the pooled target and the auxiliary tasks that the batch has. The
+    network is that of the evaluation; use the batch before the next step.
 
     Parameters
     ----------
-    losses : list of k Tensors of shape ()
-        One loss per entry. They are separate, because each gradient of a common tensor
-        would walk through the graph of all of them.
-    places : Tensor of int64 of shape (k,), on the CPU
-        0 for the pooled target, 1 + i for task i.
+    evaluate : callable
+        Computes the k losses, each of shape (), and their places (k,). It receives what
+        is to be added to the parameters, or None, and uses the same random numbers in
+        each call.
     parameters : sequence of Tensor
         The shared parameters, of p entries in all.
 
@@ -99,22 +110,84 @@ class FreshBatch:
     >>> import torch
     >>> from skgnn_mtl.weighting import FreshBatch
     >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
-    >>> batch = FreshBatch([w.square().sum()], torch.tensor([0]), [w])
+    >>> def evaluate(moves):
+    ...     moved = w if moves is None else w + moves[0]
+    ...     return [moved.square().sum()], torch.tensor([0])
+    >>> batch = FreshBatch(evaluate, [w])
     >>> batch.jacobian()
     tensor([[2., 4.]])
+    >>> batch.products(torch.tensor([1.0, -1.0]))
+    tensor([-2.])
     """
 
-    losses: Sequence[Tensor]
-    places: Tensor
-    parameters: Sequence[Tensor]
+    def __init__(self, evaluate: Evaluate, parameters: Sequence[Tensor]) -> None:
+        self._evaluate, self.parameters = evaluate, parameters
+        self._places: Tensor | None = None
+
+    @cached_property
+    def losses(self) -> list[Tensor]:
+        """One loss per entry, with its graph.
+
+        They are separate, because each gradient of a common tensor would walk through
+        the graph of all of them.
+        """
+        with torch.enable_grad():
+            losses, self._places = self._evaluate(None)
+        return losses
+
+    @property
+    def places(self) -> Tensor:
+        """0 for the pooled target, 1 + i for task i; int64 (k,), on the CPU."""
+        if self._places is None:
+            _ = self.losses  # which come with their places
+        assert self._places is not None
+        return self._places
+
+    def products(self, vector: Tensor) -> Tensor:
+        r"""Compute the inner products of a vector with the gradients of the losses.
+
+        They are the derivatives of the losses along the vector, by automatic
+        differentiation in forward mode: one forward pass without a graph. Rows of
+        :meth:`jacobian` would take a backward pass per entry.
+
+        Parameters
+        ----------
+        vector : Tensor of shape (p,)
+            The vector.
+
+        Returns
+        -------
+        products : Tensor of shape (k,)
+            One per entry.
+        """
+        try:
+            return self._forward_products(vector)
+        except NotImplementedError:
+            # Because operations of a user's encoder may lack a forward derivative.
+            return self.jacobian() @ vector
+
+    def _forward_products(self, vector: Tensor) -> Tensor:
+        _import_forward_mode()
+        parts = unflatten(vector, self.parameters)
+        with torch.no_grad(), forward_ad.dual_level():
+            moves = [forward_ad.make_dual(torch.zeros_like(v), v) for v in parts]
+            losses, self._places = self._evaluate(moves)
+            found = [forward_ad.unpack_dual(loss).tangent for loss in losses]
+        products = vector.new_zeros(len(found))
+        for k, tangent in enumerate(found):
+            if tangent is not None:  # as it is where nothing depends on the parameters
+                products[k] = tangent
+        return products
 
     def jacobian(self) -> Tensor:
         """Compute the gradients of the losses, one row per entry (k, p)."""
-        rows = []
-        for loss in self.losses:
+        like = self.parameters[0]
+        J = like.new_empty(len(self.losses), flat_size(self.parameters))
+        for row, loss in zip(J, self.losses, strict=True):
             parts = pull_back([loss], self.parameters, [torch.ones_like(loss)])
-            rows.append(flatten(parts, self.parameters))
-        return torch.stack(rows)
+            # Into the row, without a temporary of p numbers.
+            torch.cat([part.reshape(-1) for part in parts], out=row)
+        return J
 
     def neumann_series(
         self,
@@ -145,10 +218,12 @@ class FreshBatch:
         series : Series
             The sum of the terms, and its products with the gradients of the losses.
         """
+        if not self.losses:
+            return Series(vector.new_zeros(0), vector, 0.0)
         parameters = self.parameters
         weights = weights.detach().requires_grad_()
         slopes = torch.autograd.grad(
-            weights @ torch.stack(list(self.losses)),
+            weights @ torch.stack(self.losses),
             parameters,
             create_graph=True,
             materialize_grads=True,
@@ -179,6 +254,15 @@ class FreshBatch:
         return Series(products, flatten(p, parameters), ratio)
 
 
+@cache
+def _import_forward_mode() -> None:
+    """Let torch import its forward derivatives, once per process."""
+    # Because torch compiles some of them with a function that it warns of.
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
+
+
 @dataclass(frozen=True)
 class HeldOutEvidence:
     """Gradient of the held-out rows after a step, and what to compare it with.
@@ -194,7 +278,7 @@ class HeldOutEvidence:
     last_products : Tensor of float64 of shape (t,) or None
         Inner products of ``gradient`` with these gradients.
     draw_batch : callable
-        Returns a :class:`FreshBatch`, or None if the batch has no entry.
+        Returns a :class:`FreshBatch`, which may have no entry.
 
     See Also
     --------
@@ -205,7 +289,7 @@ class HeldOutEvidence:
     --------
     >>> import torch
     >>> from skgnn_mtl.weighting import HeldOutEvidence
-    >>> evidence = HeldOutEvidence(torch.ones(3), None, None, lambda: None)
+    >>> evidence = HeldOutEvidence(torch.ones(3), None, None, draw_batch=None)
     >>> evidence.gradient.shape
     torch.Size([3])
     """
@@ -213,7 +297,7 @@ class HeldOutEvidence:
     gradient: Tensor
     last_tasks: Tensor | None
     last_products: Tensor | None
-    draw_batch: Callable[[], FreshBatch | None]
+    draw_batch: Callable[[], FreshBatch]
 
 
 @dataclass(frozen=True)
@@ -263,7 +347,7 @@ class HeldOutWeighting(ABC):
     --------
     >>> from skgnn_mtl.weighting import BLO
     >>> BLO(every=20).held_out
-    HeldOut(every=20, fraction=0.2, split='tail')
+    HeldOut(every=20, fraction=0.2, split='tail', n_batches=2)
     """
 
     @property

@@ -65,7 +65,10 @@ FT, LONGER = "FT", "FT, 4 x"
 # The training molecules beyond the share take part without their labels.
 UNLABELLED = "descriptors, unlabelled"
 # Weights that never move: the first belongs to the target.
-ON_D_IN = BLO(weight_init=(1.0, *(0.0,) * len(FIVE)), lr=1e-12, n_terms=0)
+ON_D_IN = BLO(weight_init=(1.0, *(0.0,) * len(FIVE)), lr=1e-12)
+# All held-out rows at each update, as the kept rows were measured.
+ALL = {"n_batches": None}
+COSINES = {**ALL, "normalize": True, "lr": 0.03}
 ARMS = {
     FT: ((), Equal(pool="labels")),
     LONGER: ((), Equal(pool="labels")),
@@ -79,10 +82,10 @@ ARMS = {
     "RCGrad": (FIVE, RCGrad()),
     "RCGrad schedule": (FIVE, RCGrad(mode="schedule")),
     "RCGrad released": (FIVE, RCGrad(mode="released")),
-    "BLO": (FIVE, BLO()),
-    "BLO, no Hessian": (FIVE, BLO(n_terms=0, normalize=True, lr=0.03)),
-    "BLO+RCGrad": (FIVE, BLO(RCGrad(), normalize=True, lr=0.03)),
-    "BLO+RCGrad intended": (FIVE, BLO(RCGrad(), mode="intended")),
+    "BLO": (FIVE, BLO(n_terms=3, **ALL)),
+    "BLO, no Hessian": (FIVE, BLO(**COSINES)),
+    "BLO+RCGrad": (FIVE, BLO(RCGrad(), **COSINES)),
+    "BLO+RCGrad intended": (FIVE, BLO(RCGrad(), mode="intended", n_terms=3, **ALL)),
     "BLO+RCGrad released": (FIVE, BLO(RCGrad(), mode="released")),
     "MTL three": (THREE, Equal(pool="labels")),
     "GNS three": (THREE, GNS()),

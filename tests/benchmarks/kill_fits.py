@@ -100,7 +100,7 @@ def cases(
         "plain": regressor(),
         "surgery": regressor(task_weighting=PCGrad(update_every=2)),
         "second pass": regressor(task_weighting="famo"),
-        "bi-level": regressor(task_weighting=BLO(every=3, n_terms=0), **helped),
+        "bi-level": regressor(task_weighting=BLO(every=3), **helped),
         "curvature": regressor(task_weighting="curvature"),
         "auxiliary tasks": regressor(
             encoder=masked, auxiliary_tasks=["atommasking", "edgeprediction"]

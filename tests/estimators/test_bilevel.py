@@ -282,6 +282,7 @@ def test_first_weights_of_one_number_or_one_each(make, graphs, table):
         ({"fraction": 1.0}, ValueError),
         ({"split": "head"}, ValueError),
         ({"n_terms": -1}, ValueError),
+        ({"n_batches": 0}, ValueError),
         ({"momentum": 1.0}, ValueError),
         ({"lr": 0.0}, ValueError),
         ({"weight_init": -1.0}, ValueError),
@@ -323,7 +324,7 @@ def test_records_tell_how_auxiliaries_stand_to_the_target(make, graphs, table):
 
 @pytest.mark.filterwarnings("default:.*did not converge in")  # H may be indefinite
 def test_records_of_learned_weights(make, graphs, table):
-    blo = BLO(every=2, scale=0.01)
+    blo = BLO(every=2, n_terms=3, scale=0.01)
     model = make(task_weighting=blo).fit(graphs, table)
     first, last = model.history_[0], model.history_[-1]
     assert first["n_outer_steps"] == 1
@@ -339,7 +340,7 @@ def test_records_of_learned_weights(make, graphs, table):
 
 
 def test_a_diverging_series_is_told_once(make, graphs, table):
-    model = make(task_weighting=BLO(every=1, scale=1e3, lr=1e-9))
+    model = make(task_weighting=BLO(every=1, n_terms=3, scale=1e3, lr=1e-9))
     with pytest.warns(ConvergenceWarning, match="Lower scale") as caught:
         model.fit(graphs, table)
     told = [w for w in caught if issubclass(w.category, ConvergenceWarning)]

@@ -52,7 +52,7 @@ FITS = {
     "widths": lambda X, y: network(loss="gaussian_nll").fit(X, y),
     "early stopping": lambda X, y: network(early_stopping=True).fit(X, y),
     "held out": lambda X, y: network(
-        task_weighting=BLO(every=2, n_terms=0),
+        task_weighting=BLO(every=2),
         target_tasks=["task_1"],
         early_stopping=True,
     ).fit(X, y),

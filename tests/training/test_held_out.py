@@ -13,6 +13,7 @@ from skgnn_mtl.training import (
     HeldOutRows,
     MultiTaskModel,
     TrainingStep,
+    at_moved,
     task_losses,
 )
 from skgnn_mtl.training._held_out import held_out_gradient
@@ -25,6 +26,20 @@ def losses_of(network, dataset):
     """All losses of a data set, with their graph."""
     graphs, labels = dataset.__getitems__(np.arange(len(dataset)))
     return task_losses(network(graphs), labels.targets, labels.weights, SQUARES)[0]
+
+
+def fresh(network):
+    """A batch of all rows, each task an entry of its own."""
+    shared = network.shared_parameters()
+    own = set(map(id, shared))
+    names = [name for name, p in network.named_parameters() if id(p) in own]
+
+    def evaluate(moves):
+        moved = {} if moves is None else dict(zip(names, moves, strict=True))
+        losses = at_moved(losses_of, network, moved, data())
+        return list(losses), torch.arange(N_TASKS)
+
+    return FreshBatch(evaluate, shared)
 
 
 def gradients(network, losses):
@@ -66,7 +81,7 @@ def test_products_are_the_mixed_derivative_of_autograd(n_terms):
     weights = torch.tensor([0.7, 0.2, 0.05, 0.4]).double()
     scale = 0.3
     g = torch.randn(sum(p.numel() for p in shared), dtype=torch.float64)
-    batch = FreshBatch(list(losses_of(network, data())), torch.arange(4), shared)
+    batch = fresh(network)
     series = batch.neumann_series(weights, g, n_terms=n_terms, scale=scale)
     w = weights.clone().requires_grad_()
     slopes = flat(
@@ -86,7 +101,7 @@ def test_products_are_the_mixed_derivative_of_autograd(n_terms):
 def test_without_terms_the_products_are_those_of_the_gradients(network):
     shared = network.shared_parameters()
     g = torch.randn(sum(p.numel() for p in shared), dtype=torch.float64)
-    batch = FreshBatch(list(losses_of(network, data())), torch.arange(4), shared)
+    batch = fresh(network)
     weights = torch.ones(N_TASKS).double()
     series = batch.neumann_series(weights, g, n_terms=0, scale=1.0, keep_graph=True)
     J = gradients(network, losses_of(network, data()))
