@@ -125,6 +125,11 @@ class Conformal(Table):
         table, estimator = labels.exact, self._ready(self.estimator)
         if groups is None and self.groups is not None:
             groups = np.asarray(self.groups(X))
+            if groups.shape != (len(table),):
+                raise ValueError(
+                    f"groups must return one group for each of {len(table)} rows of X, "
+                    f"but returned an array of shape {groups.shape}."
+                )
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         folds = self._folds(X, y, table, groups, jobs)
         rows = folds[0][1] if self.method == "split" else np.arange(len(table))

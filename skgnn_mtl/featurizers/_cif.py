@@ -10,8 +10,9 @@ from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 
 from ._base import GraphTransformer
@@ -178,8 +179,8 @@ class CifToGraph(GraphTransformer):
     _warns_of_isolated_nodes: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GraphTransformer._parameter_constraints,
-        "cutoff": [Interval(Real, 0, None, closed="neither")],
-        "max_neighbors": [None, Interval(Integral, 1, None, closed="left")],
+        "cutoff": [Numbers(Real, 0, None, closed="neither")],
+        "max_neighbors": [None, Numbers(Integral, 1, None, closed="left")],
         "ties": [StrOptions({"shell", "cut"})],
         "disorder": [StrOptions({"raise", "majority", "mix"})],
         "symmetrize": ["boolean"],

@@ -8,8 +8,9 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from skgnn_mtl._component import Numbers
 from skgnn_mtl.graphs import GraphArray
 
 from ._base import rows_of
@@ -89,8 +90,8 @@ class SmilesToDescriptors(DescriptorTable):
         **DescriptorTable._parameter_constraints,
         "descriptors": [StrOptions({"rdkit2d"}), "array-like", callable, None],
         # RDKit counts in 32 bits.
-        "morgan_counts": [Interval(Integral, 0, 2**31 - 1, closed="both")],
-        "radius": [Interval(Integral, 0, 2**31 - 1, closed="both")],
+        "morgan_counts": [Numbers(Integral, 0, 2**31 - 1, closed="both")],
+        "radius": [Numbers(Integral, 0, 2**31 - 1, closed="both")],
     }
 
     def __init__(

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 def by_task(
@@ -48,6 +50,37 @@ def by_task(
             f"{weighting!r}."
         )
     return weights
+
+
+def one_per_task(weighting: Any, name: str, n_tasks: int) -> Tensor:
+    """Read a parameter that is one number, or one per task.
+
+    Parameters
+    ----------
+    weighting : TaskWeighting
+        Has the parameter.
+    name : str
+        Its name.
+    n_tasks : int
+        Number of tasks of the fit.
+
+    Returns
+    -------
+    values : Tensor of float64 of shape (n_tasks,)
+        A new tensor.
+
+    Raises
+    ------
+    ValueError
+        If there are several numbers, but not one per task.
+    """
+    values = np.asarray(getattr(weighting, name), dtype=np.float64)
+    if values.shape not in ((), (n_tasks,)):
+        raise ValueError(
+            f"There are {n_tasks} tasks (columns of y and auxiliary tasks), but {name} "
+            f"has {values.size} numbers: {weighting!r}."
+        )
+    return torch.from_numpy(np.broadcast_to(values, n_tasks).copy())
 
 
 def _in_order(

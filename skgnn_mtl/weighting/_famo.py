@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ._base import LossWeighting, present
+from ._by_task import one_per_task
 from ._capabilities import LookBack
 from ._constraints import FINITE_NUMBERS, NOT_NEGATIVE, POSITIVE
 
@@ -105,8 +106,7 @@ class FAMO(LossWeighting, LookBack):
             Not used.
         """
         self.logits = nn.Parameter(torch.zeros(n_tasks))
-        floor = torch.as_tensor(self.min_losses, dtype=torch.float64)
-        self.register_buffer("floor", floor.expand(n_tasks).clone())
+        self.register_buffer("floor", one_per_task(self, "min_losses", n_tasks))
 
     def _excess(self, losses: Tensor, tasks: Tensor | None) -> Tensor:
         # Clamped, because a loss below its stated bound would have no logarithm.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ._base import JacobianAggregation, present
+from ._by_task import one_per_task
 from ._constraints import FINITE_NUMBERS
 
 # Columns at a time on the CPU; with a dozen tasks, about a megabyte.
@@ -37,6 +39,11 @@ class GradDrop(JacobianAggregation):
         Share of a task's gradient that is always kept.
     **options : object
         ``adaptive_momentum`` of :class:`JacobianAggregation`.
+
+    Raises
+    ------
+    ValueError
+        In ``build``, if ``leak`` has another length than the tasks.
 
     See Also
     --------
@@ -69,6 +76,18 @@ class GradDrop(JacobianAggregation):
     def __init__(self, leak: ArrayLike = 0.0, **options: Any) -> None:
         super().__init__(**options)
         self.leak = leak
+
+    def build(self, n_tasks: int, task_names: Sequence[str] | None = None) -> None:
+        """Check the leaks against the tasks.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks of the fit.
+        task_names : sequence of str, optional
+            Not used.
+        """
+        one_per_task(self, "leak", n_tasks)
 
     def forward(
         self,

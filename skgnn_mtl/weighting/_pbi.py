@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ._base import LossWeighting, present
-from ._by_task import by_task
+from ._by_task import by_task, one_per_task
 from ._constraints import FINITE_NUMBERS, NOT_NEGATIVE, NUMBERS
 
 _EPS = 1e-12
@@ -111,8 +111,7 @@ class PBI(LossWeighting):
         values = np.ones(n_tasks) if self.preferences is None else self.preferences
         values = by_task(self, values, n_tasks, task_names)
         self.register_buffer("r", torch.from_numpy(values))
-        ideal = torch.as_tensor(self.ideal, dtype=torch.float64)
-        self.register_buffer("z", ideal.expand(n_tasks).clone())
+        self.register_buffer("z", one_per_task(self, "ideal", n_tasks))
 
     def forward(self, losses: Tensor, tasks: Tensor | None = None) -> Tensor:
         """Combine losses of shape (t,) to a scalar."""

@@ -266,6 +266,16 @@ def test_groups_are_whole_on_one_side():
         np.testing.assert_array_equal(model.estimator_.groups_, groups[trained])
 
 
+@pytest.mark.parametrize("found", [None, [0, 1], [[0]] * 100])
+def test_a_function_must_return_a_group_for_each_row(found):
+    X = np.arange(100.0)[:, None]
+    model = ConformalRegressor(Zero(), random_state=1, groups=lambda X: found)
+    with pytest.raises(
+        ValueError, match="groups must return one group for each of 100"
+    ):
+        model.fit(X, X[:, 0])
+
+
 def test_new_groups_are_covered_by_a_split_of_groups():
     # A group shares its error, which a random split of rows does not show.
     rng = np.random.default_rng(0)

@@ -482,6 +482,7 @@ def test_numbers_of_a_parameter_are_checked():
     for options, name in [
         ({"cutoff": 0}, "cutoff"),
         ({"max_neighbors": 0}, "max_neighbors"),
+        ({"max_neighbors": 10**400}, "max_neighbors"),
         ({"ties": "keep"}, "ties"),
         ({"disorder": "ignore"}, "disorder"),
         ({"dtype": "float16"}, "dtype"),

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from skgnn_mtl import SmilesToGraph
 from skgnn_mtl.datasets import load_physchem
+from skgnn_mtl.featurizers import SmilesToDescriptors
 from skgnn_mtl.featurizers._descriptors import RdkitDescriptors, within_range
 from skgnn_mtl.graphs import GraphArray
 
@@ -195,6 +196,11 @@ BAD = {
 def test_what_is_not_a_descriptor_is_named_in_fit(descriptors, message):
     with pytest.raises(ValueError, match=message):
         SmilesToGraph(descriptors=descriptors).fit(["C"])
+
+
+def test_an_array_must_list_names():
+    with pytest.raises(ValueError, match="descriptors must list names"):
+        SmilesToDescriptors(np.array(3)).fit(["C"])
 
 
 def test_rdkits_list_is_complete():

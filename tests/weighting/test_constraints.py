@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from skgnn_mtl import weighting as family
-from skgnn_mtl.weighting import BLO, FAMO, CAGrad, Curvature, Fixed, GradDrop, NashMTL
+from skgnn_mtl.weighting import (
+    BLO,
+    FAMO,
+    PBI,
+    CAGrad,
+    Curvature,
+    Fixed,
+    GradDrop,
+    NashMTL,
+)
 
 ODD = [
     [],
@@ -111,3 +120,13 @@ def test_the_ends_of_the_ranges_are_allowed(part):
 def test_numbers_per_task_are_numbers(part, name):
     with pytest.raises(ValueError, match=f"'{name}' parameter"):
         part.check_options()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [FAMO(min_losses=[0.0, 0.0]), GradDrop(leak=()), PBI(ideal=[0.0] * 4)],
+    ids=repr,
+)
+def test_numbers_per_task_are_as_many_as_the_tasks(part):
+    with pytest.raises(ValueError, match=r"3 tasks .* has \d numbers"):
+        part.build(3)
