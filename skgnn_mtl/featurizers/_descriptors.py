@@ -210,8 +210,6 @@ class RdkitDescriptors:
 
     def __init__(self, names: Sequence[str] | None) -> None:
         known = _functions()
-        if names is not None and not np.iterable(names):
-            raise ValueError(f"descriptors must list names, but is {names!r}.")
         self.names = tuple(known if names is None else names)
         # By their text, because what is no name may be a list.
         if not self.names or len(set(map(repr, self.names))) < len(self.names):

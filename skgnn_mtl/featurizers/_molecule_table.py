@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from skgnn_mtl._component import Numbers
+from skgnn_mtl._component import Condition, Numbers
 from skgnn_mtl.graphs import GraphArray
 
 from ._base import rows_of
@@ -23,6 +23,12 @@ from ._descriptors import (
 )
 from ._parts import refuse_joined
 from ._rows import map_molecules, portable, rdkit, why_unreadable
+
+# Not "array-like", because that allows an array of no dimension.
+_NAMES = Condition(
+    lambda value: np.iterable(value) and not isinstance(value, str),
+    "a sequence of names",
+)
 
 
 class SmilesToDescriptors(DescriptorTable):
@@ -88,7 +94,7 @@ class SmilesToDescriptors(DescriptorTable):
     _reads: ClassVar[str] = "SMILES"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DescriptorTable._parameter_constraints,
-        "descriptors": [StrOptions({"rdkit2d"}), "array-like", callable, None],
+        "descriptors": [StrOptions({"rdkit2d"}), _NAMES, callable, None],
         # RDKit counts in 32 bits.
         "morgan_counts": [Numbers(Integral, 0, 2**31 - 1, closed="both")],
         "radius": [Numbers(Integral, 0, 2**31 - 1, closed="both")],

@@ -199,7 +199,9 @@ def test_what_is_not_a_descriptor_is_named_in_fit(descriptors, message):
 
 
 def test_an_array_must_list_names():
-    with pytest.raises(ValueError, match="descriptors must list names"):
+    with pytest.raises(
+        ValueError, match="'descriptors' parameter .* a sequence of names"
+    ):
         SmilesToDescriptors(np.array(3)).fit(["C"])
 
 
