@@ -23,8 +23,8 @@ def test_the_page_is_written_from_the_file(bench):
 
 
 def test_cells_are_compared_with_the_reference_seed_by_seed(bench):
-    rows = []
-    for seed, scale in ((0, 1.0), (1, 1.0), (2, 3.0)):
+    rows = []  # seed 0 chooses the rate
+    for seed, scale in ((0, 1.0), (2, 1.0), (3, 3.0)):
         for optimizer, errors, traces in (
             ("adamw", [1.0, 2.0], [1.0, 4.0]),
             ("muon", [0.5, 2.0], [2.0, 8.0]),

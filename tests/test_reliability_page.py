@@ -160,3 +160,24 @@ def test_every_dependency_has_a_lower_bound(versions):
 def test_outcomes_are_read_from_the_last_line(versions, printed, expected):
     counts = versions.outcomes(printed)
     assert tuple(counts[k] for k in ("passed", "failed", "skipped")) == expected
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("No known vulnerabilities found", (3, 0, 0)),
+        ("Found 2 known vulnerabilities in 1 package", (2, 1, 0)),
+        ("No known vulnerabilities found\n" + 3 * "could not be audited\n", (0, 0, 3)),
+        ("Traceback", (0, 3, 0)),
+    ],
+)
+def test_packages_that_no_service_knows_are_not_clean(
+    versions, printed, expected, tmp_path
+):
+    class Environment:
+        def run(self, module, *arguments, cwd):
+            return printed
+
+    (tmp_path / "newest.txt").write_text("a==1\nb==1\nc==1\n")
+    counts = versions.audit(Environment(), tmp_path)
+    assert tuple(counts[k] for k in ("passed", "failed", "skipped")) == expected
