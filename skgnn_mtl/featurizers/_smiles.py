@@ -68,8 +68,8 @@ class SmilesToGraph(GraphTransformer):
     Attributes
     ----------
     n_features_in_ : int
-        Number of columns of strings.
-    feature_names_in_ : ndarray of str
+        Number k of columns of strings.
+    feature_names_in_ : ndarray of str of shape (k,)
         Names of these columns, if ``fit`` saw a table.
 
     See Also

@@ -33,8 +33,9 @@ class SoftmaxLoss:
     >>> import torch
     >>> from skgnn_mtl.training import SoftmaxLoss
     >>> outputs = torch.zeros(1, 6)  # tasks of two and three classes
-    >>> SoftmaxLoss((2, 3))(outputs, torch.tensor([[1.0, 2.0]])).exp()
-    tensor([[2.0000, 3.0000]])
+    >>> losses = SoftmaxLoss((2, 3))(outputs, torch.tensor([[1.0, 2.0]]))
+    >>> losses.exp().round().tolist()
+    [[2.0, 3.0]]
     """
 
     n_classes: tuple[int, ...]
