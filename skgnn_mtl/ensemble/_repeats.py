@@ -50,7 +50,10 @@ def warn_of_repeats(X: Any, folds: Folds) -> None:
     keys = row_keys(X)
     if keys is None:
         return
-    repeated = [test[np.isin(keys[test], keys[train])] for train, test in folds]
+    # Sorted, because the table of NumPy 2.0 overflows with keys of 64 bits.
+    repeated = [
+        test[np.isin(keys[test], keys[train], kind="sort")] for train, test in folds
+    ]
     rows = np.sort(np.concatenate(repeated)).tolist()
     if rows:
         warn(
