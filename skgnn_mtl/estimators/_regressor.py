@@ -87,10 +87,9 @@ or callable, default="squared_error"
         the prediction is beyond the bound. Scales count it as its number, scores leave
         it out. A falling ``target_transform`` turns it round.
     optimizer : str or callable, default="adamw"
-        "adamw", "adam", "sgd"; "muon" (orthogonal updates of hidden matrices, torch
-        2.9), "soap" (the extra "optimizers"); "sam" and "samo", or instances of
-        :mod:`skgnn_mtl.optimizers`. A callable makes one of (params, lr=,
-        weight_decay=).
+        "adamw", "adam", "sgd"; "muon" (orthogonal updates of matrices, torch 2.9),
+        "soap" (the extra "optimizers"); "sam" and "samo", or one of
+        :mod:`skgnn_mtl.optimizers`. A callable has (params, lr=, weight_decay=).
     lr : float, default=1e-3
         Learning rate at its highest.
     weight_decay : float, default=0.0

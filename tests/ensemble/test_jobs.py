@@ -322,6 +322,16 @@ def test_folders_of_others_are_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", ["é\ud800", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("several", [False, True])
+def test_paths_that_no_file_can_have_are_refused(name, several, tmp_path):
+    model = KINDS["seeds"]() if several else network()
+    where = "checkpoint" if several else "multitaskgnnregressor__checkpoint"
+    model.set_params(**{where: str(tmp_path / name)})
+    with pytest.raises(ValueError, match="^checkpoint=.* cannot be the path of a file"):
+        model.fit(SMILES, Y)
+
+
 def test_a_call_that_is_refused_leaves_no_trace_of_its_parameters(tmp_path):
     path = tmp_path / "f"
     wrong = EnsembleRegressor(network(), 1, resample="folds", checkpoint=path)

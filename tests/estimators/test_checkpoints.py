@@ -23,7 +23,6 @@ from skgnn_mtl import (
     MultiTaskGNNRegressor,
 )
 from skgnn_mtl.encoders import GIN
-from skgnn_mtl.ensemble import EnsembleRegressor
 from skgnn_mtl.estimators import _checkpoint, _curvature
 from skgnn_mtl.estimators._compute import stopped_by_sigterm
 from skgnn_mtl.estimators._io import read, write
@@ -429,17 +428,6 @@ def test_a_folder_must_exist(graphs, frame, tmp_path):
         small(checkpoint=tmp_path / "none" / "fit").fit(graphs, frame)
     with pytest.raises(ValueError, match="is a folder, but one network needs a file"):
         small(checkpoint=tmp_path).fit(graphs, frame)
-
-
-@pytest.mark.parametrize("name", ["é\ud800", "a\0b", "x" * 5000])
-@pytest.mark.parametrize("several", [False, True])
-def test_paths_that_no_file_can_have_are_refused(
-    name, several, graphs, frame, tmp_path
-):
-    model = EnsembleRegressor(small(), n_members=2) if several else small()
-    model.set_params(checkpoint=str(tmp_path / name))
-    with pytest.raises(ValueError, match="^checkpoint=.* cannot be the path of a file"):
-        model.fit(graphs, frame)
 
 
 def test_a_damaged_file_is_refused(stopped, graphs, frame):
