@@ -213,7 +213,7 @@ def report(table: pd.DataFrame, n_rows: int) -> str:
     lines = [
         f"Medians of {n_repeats} repeats; {n_rows} molecules, 8 tasks, D-MPNN of width "
         "300,",
-        "on two cores that some twenty other processes used as well:",
+        "on two cores without other work:",
         "",
         *grid(
             ["weighting", "batch", "speed, 2 to 1", "CPU per process, 2 to 1"],
