@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import recall_score, roc_auc_score
 
 from skgnn_mtl._warn import warn
 
@@ -435,14 +435,14 @@ def _balanced_accuracy(
     values = np.full(true.shape[1], np.nan)
     for task, column in enumerate(true.T):
         rows = weight[:, task] > 0
-        hits = (pred[:, task] == column).astype(np.float64)
-        shares = [
-            np.average(hits[of_class], weights=weight[of_class, task])
-            for label in np.unique(column[rows])
-            if (of_class := rows & (column == label)).any()
-        ]
-        if shares:
-            values[task] = np.mean(shares)
+        if rows.any():
+            values[task] = recall_score(
+                column[rows],
+                pred[rows, task],
+                labels=np.unique(column[rows]),
+                average="macro",
+                sample_weight=weight[rows, task],
+            )
     return values
 
 
