@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 
 from skgnn_mtl.estimators._inputs import in_task_order, task_positions
 from skgnn_mtl.metrics._scorers import fitted_task_names
-from skgnn_mtl.metrics._scores import METRICS
+from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import column_names, name_of, read_scored
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class ParityDisplay:
             raise ValueError(f"{len(panels)} axes were given for {len(chosen)} tasks.")
         labelled = scored.weight > 0
         r2, mae = (
-            METRICS[name].per_task(scored.true, scored.pred, scored.weight)
+            NUMBERS[name].per_task(scored.true, scored.pred, scored.weight)
             for name in ("r2", "mae")
         )
         for ax, k in zip(panels, chosen, strict=True):

@@ -6,6 +6,11 @@ unit would dominate.
 """
 
 from ._censored import read_censored
+from ._class_scores import (
+    nan_average_precision_score,
+    nan_balanced_accuracy_score,
+    nan_roc_auc_score,
+)
 from ._comparison import delta_m, mean_rank
 from ._probabilities import (
     nan_brier_score,
@@ -13,6 +18,7 @@ from ._probabilities import (
     nan_log_loss,
 )
 from ._scorers import (
+    nan_average_precision_scorer,
     nan_balanced_accuracy_scorer,
     nan_r2_scorer,
     nan_roc_auc_scorer,
@@ -22,10 +28,8 @@ from ._scorers import (
     task_scorer,
 )
 from ._scores import (
-    nan_balanced_accuracy_score,
     nan_mean_absolute_error,
     nan_r2_score,
-    nan_roc_auc_score,
     nan_root_mean_squared_error,
 )
 from ._screening import ScreeningScores, nan_screening_scores
@@ -51,6 +55,8 @@ __all__ = [
     "delta_m",
     "interval_scorer",
     "mean_rank",
+    "nan_average_precision_score",
+    "nan_average_precision_scorer",
     "nan_balanced_accuracy_score",
     "nan_balanced_accuracy_scorer",
     "nan_brier_score",

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._averaging import mean_of_tasks, weighted_mean
+from ._class_scores import as_codes
 from ._one_vs_rest import Columns, one_vs_rest
-from ._scores import _as_codes, mean_of_tasks, weighted_mean
 from ._tables import Scored, read_scored
 
 
@@ -239,7 +240,7 @@ def check_bins(n_bins: Any) -> None:
 
 def _read_classes(y_true: Any, y_proba: Any, sample_weight: Any) -> Scored:
     """Read labels as 0 and 1; a task whose classes are not known loses its weights."""
-    codes = _as_codes(y_true)
+    codes = as_codes(y_true)
     scored = read_scored(codes, y_proba, sample_weight, "y_proba")
     outside = np.argwhere((scored.pred < 0) | (scored.pred > 1))
     for row, task in outside[:1].tolist():

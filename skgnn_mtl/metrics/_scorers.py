@@ -20,15 +20,20 @@ from sklearn.metrics._scorer import _BaseScorer
 
 from skgnn_mtl._warn import warn
 
+from ._class_scores import (
+    CLASSES,
+    RANKINGS,
+    as_codes,
+    common_codes,
+    nan_average_precision_score,
+    nan_balanced_accuracy_score,
+    nan_roc_auc_score,
+)
 from ._one_vs_rest import Columns, one_vs_rest
 from ._scores import (
-    METRICS,
-    _as_codes,
-    _common_codes,
-    nan_balanced_accuracy_score,
+    NUMBERS,
     nan_mean_absolute_error,
     nan_r2_score,
-    nan_roc_auc_score,
     nan_root_mean_squared_error,
 )
 from ._tables import (
@@ -41,6 +46,8 @@ from ._tables import (
     read_scored,
 )
 
+METRICS = {**NUMBERS, **CLASSES}
+
 nan_r2_scorer = make_scorer(nan_r2_score)
 neg_nan_mean_absolute_error_scorer = make_scorer(
     nan_mean_absolute_error, greater_is_better=False
@@ -50,7 +57,7 @@ neg_nan_root_mean_squared_error_scorer = make_scorer(
 )
 
 
-class RocAucScorer(_BaseScorer):  # type: ignore[misc]
+class RankingScorer(_BaseScorer):  # type: ignore[misc]
     """Score logits of two classes, or else probabilities of the classes of a task."""
 
     def _score(
@@ -114,8 +121,10 @@ def class_scores(
     return found, estimator.classes_
 
 
-nan_roc_auc_scorer = RocAucScorer(
-    nan_roc_auc_score, 1, {}, ("decision_function", "predict_proba")
+_METHODS = "decision_function", "predict_proba"
+nan_roc_auc_scorer = RankingScorer(nan_roc_auc_score, 1, {}, _METHODS)
+nan_average_precision_scorer = RankingScorer(
+    nan_average_precision_score, 1, {}, _METHODS
 )
 nan_balanced_accuracy_scorer = make_scorer(nan_balanced_accuracy_score)
 
@@ -127,7 +136,7 @@ def task_scorer(
 
     Parameters
     ----------
-    metric : {"r2", "mae", "rmse", "roc_auc", "balanced_accuracy"}
+    metric : {"r2", "mae", "rmse", "roc_auc", "average_precision", "balanced_accuracy"}
         The score; "mae" and "rmse" are negated, so that higher is better.
     task : int, str or other label
         Position of the task among the columns of ``y``, or its name. The scorer
@@ -187,9 +196,9 @@ def per_task_scorers(
     task_names : sequence of str
         Names of the columns of ``y``, for instance ``y.columns``. Some of the columns
         are enough if ``y`` is a DataFrame.
-    metric : {"mae", "rmse", "r2", "roc_auc", "balanced_accuracy"}, default="mae"
-        The score; the values of "mae" and "rmse" are negated errors in the unit of the
-        task, because scikit-learn maximises.
+    metric : str, default="mae"
+        The score, as in :func:`task_scorer`. The values of "mae" and "rmse" are negated
+        errors in the unit of the task, because scikit-learn maximises.
 
     Returns
     -------
@@ -238,7 +247,7 @@ class TaskScorer(_BaseScorer):  # type: ignore[misc]
 
     Parameters
     ----------
-    metric : {"r2", "mae", "rmse", "roc_auc", "balanced_accuracy"}
+    metric : {"r2", "mae", "rmse", "roc_auc", "average_precision", "balanced_accuracy"}
         The score.
     task : int or str
         Position or name.
@@ -294,13 +303,13 @@ class TaskScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
     ) -> Columns:
         """Predict what the metric compares with labels."""
-        if self._metric == "roc_auc":
+        if self._metric in RANKINGS:
             scores, labels = class_scores(estimator, X, y_true)
             columns = one_vs_rest(y_true, scores, labels)
-            return columns._replace(true=_as_codes(columns.true))
+            return columns._replace(true=as_codes(columns.true))
         predicted = method_caller(estimator, "predict", X)
         if self._metric == "balanced_accuracy":
-            return Columns(*_common_codes(y_true, predicted))
+            return Columns(*common_codes(y_true, predicted))
         return Columns(y_true, predicted)
 
     def _position(self, y_true: Any, estimator: Any, n_tasks: int) -> int:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from ._averaging import mean_of_tasks, weighted_mean
 from ._probabilities import check_bins
-from ._scores import mean_of_tasks, weighted_mean
 from ._tables import Scored, as_table, read_scored
 
 # Labels that a bin must have, or else there are fewer bins.

@@ -22,9 +22,10 @@ from skgnn_mtl.estimators._class_labels import (
     read_class_labels,
 )
 from skgnn_mtl.estimators._inputs import read_targets
+from skgnn_mtl.metrics._class_scores import RANKINGS
 from skgnn_mtl.metrics._one_vs_rest import Columns, one_vs_rest
-from skgnn_mtl.metrics._scorers import class_scores
-from skgnn_mtl.metrics._scores import METRICS
+from skgnn_mtl.metrics._scorers import METRICS, class_scores
+from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import as_cells, listed
 
 from ._fitting import as_rows, fit_arguments, fit_member, take
@@ -65,9 +66,10 @@ def compare_models(
         a new ``random_state`` each time.
     groups : array-like of shape (n_samples,), default=None
         Groups of the rows, for the splitter and for the models that take them.
-    scoring : {"rmse", "mae", "r2", "roc_auc"}, default=None
-        Error of a task on its labelled test rows; "r2" and "roc_auc" count as one minus
-        the score. None is "rmse" for regressors and "roc_auc" for classifiers.
+    scoring : {"rmse", "mae", "r2", "roc_auc", "average_precision"}, default=None
+        Error of a task on its labelled test rows; "r2", "roc_auc" and
+        "average_precision" count as one minus the score. None is "rmse" for regressors
+        and "roc_auc" for classifiers.
     n_jobs : int, default=None
         Number of fits in parallel. Times are comparable with one only.
     random_state : int, RandomState instance or None, default=None
@@ -219,7 +221,7 @@ def _are_classifiers(models: Mapping[str, Any]) -> bool:
 
 
 def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
-    allowed = ["roc_auc"] if classifier else ["mae", "r2", "rmse"]
+    allowed = sorted(RANKINGS if classifier else NUMBERS)
     if scoring is None:
         return "roc_auc" if classifier else "rmse"
     if scoring not in allowed:

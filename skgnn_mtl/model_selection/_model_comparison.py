@@ -21,9 +21,9 @@ class ModelComparison:
         One row per model, repeat, fold and task, with the columns ``model``,
         ``repeat``, ``fold``, ``task``, ``error``, ``n_train`` and ``n_test`` (labels
         of the task), ``fit_seconds`` and ``predict_seconds`` of the model in the fold.
-    metric : {"rmse", "mae", "r2", "roc_auc"}
+    metric : {"rmse", "mae", "r2", "roc_auc", "average_precision"}
         Kind of ``error``: in the unit of the task for "rmse" and "mae", one minus the
-        score for "r2" and "roc_auc".
+        score for the others.
 
     See Also
     --------

@@ -131,7 +131,7 @@ def suggest_task_groups(
         the number of tasks.
     groups : array-like of shape (n,), optional
         Groups of the rows, which stay on one side of a split.
-    scoring : {"rmse", "mae", "r2", "roc_auc"}, default=None
+    scoring : str, default=None
         Error, as in :func:`compare_models`.
     n_jobs : int, optional
         Number of fits in parallel.

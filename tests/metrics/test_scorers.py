@@ -210,7 +210,8 @@ def test_an_unknown_task_is_named(data, task):
 
 def test_wrong_arguments_of_the_factories():
     with pytest.raises(
-        ValueError, match=r"one of \['balanced_accuracy', 'mae', .*'mse'"
+        ValueError,
+        match=r"one of \['average_precision', 'balanced_accuracy', 'mae', .*'mse'",
     ):
         task_scorer("mse", 0)
     with pytest.raises(ValueError, match="'gap' occurs twice"):

@@ -248,6 +248,17 @@ def test_other_scores_are_turned_into_errors(data):
     found = compare_models({"line": line}, X, classes, cv=3, random_state=0)
     assert found.metric == "roc_auc"
     assert (found.scores["error"] < 0.2).all()
+    precise = compare_models(
+        {"line": line},
+        X,
+        classes,
+        cv=3,
+        random_state=0,
+        scoring="average_precision",
+    )
+    assert precise.metric == "average_precision"
+    assert (precise.scores["error"] < 0.2).all()
+    assert not np.allclose(precise.scores["error"], found.scores["error"])
 
 
 @pytest.mark.parametrize(

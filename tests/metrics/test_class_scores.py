@@ -1,36 +1,48 @@
-"""Area under the ROC curve with gaps."""
+"""Area under the ROC curve, and average precision, with gaps."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
-from skgnn_mtl.metrics import nan_roc_auc_score, nan_roc_auc_scorer, task_scorer
+from skgnn_mtl.metrics import (
+    nan_average_precision_score,
+    nan_average_precision_scorer,
+    nan_roc_auc_score,
+    nan_roc_auc_scorer,
+    task_scorer,
+)
+
+PAIRS = [
+    (nan_roc_auc_score, roc_auc_score),
+    (nan_average_precision_score, average_precision_score),
+]
 
 
-def test_it_is_the_score_of_each_task_on_its_labelled_rows():
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_it_is_the_score_of_each_task_on_its_labelled_rows(ours, theirs):
     rng = np.random.default_rng(0)
     y, score = rng.integers(0, 2, (40, 3)).astype(float), rng.normal(size=(40, 3))
     y[rng.random((40, 3)) < 0.4] = np.nan
     weight = rng.random(40)
     expected = [
-        roc_auc_score(y[k, t], score[k, t], sample_weight=weight[k])
+        theirs(y[k, t], score[k, t], sample_weight=weight[k])
         for t in range(3)
         for k in [~np.isnan(y[:, t])]
     ]
-    raw = nan_roc_auc_score(y, score, sample_weight=weight, multioutput="raw_values")
+    raw = ours(y, score, sample_weight=weight, multioutput="raw_values")
     np.testing.assert_allclose(raw, expected)
-    found = nan_roc_auc_score(y, score, sample_weight=weight)
+    found = ours(y, score, sample_weight=weight)
     assert found == pytest.approx(np.mean(expected))
     names = np.array(["no", "yes"], dtype=object)
     words = pd.DataFrame(
         {t: [None if v != v else names[int(v)] for v in y[:, t]] for t in range(3)}
     )
-    assert nan_roc_auc_score(words, score, sample_weight=weight) == found
-    assert nan_roc_auc_score(2 * y - 1, score, sample_weight=weight) == found
+    assert ours(words, score, sample_weight=weight) == found
+    assert ours(2 * y - 1, score, sample_weight=weight) == found
 
 
 def test_numbers_beside_strings_are_sorted_as_numbers():
@@ -62,6 +74,11 @@ def test_scorers_take_classifiers_of_scikit_learn():
     found = nan_roc_auc_scorer(forest, X[40:], y[40:])
     assert found == pytest.approx(np.mean(expected))
     assert task_scorer("roc_auc", 1)(forest, X[40:], y[40:]) == expected[1]
+    expected = [average_precision_score(y[40:, t], p[:, t]) for t in range(2)]
+    found = nan_average_precision_scorer(forest, X[40:], y[40:])
+    assert found == pytest.approx(np.mean(expected))
+    precision = task_scorer("average_precision", 1)
+    assert precision(forest, X[40:], y[40:]) == pytest.approx(expected[1])
 
 
 def test_a_table_of_probabilities_has_a_column_a_task():
@@ -85,3 +102,10 @@ def test_the_scorer_tells_what_it_asks_for():
     shown = repr(nan_roc_auc_scorer)
     assert "nan_roc_auc_score" in shown
     assert "response_method=('decision_function', 'predict_proba')" in shown
+
+
+def test_the_average_precision_of_three_classes_is_that_of_each_against_the_rest():
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(0, 3, 50), rng.dirichlet(np.ones(3), 50)
+    parts = [average_precision_score(y == k, p[:, k]) for k in range(3)]
+    assert nan_average_precision_score(y, p) == pytest.approx(np.mean(parts))
