@@ -35,6 +35,7 @@ def atom_attributions(
     X: Any,
     task: Any = None,
     *,
+    label: Any = ...,
     method: str = ...,
     n_steps: int = ...,
     return_difference: Literal[False] = ...,
@@ -47,6 +48,7 @@ def atom_attributions(
     X: Any,
     task: Any = None,
     *,
+    label: Any = ...,
     method: str = ...,
     n_steps: int = ...,
     return_difference: Literal[True],
@@ -58,6 +60,7 @@ def atom_attributions(
     X: Any,
     task: Any = None,
     *,
+    label: Any = None,
     method: str = "integrated_gradients",
     n_steps: int = 6,
     return_difference: bool = False,
@@ -86,6 +89,10 @@ def atom_attributions(
         Molecules or crystals.
     task : None, str, int or list of these, default=None
         Names or positions of tasks; None takes all.
+    label : object or list, default=None
+        For classifiers, the class that is explained, of ``classes_``: one for one task,
+        else a list with one per task. None is the second class of two. A task of more
+        classes needs a label.
     method : {"integrated_gradients", "occlusion"}, default="integrated_gradients"
         How to attribute.
     n_steps : int, default=6
@@ -113,7 +120,7 @@ def atom_attributions(
         If the estimator is another one, if X is not graphs, or if an encoder of your
         own does not have ``cut``.
     ValueError
-        If a task, the method or the number of steps is not valid.
+        If a task, a label, the method or the number of steps is not valid.
 
     See Also
     --------
@@ -122,9 +129,10 @@ def atom_attributions(
     Notes
     -----
     Attributions have the units of ``y``. They explain the transformed target where the
-    estimator has a ``target_transform`` (decades for "log10"), and the logit of the
-    second class for classifiers, because these are sums of what the heads read, and
-    their inverses are not.
+    estimator has a ``target_transform`` (decades for "log10"), because it is a sum of
+    what the heads read, and its inverse is not. For classifiers they explain the
+    logarithm of the odds of the class, :math:`\log\frac{p_c}{1 - p_c}`, which is the
+    logit of the second class of two.
 
     Bonds, distances and ``graph_features`` are held fixed: what they add without the
     atoms is in :math:`f(0)`. Attributions say what the network computes, not what
@@ -159,14 +167,16 @@ def atom_attributions(
     targets = fitted.targets_
     asked = list(range(targets.n_tasks)) if task is None else task
     tasks = task_positions(asked, targets.names, "task")
-    _require_one_output(targets, tasks)
+    is_one = targets.one_dimensional
+    if task is not None:
+        is_one = not lists_tasks(task, targets.names)
+    read_outputs = _reader(fitted, tasks, [label] if is_one else label)
     rows = np.flatnonzero(graphs.valid)
     # Atoms of the graphs in the order of X, an empty part for the case without any.
     values = [np.empty((0, len(tasks)))]
     difference = np.full((len(graphs), len(tasks)), np.nan)
     with network.at_work(differentiable=True) as module:
-        outputs = [fitted._state.output_order[task] for task in tasks]
-        cut = partial(_cut, module, graphs, outputs, network.device)
+        cut = partial(_cut, module, graphs, read_outputs, network.device)
         for part in _parts(graphs.n_nodes, rows):
             if return_difference:
                 difference[part] = _difference(*cut(part))
@@ -178,8 +188,7 @@ def atom_attributions(
     table = np.concatenate(values) * targets.scale[tasks]
     attributions = np.split(table, np.cumsum(sizes)[:-1])
     difference *= targets.scale[tasks]
-    is_one = not lists_tasks(task, targets.names)
-    if targets.one_dimensional if task is None else is_one:
+    if is_one:
         attributions = [array[:, 0] for array in attributions]
         difference = difference[:, 0]
     return (attributions, difference) if return_difference else attributions
@@ -225,17 +234,69 @@ def _read(estimator: Any, X: Any) -> tuple[Any, FittedNetwork, GraphArray]:
     return fitted, network, read_graphs(fitted, graphs)
 
 
-def _require_one_output(targets: Any, tasks: Sequence[int]) -> None:
-    """Refuse tasks of several logits."""
+def _reader(
+    fitted: Any, tasks: Sequence[int], labels: Any
+) -> Callable[[Tensor], Tensor]:
+    """Make the map from the outputs of the network to what is explained, (n, t)."""
+    names = fitted.targets_.names
+    if labels is None:
+        labels = [None] * len(tasks)
+    if not isinstance(labels, (list, tuple, np.ndarray)) or len(labels) != len(tasks):
+        raise ValueError(
+            f"label must be a list with a class for each of {len(tasks)} task(s), but "
+            f"is {labels!r}."
+        )
     # Asked with a default, because tasks of numbers do not have classes.
-    classes = getattr(targets, "classes", ())
-    for task in tasks if classes else ():
-        if len(classes[task]) > 2:
-            raise ValueError(
-                f"Task {targets.names[task]!r} has {len(classes[task])} classes, but "
-                "atom_attributions explains one output per task. Name other tasks by "
-                "task=, or fit a task of two classes, such as one against the others."
-            )
+    classes = getattr(fitted.targets_, "classes", None)
+    if classes is not None:
+        pairs = zip(tasks, labels, strict=True)
+        codes = [_code(classes[k], label, names[k]) for k, label in pairs]
+        sizes = [len(classes[k]) for k in tasks]
+        return partial(_log_odds, tasks, codes, sizes, len(classes))
+    if any(label is not None for label in labels):
+        raise ValueError(
+            f"label must be None for a task of numbers, but is {labels!r}: only a "
+            "classifier has classes."
+        )
+    positions = [fitted._state.output_order[task] for task in tasks]
+    return lambda outputs: outputs[:, positions]
+
+
+def _code(classes: np.ndarray, label: Any, name: str) -> int:
+    """Find the position of a class of a task."""
+    known: list[Any] = classes.tolist()
+    if label is None and len(known) > 2:
+        raise ValueError(
+            f"Task {name!r} has {len(known)} classes: say by label= which of {known} "
+            "is to be explained, or name other tasks by task=."
+        )
+    if label is None:
+        return 1
+    if label not in known:
+        raise ValueError(f"label of task {name!r} must be in {known}, got {label!r}.")
+    return known.index(label)
+
+
+def _log_odds(
+    tasks: Sequence[int],
+    codes: Sequence[int],
+    sizes: Sequence[int],
+    n_tasks: int,
+    outputs: Tensor,
+) -> Tensor:
+    """Compute the logarithms of the odds of one class of each task, (n, t).
+
+    The outputs are those that :class:`~skgnn_mtl.training.SoftmaxLoss` reads.
+    """
+    parts = []
+    for task, code, size in zip(tasks, codes, sizes, strict=True):
+        own = outputs[:, task::n_tasks]
+        if size <= 2:
+            parts.append(own[:, 0] if code else -own[:, 0])
+            continue
+        others = [k for k in range(size) if k != code]
+        parts.append(own[:, code] - own[:, others].logsumexp(dim=1))
+    return torch.stack(parts, dim=1)
 
 
 def _parts(n_nodes: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -249,7 +310,7 @@ def _parts(n_nodes: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 def _cut(
     module: Any,
     graphs: GraphArray,
-    positions: Sequence[int],
+    read_outputs: Callable[[Tensor], Tensor],
     device: torch.device,
     rows: np.ndarray,
 ) -> _Cut:
@@ -264,8 +325,7 @@ def _cut(
     columns, rest = parts
 
     def outputs(columns: Tensor) -> Tensor:
-        predicted: Tensor = module.predict_states(rest(columns), batch)
-        return predicted[:, positions]
+        return read_outputs(module.predict_states(rest(columns), batch))
 
     return columns, outputs
 

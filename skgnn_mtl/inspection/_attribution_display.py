@@ -104,6 +104,7 @@ class AtomAttributionDisplay:
         X: Any,
         *,
         tasks: Sequence[str] | None = None,
+        label: Any = None,
         method: str = "integrated_gradients",
         n_steps: int = 6,
         axes: Axes | Sequence[Axes] | None = None,
@@ -119,6 +120,9 @@ class AtomAttributionDisplay:
             them, or as graphs.
         tasks : sequence of str or int, optional
             Tasks to show; by default all.
+        label : object or list, optional
+            Classes that are explained, as in
+            :func:`~skgnn_mtl.inspection.atom_attributions`; named in the titles.
         method : {"integrated_gradients", "occlusion"}, default="integrated_gradients"
             How to attribute.
         n_steps : int, default=6
@@ -139,13 +143,18 @@ class AtomAttributionDisplay:
         """
         rows = X if _is_many(X) else [X]
         graphs, fitted = at_last_step(estimator, rows)
+        known = fitted.task_names_
+        asked = list(range(len(known))) if tasks is None else _listed(tasks)
+        labels = label if isinstance(label, (list, tuple, np.ndarray)) else [label]
+        if label is None:
+            labels = [None] * len(asked)
         found = atom_attributions(
-            fitted, graphs, _listed(tasks), method=method, n_steps=n_steps
+            fitted, graphs, asked, label=labels, method=method, n_steps=n_steps
         )
         names = _explained(fitted)
-        if tasks is not None:
-            known = fitted.task_names_
-            names = [names[k] for k in task_positions(_listed(tasks), known, "tasks")]
+        names = [names[k] for k in task_positions(asked, known, "tasks")]
+        if label is not None:
+            names = [f"{n}: {c}" for n, c in zip(names, labels, strict=True)]
         shown = graphs if _are_crystals(graphs) else rows
         return cls(found, shown, task_names=names).plot(axes=axes)
 

@@ -307,12 +307,52 @@ def test_curvature_weights_tasks_of_several_classes(graphs, frame, statistic):
     assert len(set(weights)) == 3
 
 
-def test_attributions_explain_one_output(graphs, frame):
-    model = make(max_epochs=2).fit(graphs, frame)
-    with pytest.raises(ValueError, match="Task 'size' has 3 classes.*task="):
-        atom_attributions(model, graphs)
-    found = atom_attributions(model, graphs[:3], task="ring", method="occlusion")
-    assert [len(values) for values in found] == graphs.n_nodes[:3].tolist()
+def test_attributions_explain_the_odds_of_one_class(frame, graphs):
+    model = make(max_epochs=5).fit(graphs, frame)
+    # Atoms without bonds, which all have the same baseline.
+    atoms = SmilesToGraph().transform(["C", "O", "N"])
+    labels = ["medium", 0.0, 20]
+    found, difference = atom_attributions(
+        model, atoms, label=labels, method="occlusion", return_difference=True
+    )
+    np.testing.assert_allclose(np.vstack(found), difference, rtol=1e-6)
+    tasks = zip(model.predict_proba(atoms), model.classes_, labels, strict=True)
+    for t, (p, known, label) in enumerate(tasks):
+        own = p[:, known.tolist().index(label)]
+        odds = np.log(own / (1 - own))
+        expected = np.diff(odds)
+        np.testing.assert_allclose(np.diff(difference[:, t]), expected, atol=1e-4)
+    alone = atom_attributions(
+        model, atoms, task="size", label="medium", method="occlusion"
+    )
+    np.testing.assert_array_equal(np.hstack(alone), np.vstack(found)[:, 0])
+    second = atom_attributions(model, atoms, task="ring", method="occlusion")
+    np.testing.assert_array_equal(np.hstack(second), -np.vstack(found)[:, 1])
+    gradients, whole = atom_attributions(
+        model,
+        graphs[:5],
+        task="quarter",
+        label=10,
+        n_steps=200,
+        return_difference=True,
+    )
+    sums = [part.sum() for part in gradients]
+    np.testing.assert_allclose(sums, whole, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Task 'size' has 3 classes: say by label="),
+        ({"label": "small"}, "list with a class for each of 3 task"),
+        ({"label": ["small", 0.0]}, "list with a class for each of 3 task"),
+        ({"task": "size", "label": "huge"}, "label of task 'size' must be in .*'huge'"),
+    ],
+)
+def test_attributions_name_the_label_that_is_wanted(graphs, frame, arguments, message):
+    model = make(max_epochs=1).fit(graphs, frame)
+    with pytest.raises(ValueError, match=message):
+        atom_attributions(model, graphs, method="occlusion", **arguments)
 
 
 def test_many_classes_for_few_labels_are_told(graphs):

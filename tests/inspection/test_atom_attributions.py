@@ -245,6 +245,11 @@ def test_a_transformed_target_is_explained_as_transformed():
     np.testing.assert_allclose(sums(found), difference, rtol=5e-3, atol=5e-3)
 
 
+def test_numbers_have_no_label():
+    with pytest.raises(ValueError, match="must be None for a task of numbers"):
+        atom_attributions(regressor().fit(X, Y), X, task=0, label=1.0)
+
+
 def test_classifiers_are_explained_by_their_logits():
     y = np.where(Y[:, :2] > np.median(Y[:, :2], axis=0), "high", "low")
     model = small(MultiTaskGNNClassifier).fit(X, y)

@@ -120,6 +120,14 @@ def test_names_say_what_is_explained():
         pipe.fit(SMILES, y), "CO", tasks="logP", **OCCLUSION
     )
     assert display.table_.columns[-1] == "logP (logit)"
+    first = AtomAttributionDisplay.from_estimator(
+        pipe, "CO", tasks="logP", label=0, **OCCLUSION
+    )
+    assert first.table_.columns[-1] == "logP (logit): 0"
+    opposite = -display.table_["logP (logit)"].to_numpy()
+    np.testing.assert_array_equal(first.table_["logP (logit): 0"], opposite)
+    both = AtomAttributionDisplay.from_estimator(pipe, "CO", label=[0, 1], **OCCLUSION)
+    assert both.table_.columns[-1] == "Tb (K) (logit): 1"
     pipe = make_pipeline(
         SmilesToGraph(), small(max_epochs=1, target_transform={"Tb (K)": "log10"})
     )
