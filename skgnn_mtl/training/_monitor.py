@@ -125,7 +125,9 @@ class GradientMonitor:
             warn(
                 f"Two tasks share the labels of only {share:.0%} of their graphs. "
                 "gradients='representation' does not show conflicts between tasks "
-                "without graphs in common; use gradients='parameters'.",
+                "without graphs in common, only the lengths of their gradients. That "
+                "is enough for methods that balance lengths; for others, use "
+                "gradients='parameters'.",
             )
 
     def state_dict(self) -> dict[str, Any]:
