@@ -4,7 +4,6 @@
         [--out FILE.csv] [--sizes all 50] [--methods ...] [--folds 0 1 2 3] \
         [--seeds 0] [--minutes M]
     python tests/benchmarks/bench_gate_wide.py --cache FOLDER --screen FILE.csv
-    python tests/benchmarks/bench_gate_wide.py --report
     python tests/benchmarks/bench_gate_wide.py --data-home DIR --table FILE.csv
 
 The table joins the 22 properties of ``chemicals_multitask.csv.gz``, the six of Biogen's
@@ -14,10 +13,11 @@ are of molecules, for all tasks at once. A row of the file is one task of one ru
 that the file holds are not repeated. ``--sizes 50`` keeps 50 training labels of each
 scarce task and reports these tasks only. Predictions stay in the cache, from which
 ``--screen`` counts the hits of random conjunctions; ``--table`` writes the joined table
-for ``bench_gate.py``.
+for ``bench_gate.py``. ``gate_tables.py`` writes the tables of the page.
 
-All networks are those of ``bench_gate_accuracy.py``, with batches of 64. "trees" are extra trees on RDKit's
-descriptors for each task; "a + trees" is the plain mean of the predictions of both.
+All networks are those of ``bench_gate_accuracy.py``, with two layers and batches of 64.
+"trees" are extra trees on RDKit's descriptors for each task; "a + trees" is the plain
+mean of the predictions of both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_gate_accuracy import TERMS, canonical, descriptors_of, graphs_of, physchem
-from scipy.stats import t as student
+from gate_tables import DOCS, JOINT, SINGLE
 from sklearn.ensemble import ExtraTreesRegressor
 
 from skgnn_mtl.encoders import DMPNN
@@ -50,10 +50,9 @@ from skgnn_mtl.model_selection._transfer_methods import (
     single_task,
 )
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 KEY = ["method", "size", "fold", "seed"]
 N_FOLDS, RICH, MOST_LABELS = 4, 2100, 3000
-SINGLE_STEPS, JOINT_STEPS, BATCH = 500, 2500, 64
+SINGLE_STEPS, JOINT_STEPS, BATCH = 500, 3000, 64
 D = 32
 GATE = {"latent_dim": D, "encoder_hidden_dims": (2 * D,)}
 GATE |= {"transfer_hidden_dims": (D,), "head_hidden_dims": (D,)}
@@ -145,7 +144,7 @@ class Task(NamedTuple):
 
     def problem(self, names: list[str], n_steps: int) -> TransferProblem:
         budget = TransferBudget(
-            DMPNN(64, n_layers=3), {"batch_size": BATCH}, GATE, 0, n_steps
+            DMPNN(64, n_layers=2), {"batch_size": BATCH}, GATE, 0, n_steps
         )
         X = self.data.X[self.train]
         return TransferProblem(X, self.y[names], [], names, budget, self.seed)
@@ -182,7 +181,6 @@ def mean_of(task: Task, *members: np.ndarray) -> np.ndarray:
     return np.mean(members, axis=0)
 
 
-SINGLE, JOINT = "single-task", "gate, 3 routes"
 METHODS: dict[str, Callable[[Task], np.ndarray]] = {
     SINGLE: separate,
     "hard-sharing": partial(together, method=hard_sharing),
@@ -412,106 +410,11 @@ def exchanged(
     return result
 
 
-# %% Report
-
-
-def report(options: argparse.Namespace) -> None:
-    runs = pd.read_csv(options.out, dtype={"size": str})
-    names = [name for name in [*METHODS, *BLENDS] if name in set(runs["method"])]
-    for size, part in runs.groupby("size", sort=False):
-        most = part.groupby("task")[["n_train", "n_test"]].sum().sum(axis=1)
-        n_runs = part.groupby("task")[["fold", "seed", "method"]].nunique().prod(axis=1)
-        rich = (most / n_runs) >= RICH if size == "all" else most < 0
-        groups = {"rich": list(most.index[rich]), "scarce": list(most.index[~rich])}
-        for to in (SINGLE, "hard-sharing", "trees"):
-            print(f"\n{size} labels: change of the error in % against {to}")
-            for group, tasks in groups.items():
-                chosen = part[part["task"].isin(tasks)]
-                if len(chosen):
-                    print(f"{group}, {len(tasks)} tasks")
-                    print(changes(chosen, to, names).round(2).to_string())
-        table = part.pivot_table(index="task", columns="method", values="error")
-        print(table[[n for n in names if n in table]].round(3).to_string())
-        print(part.groupby("method")["seconds"].median().round(1).to_string())
-    screening = Path(options.screening)
-    if screening.is_file():
-        screened(pd.read_csv(screening), names)
-
-
-def changes(runs: pd.DataFrame, to: str, names: list[str]) -> pd.DataFrame:
-    """Mean change over tasks, with an interval over folds; share of cells won."""
-    table = runs.pivot_table(index=["fold", "seed", "task"], columns="method")["error"]
-    rows = {}
-    for name in names:
-        if name == to or name not in table or to not in table:
-            continue
-        change = (100 * (table[name] / table[to] - 1)).dropna()
-        # Seeds of a fold are one, because folds are what differs.
-        rows[name] = {
-            **interval(change.groupby("fold").mean()),
-            "won %": 100 * (change < 0).mean(),
-            "better tasks": (change.groupby("task").mean() < 0).sum(),
-        }
-    return pd.DataFrame(rows).T
-
-
-def interval(values: pd.Series) -> dict[str, float]:
-    """Mean, and its 95 % interval by Student's t."""
-    n, mean = len(values), values.mean()
-    half = student.ppf(0.975, n - 1) * values.std() / n**0.5 if n > 1 else np.nan
-    return {"mean": mean, "low": mean - half, "high": mean + half, "folds": n}
-
-
-def screened(rows: pd.DataFrame, names: list[str]) -> None:
-    """Print precision, recall and false hits of conjunctions."""
-    for k, part in [*rows.groupby("k"), ("all", rows)]:
-        totals = part.groupby(["method", "fold"]).sum(numeric_only=True)
-        scores = pd.DataFrame(
-            {
-                "precision": totals["found"] / totals["predicted"],
-                "recall": totals["found"] / totals["hits"],
-                "first": totals["found_first"] / totals["hits"],
-                "false": totals["predicted"] - totals["found"],
-                "shuffled": totals["predicted_shuffled"] - totals["found_shuffled"],
-                "shuffled recall": totals["found_shuffled"] / totals["hits"],
-            }
-        )
-        scores["dependence"] = 100 * (scores["false"] / scores["shuffled"] - 1)
-        base = totals["hits"] / totals["rows"]
-        print(f"\nk = {k}: {part['conjunction'].nunique()} conjunctions, in a fold")
-        print(f"{base.groupby('method').mean().iloc[0]:.3f} of the rows are hits")
-        means = scores.groupby("method").mean()
-        print(means.loc[[n for n in names if n in means.index]].round(3).to_string())
-        for to in (SINGLE, "trees"):
-            compared = [n for n in names if n in means.index and n != to]
-            if to in means.index:
-                print(f"against {to}: mean and 95 % interval over folds")
-                lines = {name: differences(scores, name, to) for name in compared}
-                print(pd.DataFrame(lines).T.to_string())
-
-
-def differences(scores: pd.DataFrame, name: str, to: str) -> dict[str, str]:
-    ours, theirs = scores.loc[name], scores.loc[to]
-    pairs = {
-        "false hits %": 100 * (ours["false"] / theirs["false"] - 1),
-        **{
-            f"{what}, points": 100 * (ours[what] - theirs[what])
-            for what in ("precision", "recall", "first")
-        },
-    }
-    result = {}
-    for what, values in pairs.items():
-        found = interval(values.dropna())
-        result[what] = "{mean:+.1f} ({low:+.1f} to {high:+.1f})".format(**found)
-    return result
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-home", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("gate-cache"))
     parser.add_argument("--out", type=Path, default=DOCS / "gate_wide.csv")
-    parser.add_argument("--screening", default=DOCS / "gate_screening.csv.gz")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--sizes", nargs="*", default=["all"])
     parser.add_argument("--folds", type=int, nargs="*", default=list(range(N_FOLDS)))
@@ -519,13 +422,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--screen", type=Path)
     parser.add_argument("--table", type=Path)
-    parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if options.table:
         table = joined(options.data_home).rename_axis("smiles").reset_index()
         table.to_csv(options.table, index=False)
     else:
-        (report if options.report else screen if options.screen else study)(options)
+        (screen if options.screen else study)(options)
 
 
 if __name__ == "__main__":
