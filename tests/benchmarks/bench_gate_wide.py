@@ -357,17 +357,16 @@ def counts(
     among them if the errors of each task are exchanged between molecules.
     """
     names = list(criteria)
-    truth, predictions = truth[names].dropna(), predictions.loc[truth.index, names]
-    predictions = predictions.loc[truth.index]
+    truth = truth[names].dropna()
+    predictions = predictions.loc[truth.index, names]
     scores = nan_screening_scores(truth, predictions, criteria)
-    margins = margin(predictions, criteria, scale)
-    first = np.argsort(-margins, kind="stable")[: scores.n_hits]
-    hits = margin(truth, criteria, scale) >= 0
+    limits = [*criteria.values()], scale[names].to_numpy()
+    labels, guesses = truth.to_numpy(), predictions.to_numpy()
+    first = np.argsort(-margin(guesses, *limits), kind="stable")[: scores.n_hits]
+    hits = margin(labels, *limits) >= 0
     rng, shuffled = np.random.default_rng(seed), []
     for _ in range(N_SHUFFLES):
-        other = exchanged(truth.to_numpy(), predictions.to_numpy(), rng)
-        frame = pd.DataFrame(other, truth.index, names)
-        predicted = margin(frame, criteria, scale) >= 0
+        predicted = margin(exchanged(labels, guesses, rng), *limits) >= 0
         shuffled.append((predicted.sum(), (predicted & hits).sum()))
     return (
         scores.n_rows,
@@ -380,14 +379,14 @@ def counts(
 
 
 def margin(
-    values: pd.DataFrame,
-    criteria: dict[str, tuple[float | None, float | None]],
-    scale: pd.Series,
+    values: np.ndarray,
+    limits: list[tuple[float | None, float | None]],
+    scale: np.ndarray,
 ) -> np.ndarray:
     """Smallest distance inside of a threshold, in standard deviations, shape (n,)."""
     parts = [
-        (values[name] - low if high is None else high - values[name]) / scale[name]
-        for name, (low, high) in criteria.items()
+        (column - low if high is None else high - column) / width
+        for column, (low, high), width in zip(values.T, limits, scale, strict=True)
     ]
     return np.min(parts, axis=0)
 
@@ -400,13 +399,14 @@ def exchanged(
     Each task is as accurate as before, but its errors have nothing to do with those of
     the other tasks.
     """
-    result = predictions.copy()
+    n, errors = len(truth), predictions - truth
+    result = truth.copy()
     for column, labels in enumerate(truth.T):
         order = np.argsort(labels, kind="stable")
-        start = int(rng.integers(BLOCK))
-        for rows in np.split(order, range(start, len(order), BLOCK)):
-            error = predictions[rows, column] - labels[rows]
-            result[rows, column] = labels[rows] + rng.permutation(error)
+        block = (np.arange(n) + rng.integers(BLOCK)) // BLOCK
+        # An order by block, and within a block by chance.
+        other = order[np.lexsort((rng.random(n), block))]
+        result[order, column] += errors[other, column]
     return result
 
 

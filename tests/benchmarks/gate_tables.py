@@ -44,7 +44,9 @@ def written(values: pd.Series) -> str:
 def changes(runs: pd.DataFrame, to: str) -> pd.DataFrame:
     """Relative change of each error in %, a row per fold, seed and task or target."""
     task = "task" if "task" in runs else "target"
-    table = runs.pivot_table(index=["fold", "seed", task], columns="method")["error"]
+    table = runs.pivot_table(
+        index=["fold", "seed", task], columns="method", values="error"
+    )
     return 100 * (table.div(table[to], axis=0) - 1)
 
 
@@ -171,8 +173,8 @@ def descriptors(runs: pd.DataFrame) -> str:
         if "trees" not in set(part["method"]):
             continue
         # The folds and seeds that all ways have.
-        cells = part.pivot_table(index=["fold", "seed"], columns="method")["error"]
-        cells = cells.dropna().index
+        cells = part.groupby(["fold", "seed", "method"])["error"].mean()
+        cells = cells.unstack().dropna().index
         part = part.set_index(["fold", "seed"]).loc[cells].reset_index()
         found = against(part, "trees", BESIDE)
         lines[f"{split}, {size}"] = found | {"pairs": str(len(cells))}
