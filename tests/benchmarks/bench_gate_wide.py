@@ -51,6 +51,7 @@ from skgnn_mtl.model_selection._transfer_methods import (
 )
 
 KEY = ["method", "size", "fold", "seed"]
+RUN = ["method", "fold", "seed"]
 N_FOLDS, RICH, MOST_LABELS = 4, 2100, 3000
 SINGLE_STEPS, JOINT_STEPS, BATCH = 500, 3000, 64
 D = 32
@@ -323,24 +324,30 @@ def is_usable(drawn: Conjunction, data: Data, fold: tuple) -> bool:
     return nan_screening_scores(known, known, criteria).n_hits >= FEWEST_HITS
 
 
+COUNTS = ["rows", "hits", "predicted", "found", "found_first"]
+COUNTS += ["predicted_shuffled", "found_shuffled"]
+
+
 def screen(options: argparse.Namespace) -> None:
-    """Count the hits of each conjunction, run by run."""
+    """Count the hits of each conjunction in the runs that the file lacks."""
+    parts = [pd.read_csv(options.screen)] if options.screen.is_file() else []
+    known = {cell for part in parts for cell in zip(*map(part.get, RUN), strict=True)}
     data = wide(options.data_home, options.cache)
-    drawn, records = conjunctions(data), []
+    drawn = conjunctions(data)
     for method, size, fold, seed in sorted(done(options.out)):
-        if size != "all":
+        if size != "all" or (method, fold, seed) in known:
             continue
         y, test = (data.y.iloc[rows] for rows in data.folds[fold])
         predictions = np.load(kept(options, method, size, fold, seed))
         frame = pd.DataFrame(predictions, test.index, test.columns, dtype=float)
-        for number, conjunction in enumerate(drawn):
-            setting = (number, len(conjunction.tasks), method, fold, seed)
-            criteria = conjunction.criteria(y)
-            records.append((*setting, *counts(test, frame, criteria, y.std(), fold)))
+        records = []
+        for number, c in enumerate(drawn):
+            found = counts(test, frame, c.criteria(y), y.std(), fold)
+            records.append((number, len(c.tasks), method, fold, seed, *found))
+        columns = ["conjunction", "k", *RUN, *COUNTS]
+        parts.append(pd.DataFrame(records, columns=columns))
+        pd.concat(parts).to_csv(options.screen, index=False)
         print(method, fold, seed, flush=True)
-    names = ["rows", "hits", "predicted", "found", "found_first", "predicted_shuffled"]
-    names = ["conjunction", "k", *KEY[:1], *KEY[2:], *names, "found_shuffled"]
-    pd.DataFrame(records, columns=names).to_csv(options.screen, index=False)
 
 
 def counts(

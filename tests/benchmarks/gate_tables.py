@@ -101,11 +101,11 @@ def screening(rows: pd.DataFrame) -> str:
         means = ours.mean()
         false = 100 * (ours["false"] / base["false"] - 1)
         lines[name] = {
-            "precision %": f"{means['precision']:.1f}",
-            "recall %": f"{means['recall']:.1f}",
-            "false hits, change %": ".." if name == SINGLE else written(false),
-            "first hits %": f"{means['found_first']:.1f}",
-            "change, points": ".."
+            "precision": f"{means['precision']:.1f}",
+            "recall": f"{means['recall']:.1f}",
+            "false hits, %": ".." if name == SINGLE else written(false),
+            "first": f"{means['found_first']:.1f}",
+            "first, points": ".."
             if name == SINGLE
             else written(ours["found_first"] - base["found_first"]),
         }
