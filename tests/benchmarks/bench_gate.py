@@ -1,7 +1,7 @@
 """Cost of GATE beside hard sharing, and of adding a task beside training them all.
 
     python tests/benchmarks/bench_gate.py --table chemicals_multitask.csv.gz \
-        [--molecules 2560] [--repeats 5] [--out FILE.csv]
+        [--molecules 2560] [--repeats 5] [--out FILE.csv] [--wide 12 22 31]
 
 All sides have the same D-MPNN (width 300, depth 3), readout, batches of 256 and
 molecules, featurized once. They take turns in one process; medians are compared.
@@ -11,6 +11,8 @@ molecules, featurized once. They take turns in one process; medians are compared
   additions of different length (the rest is the cache, reported apart), against an
   epoch of GATE on all 16 tasks, and against an epoch of a linear head on the frozen
   encoder, which evaluates that encoder in each step.
+* ``--wide T ...``: only steps, on the first T tasks, GATE with all routes and with
+  three of them; the table of 31 comes from ``bench_gate_wide.py --table``.
 """
 
 from __future__ import annotations
@@ -41,15 +43,27 @@ def read(path, n_molecules: int):
     return X[X.valid], properties.loc[rows].to_numpy()[X.valid]
 
 
-def seconds(call) -> float:
-    start = time.perf_counter()
+def seconds(call, clock=time.perf_counter) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def gate(**changes) -> GATERegressor:
     return GATERegressor(
         DMPNN(300), batch_size=BATCH, device="cpu", random_state=0, **changes
+    )
+
+
+def hard_sharing() -> MultiTaskGNNRegressor:
+    return MultiTaskGNNRegressor(
+        DMPNN(300),
+        readout="mean",
+        head_hidden_dims=(),
+        batch_size=BATCH,
+        gradient_clip=1.0,
+        device="cpu",
+        random_state=0,
     )
 
 
@@ -76,24 +90,48 @@ def addition(source: GATERegressor, X, y, n_steps: int) -> float:
     return seconds(lambda: model.add_task(X, y, name="added"))
 
 
+def steps(X, y, repeats: int) -> pd.DataFrame:
+    """Compare an epoch of hard sharing with epochs of GATE on all columns."""
+    models = {"hard sharing": hard_sharing(), "GATE": gate()}
+    models["GATE, 3 routes"] = gate(routes=3)
+    records = []
+    for repeat in range(repeats + 1):
+        # CPU time, because other work may hold one side longer than another.
+        record = {
+            name: seconds(
+                lambda model=model: model.partial_fit(X, y), time.process_time
+            )
+            for name, model in models.items()
+        }
+        print({name: round(value, 3) for name, value in record.items()}, flush=True)
+        if repeat:  # the first round warms up
+            records.append({"tasks": y.shape[1], "molecules": len(X), **record})
+    table = pd.DataFrame(records)
+    for name in list(models)[1:]:
+        ratio = table[name] / table["hard sharing"]
+        middle = table[name].median() / table["hard sharing"].median()
+        print(
+            f"{name} / hard sharing: {middle:.2f}, {ratio.min():.2f}-{ratio.max():.2f}"
+        )
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--table", required=True)
     parser.add_argument("--molecules", type=int, default=2560)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out")
+    parser.add_argument("--wide", type=int, nargs="*", metavar="T")
     options = parser.parse_args()
     torch.set_num_threads(1)
     X, y = read(options.table, options.molecules)
-    shared = MultiTaskGNNRegressor(
-        DMPNN(300),
-        readout="mean",
-        head_hidden_dims=(),
-        batch_size=BATCH,
-        gradient_clip=1.0,
-        device="cpu",
-        random_state=0,
-    )
+    if options.wide:
+        rounds = [steps(X, y[:, :t], options.repeats) for t in options.wide]
+        if options.out:
+            pd.concat(rounds).round(4).to_csv(options.out, index=False)
+        return
+    shared = hard_sharing()
     twelve, sixteen, sources = gate(), gate(), gate()
     sources.partial_fit(X, y[:, :15])
     target = np.where(np.isnan(y[:, 15]), np.nanmean(y[:, 15]), y[:, 15])

@@ -1,7 +1,8 @@
 """How well scarce properties are learned beside others: test errors of all ways.
 
     python tests/benchmarks/bench_gate_accuracy.py --data-home DIR --out FILE.csv \
-        --cache FOLDER [--data physchem|qm8] [--split random|scaffold] \
+        --cache FOLDER [--data physchem|qm8|crystals] \
+        [--split random|scaffold|formula] \
         [--methods METHOD ...] [--sizes 50 100 200 all] [--minutes M]
     python tests/benchmarks/bench_gate_accuracy.py --out FILE.csv --report
     python tests/benchmarks/bench_gate_accuracy.py --out FILE.csv --memory
@@ -11,10 +12,15 @@
 * qm8: the 12 distinct columns of ``qm8.csv`` as sources, the free energies of hydration
   of ``SAMPL.csv`` and the solubilities of ``delaney-processed.csv`` as targets;
   molecules of several files are one row.
+* crystals: ``mp_multitask.csv.gz``, CGCNN instead of the D-MPNN; energies and band gaps
+  as sources, moduli of 2015, dielectric and piezoelectric properties as targets.
+  Twins of these and cells of more than 20 sites are left out. Folds do not share a
+  formula (``--split formula``).
 
 Splits are by molecule, for all properties at once; see
 ``skgnn_mtl.model_selection.compare_transfer`` for the methods and their steps. Beside
-its methods there are variants of "addition" and of "gate" (``--methods ablations``). A
+its methods there are variants of "addition" and of "gate" (``--methods ablations``),
+and "boosting" and "trees" on descriptors of RDKit, or of a crystal's composition. A
 line of the file is one method, target, size, fold and seed; what the file holds is not
 run again, so that the study can be stopped and resumed, and ``--minutes`` bounds what
 one call may take (the run under way is finished). Graphs and source models are kept in
@@ -45,13 +51,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 
-from skgnn_mtl import SmilesToGraph
-from skgnn_mtl.encoders import DMPNN
+from skgnn_mtl import CifToGraph, SmilesToGraph
+from skgnn_mtl.datasets import fetch_mp_multitask
+from skgnn_mtl.encoders import CGCNN, DMPNN
+from skgnn_mtl.featurizers import SmilesToDescriptors
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.inspection import TransferComparisonDisplay
 from skgnn_mtl.model_selection import (
+    CompositionKFold,
     LabelPresenceKFold,
     TransferComparison,
     compare_transfer,
@@ -73,6 +83,8 @@ CLOSE = ["Tflash_K", "Hvap298_J_mol", "HvapTb_J_mol", "hansen_D_Pa05", "Hfus_J_m
 CLOSE += ["Hsub_J_mol"]
 DISTANT = ["permittivity", "hansen_H_Pa05", "hansen_P_Pa05", "dipole_D", "Tautoign_K"]
 QM8_TARGETS = ["FreeSolv (kcal/mol)", "ESOL (log mol/L)"]
+MOST_SITES = 20  # of a cell, because a few large ones are much of the time
+SPLITS = ["random", "scaffold", "formula"]
 KEYS = ["data", "split", "rows_per_source", "width", "layers", "source_steps"]
 KEYS += ["target_steps", "method", "target", "size", "fold", "seed"]
 
@@ -111,7 +123,50 @@ def canonical(smiles: pd.Series) -> np.ndarray:
     return np.array([m and Chem.MolToSmiles(m) for m in molecules], dtype=object)
 
 
-DATA: dict[str, Callable] = {"physchem": physchem, "qm8": qm8}
+def crystals(home: Path):
+    """CIFs of small cells, labels, sources and targets; logarithms as above."""
+    cifs, table = fetch_mp_multitask(data_home=home, return_X_y=True)
+    n_sites = pd.read_csv(home / "mp_multitask.csv.gz", usecols=["nsites"])["nsites"]
+    table = table.rename(columns=lambda name: name.split(" (")[0])
+    y = pd.DataFrame(
+        {
+            "formation energy": table["formation_energy_per_atom"],
+            "energy above hull": np.log10(0.01 + table["e_above_hull"]),
+            "band gap": table["band_gap"],
+            "log K": np.log10(table["K_VRH"]),
+            "log G": np.log10(table["G_VRH"]),
+            "log n": np.log10(table["n"]),
+            "log permittivity": np.log10(table["poly_total"]),
+            "log piezoelectric": np.log10(0.01 + table["eij_max"]),
+        }
+    )
+    small = n_sites <= MOST_SITES
+    return cifs[small], y[small], list(y)[:3], list(y)[3:]
+
+
+DATA: dict[str, Callable] = {"physchem": physchem, "qm8": qm8, "crystals": crystals}
+
+
+def graphs_of(data: str, strings: pd.Series) -> GraphArray:
+    if data == "crystals":
+        return CifToGraph(on_error="nan").fit_transform(strings)
+    return SmilesToGraph("chemprop", on_error="nan").fit_transform(strings)
+
+
+def descriptors_of(data: str, strings: pd.Series) -> np.ndarray:
+    """Descriptors of RDKit, or of compositions, shape (n, n_descriptors)."""
+    if data == "crystals":
+        featurizer = CifToGraph(descriptors="composition", on_error="nan")
+        return featurizer.fit_transform(strings).graph_features
+    return np.asarray(
+        SmilesToDescriptors(morgan_counts=0, on_error="nan").fit_transform(strings)
+    )
+
+
+def learner(problem, kind: type):
+    """Fit a learner of scikit-learn to the labelled rows of one target."""
+    rows, y = problem.labelled()
+    return kind(random_state=problem.seed).fit(rows, y.iloc[:, 0])
 
 
 def random_sources(problem, n: int, **changes):
@@ -178,6 +233,9 @@ MAIN: dict[str, Callable] = {
     **METHODS,
     # Hard sharing whose rows are drawn as those of GATE, and whose tasks have its maps.
     "balanced-sharing": partial(gate, **dict.fromkeys(TERMS, 0.0)),
+    # These see descriptors instead of graphs, and no source.
+    "boosting": partial(learner, kind=HistGradientBoostingRegressor),
+    "trees": partial(learner, kind=ExtraTreesRegressor),
 }
 EVERYTHING: dict[str, Callable] = {**MAIN, **ABLATIONS}
 
@@ -188,7 +246,7 @@ def prepare(options):
     path = Path(options.cache) / f"{options.data}.graphs"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        SmilesToGraph("chemprop", on_error="nan").fit_transform(smiles).save(path)
+        graphs_of(options.data, smiles).save(path)
     X = GraphArray.load(path)
     labelled = y.notna().any(axis=1).to_numpy()
     rows = np.flatnonzero(X.valid & labelled)
@@ -205,8 +263,26 @@ def prepare(options):
 def splits(options, smiles, y):
     if options.split == "random":
         return list(LabelPresenceKFold(4, random_state=0).split(y, y))
+    if options.split == "formula":
+        folds = CompositionKFold(4, by="formula", shuffle=True, random_state=0)
+        return list(folds.split(smiles))
     groups = scaffold_groups(smiles, chirality=False, acyclic="own")
     return list(GroupKFold(5).split(y, groups=groups))
+
+
+def descriptors(options) -> np.ndarray:
+    """Descriptors of all rows of ``prepare`` with a label of a target, else NaN."""
+    path = Path(options.cache) / f"{options.data}.descriptors.npy"
+    if not path.exists():
+        smiles, y, _, targets = DATA[options.data](Path(options.data_home))
+        X = GraphArray.load(path.with_name(f"{options.data}.graphs"))
+        rows = np.flatnonzero(X.valid & y.notna().any(axis=1).to_numpy())
+        wanted = y.iloc[rows][targets].notna().any(axis=1).to_numpy()
+        known = descriptors_of(options.data, smiles.iloc[rows[wanted]])
+        table = np.full((len(rows), known.shape[1]), np.nan, dtype=np.float32)
+        table[wanted] = known
+        np.save(path, table)
+    return np.load(path)
 
 
 def study(options) -> None:
@@ -255,6 +331,9 @@ def run(options, X, y, sources, targets, rows, setting: dict) -> None:
     """Append the rows of one method, size, fold and seed."""
     start, cpu = time.perf_counter(), time.process_time()
     size = None if setting["size"] == "all" else int(setting["size"])
+    if setting["method"] in ("boosting", "trees"):
+        X = descriptors(options)
+    encoder = CGCNN if options.data == "crystals" else DMPNN
     errors = compare_transfer(
         X,
         y,
@@ -263,7 +342,7 @@ def run(options, X, y, sources, targets, rows, setting: dict) -> None:
         sizes=(size,),
         cv=[rows],
         methods={setting["method"]: EVERYTHING[setting["method"]]},
-        encoder=DMPNN(options.width, n_layers=options.layers),
+        encoder=encoder(options.width, n_layers=options.layers),
         parameters={"batch_size": options.batch_size},
         gate_parameters=options.gate,
         source_steps=options.source_steps,
@@ -402,7 +481,7 @@ def main() -> None:
     parser.add_argument("--cache", default="gate-cache")
     parser.add_argument("--out", required=True)
     parser.add_argument("--also", nargs="*", default=[], help="more files to report")
-    parser.add_argument("--split", choices=["random", "scaffold"], default="random")
+    parser.add_argument("--split", choices=SPLITS, default="random")
     parser.add_argument("--methods", nargs="*", default=list(MAIN))
     parser.add_argument("--targets", nargs="*")
     parser.add_argument("--sizes", nargs="*", default=["50", "100", "200", "all"])
