@@ -88,9 +88,10 @@ default=(128,), (64,), (64,)
         Their distribution; "sphere" has a fixed length.
     perturbation_scale : float, default=0.1
         Size, relative to the root mean square of e.
-    routes : "all", "mean" or int, default="all"
+    routes : "auto", "all", "mean" or int, default="auto"
         Points that the mapping term starts from: of all other tasks, their mean, or of
-        so many tasks drawn in each step.
+        so many tasks drawn in each step. "auto" is "all" with fewer than 12 tasks,
+        else 3, because the time of all routes grows with the square of the tasks.
     mapping_target : {"labels", "predictions"}, default="labels"
         Target of the mapping term where there is a label; elsewhere it is the task's
         own prediction.
@@ -247,7 +248,7 @@ default=(128,), (64,), (64,)
         n_perturbations: int = 4,
         perturbation: str = "gaussian",
         perturbation_scale: float = 0.1,
-        routes: str | int = "all",
+        routes: str | int = "auto",
         mapping_target: str = "labels",
         task_sampling: float | None = 0.5,
         target_tasks: Any = None,

@@ -38,7 +38,7 @@ GATE_CONSTRAINTS: dict[str, list[Any]] = {
     "perturbation": [StrOptions({"gaussian", "sphere"})],
     "perturbation_scale": [Numbers(Real, 0, None, closed="neither")],
     "routes": [
-        StrOptions({"all", "mean"}),
+        StrOptions({"auto", "all", "mean"}),
         Numbers(Integral, 1, None, closed="left"),
     ],
     "mapping_target": [StrOptions({"labels", "predictions"})],

@@ -16,6 +16,9 @@ from skgnn_mtl.training import ALONE, World
 
 from ._model import TaskModules
 
+# From here on fewer routes than all, because their number is the square of the tasks'.
+_MANY_TASKS = 12
+
 
 @dataclass(frozen=True)
 class GATETerms:
@@ -33,9 +36,10 @@ class GATETerms:
         Distribution of the perturbations.
     perturbation_scale : float
         Their standard deviation, relative to the root mean square of the embeddings.
-    routes : "all", "mean" or int
+    routes : "auto", "all", "mean" or int
         Frames that a task's mapping term starts from: all other frames, their mean, or
-        this number of frames, drawn anew in each step.
+        this number of frames, drawn anew in each step. "auto" is "all" with fewer than
+        12 tasks, else 3.
     mapping_target : {"labels", "predictions"}
         Target of the mapping term where there is a label.
 
@@ -58,7 +62,7 @@ class GATETerms:
     n_perturbations: int = 4
     perturbation: str = "gaussian"
     perturbation_scale: float = 0.1
-    routes: str | int = "all"
+    routes: str | int = "auto"
     mapping_target: str = "labels"
 
     @property
@@ -92,10 +96,13 @@ class GATETerms:
         """Choose the frames (n_tasks, k) that each task's mapping term starts from."""
         # Offsets from 1 on, so that no route starts at the own frame.
         others = torch.arange(1, n_tasks, device=device).expand(n_tasks, -1)
-        if isinstance(self.routes, int) and self.routes < n_tasks - 1:
+        count = self.routes
+        if count == "auto" and n_tasks >= _MANY_TASKS:
+            count = 3
+        if isinstance(count, int) and count < n_tasks - 1:
             # Ranks of random numbers, because the offsets of a task must differ.
             ranks = torch.rand(n_tasks, n_tasks - 1, device=device)
-            others = 1 + ranks.argsort(dim=1)[:, : self.routes]
+            others = 1 + ranks.argsort(dim=1)[:, :count]
         return (torch.arange(n_tasks, device=device)[:, None] + others) % n_tasks
 
 

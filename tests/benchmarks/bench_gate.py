@@ -92,7 +92,7 @@ def addition(source: GATERegressor, X, y, n_steps: int) -> float:
 
 def steps(X, y, repeats: int) -> pd.DataFrame:
     """Compare an epoch of hard sharing with epochs of GATE on all columns."""
-    models = {"hard sharing": hard_sharing(), "GATE": gate()}
+    models = {"hard sharing": hard_sharing(), "GATE": gate(routes="all")}
     models["GATE, 3 routes"] = gate(routes=3)
     records = []
     for repeat in range(repeats + 1):
@@ -132,7 +132,7 @@ def main() -> None:
             pd.concat(rounds).round(4).to_csv(options.out, index=False)
         return
     shared = hard_sharing()
-    twelve, sixteen, sources = gate(), gate(), gate()
+    twelve, sixteen, sources = (gate(routes="all") for _ in range(3))
     sources.partial_fit(X, y[:, :15])
     target = np.where(np.isnan(y[:, 15]), np.nanmean(y[:, 15]), y[:, 15])
     probe = HeadOnFrozenEncoder(sources, X, (target - target.mean()) / target.std())

@@ -506,6 +506,8 @@ def main() -> None:
         "encoder_hidden_dims": (2 * d,),
         "transfer_hidden_dims": (d,),
         "head_hidden_dims": (d,),
+        # The default of many tasks is fewer, since this study.
+        "routes": "all",
     }
     unknown = set(methods_of(options)) - set(EVERYTHING)
     if unknown:

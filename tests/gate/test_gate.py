@@ -187,6 +187,12 @@ def test_fewer_routes_estimate_all(routes, batch):
         torch.testing.assert_close(few, all_routes, rtol=0.05, atol=0.0)
 
 
+def test_many_tasks_have_three_routes():
+    counts = [GATETerms().routes_of(n, "cpu").shape[1] for n in (2, 11, 12, 31)]
+    assert counts == [1, 10, 3, 3]
+    assert GATETerms(routes="all").routes_of(12, "cpu").shape == (12, 11)
+
+
 def test_routes_never_start_at_the_own_frame():
     for routes in ("all", 1, 3):
         drawn = GATETerms(routes=routes).routes_of(5, "cpu")
