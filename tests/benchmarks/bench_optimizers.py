@@ -42,6 +42,9 @@ WEIGHTINGS: dict[str, Callable] = {
     "ntkmtl-sr": w.NTKMTLSR,
     "upgrad": w.UPGrad,
     "curvature": lambda: w.Curvature(update_every=50, ema=0.5),
+    "fairgrad/z momentum": lambda: w.FairGrad(
+        gradients="representation", adaptive_momentum=True
+    ),
 }
 CELL = ["data", "rows", "seconds", "optimizer", "weighting"]
 KEYS = [*CELL, "rate", "seed"]
