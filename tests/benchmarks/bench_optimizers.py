@@ -38,12 +38,12 @@ WEIGHTINGS: dict[str, Callable] = {
     "equal": w.Equal,
     "scale-invariant": w.ScaleInvariant,
     "famo": w.FAMO,
-    "fairgrad/z": lambda: w.FairGrad(gradients="representation"),
+    "fairgrad/z": lambda: w.FairGrad(alpha=2, gradients="representation"),
     "ntkmtl-sr": w.NTKMTLSR,
     "upgrad": w.UPGrad,
     "curvature": lambda: w.Curvature(update_every=50, ema=0.5),
     "fairgrad/z momentum": lambda: w.FairGrad(
-        gradients="representation", adaptive_momentum=True
+        alpha=2, gradients="representation", adaptive_momentum=True
     ),
 }
 CELL = ["data", "rows", "seconds", "optimizer", "weighting"]
