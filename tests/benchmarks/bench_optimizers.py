@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_weighting_accuracy import DATA, regressor, split
+from scipy.stats import ttest_1samp
 
 from skgnn_mtl import CifToGraph, SmilesToGraph
 from skgnn_mtl import weighting as w
@@ -207,15 +208,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     of the traces and largest eigenvalues relative to the same reference.
     """
     runs = _final(runs).reset_index(drop=True)
-    cells = pd.MultiIndex.from_frame(runs[["optimizer", "weighting"]])
-    tasks = pd.DataFrame(runs["test_by_task"].map(json.loads).tolist(), index=cells)
-    changes = pd.DataFrame(
-        {
-            seed: _changes(tasks[(runs["seed"] == seed).to_numpy()])
-            for seed in runs["seed"].unique()
-        }
-    )
-    runs.index = cells
+    tasks, changes = _compared(runs)
+    runs.index = tasks.index
     by_cell = runs.groupby(level=[0, 1])
     table = by_cell[["rate", "epochs", "ms_per_step"]].median()
     table["change"], table["se"] = changes.mean(axis=1), changes.sem(axis=1)
@@ -230,6 +224,32 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         if cell in table.index
     ]
     return table.loc[order]
+
+
+def overall(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell that was run on all sets, over all sets and fresh seeds.
+
+    The columns are the mean change in percent and its standard error over the seeds of
+    all sets, p of a t-test over them, and the change of the worst set.
+    """
+    sets = [_compared(_final(part))[1] for _, part in runs.groupby("data")]
+    every = pd.concat(sets, axis=1, join="inner").drop(index=[REFERENCE])
+    means = pd.concat([changes.mean(axis=1) for changes in sets], axis=1, join="inner")
+    table = pd.DataFrame({"change": every.mean(axis=1), "se": every.sem(axis=1)})
+    table["p"] = ttest_1samp(every, 0.0, axis=1).pvalue
+    table["worst"] = means.max(axis=1)
+    return table.sort_values("change")
+
+
+def _compared(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lay out test errors by task, and changes in percent by seed, of each cell."""
+    cells = pd.MultiIndex.from_frame(runs[["optimizer", "weighting"]])
+    tasks = pd.DataFrame(runs["test_by_task"].map(json.loads).tolist(), index=cells)
+    changes = {
+        seed: _changes(tasks[(runs["seed"] == seed).to_numpy()])
+        for seed in runs["seed"].unique()
+    }
+    return tasks, pd.DataFrame(changes)
 
 
 def _final(runs: pd.DataFrame) -> pd.DataFrame:
@@ -252,21 +272,30 @@ def _mean_log(text: object) -> float:
     return float(np.log(np.clip(json.loads(text), 1e-12, None)).mean())
 
 
+_HEAD = [".. csv-table::", "   :header-rows: 1", ""]
+
+
+def _headed(title: str) -> list[str]:
+    return [title, "-" * len(title), ""]
+
+
 def report(runs: pd.DataFrame) -> str:
-    """Write the tables of a file, one per data set and time."""
-    lines = []
+    """Write the tables of a file: over all sets, and one per data set and time."""
+    table = overall(runs)
+    n_seeds = _final(runs).groupby("data")["seed"].nunique().sum()
+    title = f"All sets: {n_seeds} fresh seeds"
+    lines = [*_headed(title), *_HEAD, "   optimizer, weighting, change %, se, p, worst"]
+    lines += [
+        f"   {cell[0]}, {cell[1]}, {row['change']:+.1f}, {row['se']:.1f}, "
+        f"{row['p']:.3f}, {row['worst']:+.1f}"
+        for cell, row in table.iterrows()
+    ]
+    lines.append("")
     for (data, rows, seconds), part in runs.groupby(["data", "rows", "seconds"]):
         table = summary(part)
         n_seeds = part.loc[part["seed"] >= TUNING, "seed"].nunique()
         title = f"{data}: {rows} rows, {seconds:g} seconds, {n_seeds} fresh seeds"
-        lines += [
-            title,
-            "-" * len(title),
-            "",
-            ".. csv-table::",
-            "   :header-rows: 1",
-            "",
-        ]
+        lines += [*_headed(title), *_HEAD]
         lines.append(
             "   optimizer, weighting, rate, epochs, ms per step, change %, "
             "standard error, mean rank, trace, largest eigenvalue"
