@@ -8,10 +8,10 @@ processor time (``--seconds``): the epochs follow from the seconds of an epoch, 
 the first training of a cell finds out, and the learning rate falls to zero over them.
 Seeds 0 and 1 try all learning rates, and the other seeds use the one with the best
 mean validation error there. They also get the traces and the largest eigenvalues of
-each task's Gauss-Newton matrix at the end. ``--seeds 12`` gives the cells named as
-many seeds again, for those that were chosen by the first. A run is one row; runs that the file holds
-are not repeated, so that the study can be stopped and resumed, and ``--minutes`` bounds
-what one call may take. The report compares each cell with AdamW and equal weights, seed
+each task's Gauss-Newton matrix at the end. ``--seeds 12`` gives the cells named five
+seeds more, for those that were chosen by the first five. A run is one row; runs that
+the file holds are not repeated, so that the study can be stopped and resumed, and
+``--minutes`` bounds what one call may take. The report compares each cell with AdamW and equal weights, seed
 by seed.
 """
 
