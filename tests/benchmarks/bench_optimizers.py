@@ -11,8 +11,8 @@ mean validation error there. They also get the traces and the largest eigenvalue
 each task's Gauss-Newton matrix at the end. ``--seeds 12`` gives the cells named five
 seeds more, for those that were chosen by the first five. A run is one row; runs that
 the file holds are not repeated, so that the study can be stopped and resumed, and
-``--minutes`` bounds what one call may take. The report compares each cell with AdamW and equal weights, seed
-by seed.
+``--minutes`` bounds what one call may take. The report compares each cell with AdamW
+and equal weights, seed by seed.
 """
 
 from __future__ import annotations
