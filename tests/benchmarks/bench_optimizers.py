@@ -235,6 +235,7 @@ def overall(runs: pd.DataFrame) -> pd.DataFrame:
     all sets, p of a t-test over them, and the change of the worst set.
     """
     sets = [_compared(_final(part))[1] for _, part in runs.groupby("data")]
+    sets = [changes for changes in sets if len(changes)]  # without the reference yet
     every = pd.concat(sets, axis=1, join="inner").drop(index=[REFERENCE])
     means = pd.concat([changes.mean(axis=1) for changes in sets], axis=1, join="inner")
     table = pd.DataFrame({"change": every.mean(axis=1), "se": every.sem(axis=1)})
@@ -250,6 +251,7 @@ def _compared(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     changes = {
         seed: _changes(tasks[(runs["seed"] == seed).to_numpy()])
         for seed in runs["seed"].unique()
+        if REFERENCE in cells[runs["seed"] == seed]
     }
     return tasks, pd.DataFrame(changes)
 
