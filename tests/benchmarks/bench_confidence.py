@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_confidence.py --data-home FOLDER [--sets FreeSolv ...]
         [--splits random scaffold] [--seeds 0 1 2 3 4] [--models laplace hybrid ...]
-        [--chemprop-python PYTHON] [--minutes 60] [--report]
+        [--conformal no yes] [--chemprop-python PYTHON] [--minutes 60] [--report]
 
 Sets, folds and models are those of ``bench_prediction.py``. A row of the CSV file is
 one run: one model on one fold of a set, as it comes (``conformal`` no) or inside
@@ -29,6 +29,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ class Widths(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     intervals: dict[float, np.ndarray]
-    seconds: float
+    seconds: float = np.nan
 
 
 # %% Models
@@ -103,41 +104,48 @@ ESTIMATORS = {
 }
 
 
-def run_estimator(
-    job: Job, problem: Problem, rows: tuple[np.ndarray, np.ndarray]
-) -> Widths:
-    """Fit and predict in a process of its own."""
+def run_estimators(
+    jobs: list[Job], problem: Problem, rows: tuple[np.ndarray, np.ndarray]
+) -> list[Widths]:
+    """Fit and predict in a process of its own; the jobs are those of one fit."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(fit_and_predict, (job, problem, rows))
+        return pool.apply(fit_and_predict, (jobs, problem, rows))
 
 
 def fit_and_predict(
-    job: Job, problem: Problem, rows: tuple[np.ndarray, np.ndarray]
-) -> Widths:
+    jobs: list[Job], problem: Problem, rows: tuple[np.ndarray, np.ndarray]
+) -> list[Widths]:
     """Fit a model, and predict means, deviations and intervals of the test rows."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    model = ESTIMATORS[job.model](problem, job.seed)
-    if job.conformal == "yes":
+    name, seed, conformal = jobs[0].model, jobs[0].seed, jobs[0].conformal
+    model = ESTIMATORS[name](problem, seed)
+    if conformal == "yes":
         # The quantile of a constant width is that of the plain errors.
-        how = None if job.model == "constant" else "std"
-        model = ConformalRegressor(model, normalise=how, random_state=job.seed)
-    train, test = rows
-    X, y = problem.X.iloc[train], problem.y.iloc[train]
+        how = None if name == "constant" else "std"
+        model = ConformalRegressor(model, normalise=how, random_state=seed)
+    X, y = problem.X.iloc[rows[0]], problem.y.iloc[rows[0]]
     start = time.process_time()
     model.fit(X, y)
     seconds = time.process_time() - start
-    found = problem.X.iloc[test]
-    shape = (len(test), problem.y.shape[1])
+    found = problem.X.iloc[rows[1]]
+    return [widths(job, model, X, y, found)._replace(seconds=seconds) for job in jobs]
+
+
+def widths(
+    job: Job, model: Any, X: pd.Series, y: pd.DataFrame, found: pd.Series
+) -> Widths:
+    """Predict rows by a model that was fitted on X and y."""
+    shape = (len(found), y.shape[1])
     if job.model == "novelty":
         mean = model.predict(found).reshape(shape)
         far = np.broadcast_to(novelty(model, found, X)[:, None], shape)
-        return Widths(mean, far, {}, seconds)
+        return Widths(mean, far, {})
     if job.model == "constant" and job.conformal == "no":
         errors = y.to_numpy() - model.predict(X).reshape(y.shape)
         mean = model.predict(found).reshape(shape)
         std = np.broadcast_to(np.nanstd(errors, axis=0), shape)
-        return Widths(mean, std, gaussian(mean, std), seconds)
+        return Widths(mean, std, gaussian(mean, std))
     if job.model == "constant":
         mean = model.predict(found).reshape(shape)
         std = np.full(shape, np.nan)  # its intervals are quantiles, of no distribution
@@ -149,7 +157,7 @@ def fit_and_predict(
         c: model.predict_interval(found, coverage=c).reshape(*shape, 2)
         for c in COVERAGES
     }
-    return Widths(mean, std, intervals, seconds)
+    return Widths(mean, std, intervals)
 
 
 def gaussian(mean: np.ndarray, std: np.ndarray) -> dict[float, np.ndarray]:
@@ -226,28 +234,30 @@ def scores(found: Widths, truth: pd.DataFrame, scale: np.ndarray) -> dict[str, A
     return row
 
 
-def record(job: Job, options: argparse.Namespace) -> None:
-    """Run a model and add a row to the file."""
-    problem = read(job.set, options.data_home)
-    train, test = split_rows(problem, job.split, job.seed)
-    if job.model in PEERS:
-        found = run_chemprop(job, problem, (train, test), options.chemprop_python)
+def record(group: list[Job], options: argparse.Namespace) -> None:
+    """Run the jobs of one fit, and add their rows to the file."""
+    first = group[0]
+    problem = read(first.set, options.data_home)
+    rows = train, test = split_rows(problem, first.split, first.seed)
+    if first.model in PEERS:
+        outcomes = [run_chemprop(first, problem, rows, options.chemprop_python)]
     else:
-        found = run_estimator(job, problem, (train, test))
+        outcomes = run_estimators(group, problem, rows)
     scale = problem.y.std().to_numpy()
-    row = {
-        **job._asdict(),
-        "n_train": len(train),
-        "n_test": len(test),
-        "fit_seconds": round(found.seconds, 2),
-        **scores(found, problem.y.iloc[test], scale),
-    }
-    row = {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
-    # All columns in each row, because the file grows row by row.
-    pd.DataFrame([row]).reindex(columns=COLUMNS).to_csv(
-        options.out, mode="a", header=not options.out.exists(), index=False
-    )
-    print(*job, row.get("coverage_90"), row.get("nll"), flush=True)
+    for job, found in zip(group, outcomes, strict=True):
+        row = {
+            **job._asdict(),
+            "n_train": len(train),
+            "n_test": len(test),
+            "fit_seconds": round(found.seconds, 2),
+            **scores(found, problem.y.iloc[test], scale),
+        }
+        row = {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
+        # All columns in each row, because the file grows row by row.
+        pd.DataFrame([row]).reindex(columns=COLUMNS).to_csv(
+            options.out, mode="a", header=not options.out.exists(), index=False
+        )
+        print(*job, row.get("coverage_90"), row.get("nll"), flush=True)
 
 
 COLUMNS = [
@@ -262,13 +272,17 @@ COLUMNS = [
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
     """Order the runs: splits, seeds, sets, models."""
-    for split in options.splits:
-        for seed in options.seeds:
-            for name in options.sets:
-                for model in options.models:
-                    alone = model in (*PEERS, "novelty")
-                    for conformal in ("no",) if alone else ("no", "yes"):
-                        yield Job(name, split, seed, model, conformal)
+    for split, seed, name in product(options.splits, options.seeds, options.sets):
+        for conformal in options.conformal:
+            for model in options.models:
+                if conformal == "no" or model not in (*PEERS, "novelty"):
+                    yield Job(name, split, seed, model, conformal)
+
+
+def fit_of(job: Job) -> Job:
+    """Name the fit that a job needs, which some share."""
+    shared = job.conformal == "no" and ESTIMATORS.get(job.model) is network
+    return job._replace(model="network") if shared else job
 
 
 def main() -> None:
@@ -281,6 +295,7 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=SPLITS, choices=SPLITS)
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--conformal", nargs="+", default=["no", "yes"])
     parser.add_argument("--chemprop-python", default=sys.executable)
     parser.add_argument("--minutes", type=float, default=np.inf)
     parser.add_argument("--report", action="store_true")
@@ -299,9 +314,10 @@ def main() -> None:
     if options.out.exists():
         rows = pd.read_csv(options.out)[KEY].itertuples(index=False)
         done = set(map(Job._make, rows))
-    for job in jobs(options):
-        if job not in done and time.monotonic() < end:
-            record(job, options)
+    left = (job for job in jobs(options) if job not in done)
+    for _, group in groupby(left, fit_of):
+        if time.monotonic() < end:
+            record(list(group), options)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,15 @@ from bench_prediction import (
 from sklearn.pipeline import make_pipeline
 
 from skgnn_mtl import MultiTaskGNNClassifier, MultiTaskGNNRegressor
+from skgnn_mtl.encoders import DMPNN
 from skgnn_mtl.featurizers import SmilesToGraph
 from skgnn_mtl.model_selection import LabelPresenceKFold
 from skgnn_mtl.readouts import Sum
+from skgnn_mtl.weighting import FairGrad
 
 KEY = ["set", "seed", "arm"]
 NORM = {"readout": Sum(norm=20)}
+FAIR = FairGrad(alpha=2, gradients="representation")
 WARMUP = {"lr_schedule": "warmup_cosine"}
 # Features of the graphs, and parameters of the estimator.
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -56,6 +59,16 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
         "ogb",
         {"optimizer": "muon", "lr": 3e-3, "max_epochs": 50},
     ),
+    # Of several tasks.
+    "fairness": ("ogb", {"task_weighting": FAIR}),
+    "muon 3e-3, fairness, 50 passes": (
+        "ogb",
+        {"optimizer": "muon", "lr": 3e-3, "max_epochs": 50, "task_weighting": FAIR},
+    ),
+    # Of classifiers, whose loss of the training rows nearly vanishes.
+    "30 passes": ("ogb", {"max_epochs": 30}),
+    "ema": ("ogb", {"weight_averaging": "ema"}),
+    "dropout": ("ogb", {"encoder": DMPNN(dropout=0.2)}),
 }
 
 

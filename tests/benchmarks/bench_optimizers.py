@@ -8,10 +8,11 @@ processor time (``--seconds``): the epochs follow from the seconds of an epoch, 
 the first training of a cell finds out, and the learning rate falls to zero over them.
 Seeds 0 and 1 try all learning rates, and the other seeds use the one with the best
 mean validation error there. They also get the traces and the largest eigenvalues of
-each task's Gauss-Newton matrix at the end. A run is one row; runs that the file holds
-are not repeated, so that the study can be stopped and resumed, and ``--minutes`` bounds
-what one call may take. The report compares each cell with AdamW and equal weights, seed
-by seed.
+each task's Gauss-Newton matrix at the end. ``--seeds 12`` gives the cells named five
+seeds more, for those that were chosen by the first five. A run is one row; runs that
+the file holds are not repeated, so that the study can be stopped and resumed, and
+``--minutes`` bounds what one call may take. The report compares each cell with AdamW
+and equal weights, seed by seed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_weighting_accuracy import DATA, regressor, split
+from scipy.stats import ttest_1samp
 
 from skgnn_mtl import CifToGraph, SmilesToGraph
 from skgnn_mtl import weighting as w
@@ -38,16 +40,20 @@ WEIGHTINGS: dict[str, Callable] = {
     "equal": w.Equal,
     "scale-invariant": w.ScaleInvariant,
     "famo": w.FAMO,
-    "fairgrad/z": lambda: w.FairGrad(gradients="representation"),
+    "fairgrad/z": lambda: w.FairGrad(alpha=2, gradients="representation"),
     "ntkmtl-sr": w.NTKMTLSR,
     "upgrad": w.UPGrad,
     "curvature": lambda: w.Curvature(update_every=50, ema=0.5),
+    "fairgrad/z momentum": lambda: w.FairGrad(
+        alpha=2, gradients="representation", adaptive_momentum=True
+    ),
 }
 CELL = ["data", "rows", "seconds", "optimizer", "weighting"]
 KEYS = [*CELL, "rate", "seed"]
 REFERENCE = ("adamw", "equal")
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 TUNING = 2  # seeds that try all learning rates
+FRESH = range(TUNING, TUNING + 5)  # later ones repeat cells that were chosen by these
 
 
 def runs_of(path: Path, key: tuple) -> pd.DataFrame:
@@ -204,15 +210,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     of the traces and largest eigenvalues relative to the same reference.
     """
     runs = _final(runs).reset_index(drop=True)
-    cells = pd.MultiIndex.from_frame(runs[["optimizer", "weighting"]])
-    tasks = pd.DataFrame(runs["test_by_task"].map(json.loads).tolist(), index=cells)
-    changes = pd.DataFrame(
-        {
-            seed: _changes(tasks[(runs["seed"] == seed).to_numpy()])
-            for seed in runs["seed"].unique()
-        }
-    )
-    runs.index = cells
+    tasks, changes = _compared(runs)
+    runs.index = tasks.index
     by_cell = runs.groupby(level=[0, 1])
     table = by_cell[["rate", "epochs", "ms_per_step"]].median()
     table["change"], table["se"] = changes.mean(axis=1), changes.sem(axis=1)
@@ -227,6 +226,34 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         if cell in table.index
     ]
     return table.loc[order]
+
+
+def overall(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell that was run on all sets, over all sets and fresh seeds.
+
+    The columns are the mean change in percent and its standard error over the seeds of
+    all sets, p of a t-test over them, and the change of the worst set.
+    """
+    sets = [_compared(_final(part))[1] for _, part in runs.groupby("data")]
+    sets = [changes for changes in sets if len(changes)]  # without the reference yet
+    every = pd.concat(sets, axis=1, join="inner").drop(index=[REFERENCE])
+    means = pd.concat([changes.mean(axis=1) for changes in sets], axis=1, join="inner")
+    table = pd.DataFrame({"change": every.mean(axis=1), "se": every.sem(axis=1)})
+    table["p"] = ttest_1samp(every, 0.0, axis=1).pvalue
+    table["worst"] = means.max(axis=1)
+    return table.sort_values("change")
+
+
+def _compared(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lay out test errors by task, and changes in percent by seed, of each cell."""
+    cells = pd.MultiIndex.from_frame(runs[["optimizer", "weighting"]])
+    tasks = pd.DataFrame(runs["test_by_task"].map(json.loads).tolist(), index=cells)
+    changes = {
+        seed: _changes(tasks[(runs["seed"] == seed).to_numpy()])
+        for seed in runs["seed"].unique()
+        if REFERENCE in cells[runs["seed"] == seed]
+    }
+    return tasks, pd.DataFrame(changes)
 
 
 def _final(runs: pd.DataFrame) -> pd.DataFrame:
@@ -249,21 +276,41 @@ def _mean_log(text: object) -> float:
     return float(np.log(np.clip(json.loads(text), 1e-12, None)).mean())
 
 
+def _overall_lines(title: str, runs: pd.DataFrame) -> list[str]:
+    """Write the table over all sets."""
+    n_seeds = _final(runs).groupby("data")["seed"].nunique().sum()
+    return [
+        *_headed(f"{title}: {n_seeds} fresh seeds"),
+        *_HEAD,
+        "   optimizer, weighting, change %, standard error, p, worst set %",
+        *(
+            f"   {cell[0]}, {cell[1]}, {row['change']:+.1f}, {row['se']:.1f}, "
+            f"{row['p']:.4f}, {row['worst']:+.1f}"
+            for cell, row in overall(runs).iterrows()
+        ),
+        "",
+    ]
+
+
+_HEAD = [".. csv-table::", "   :header-rows: 1", ""]
+
+
+def _headed(title: str) -> list[str]:
+    return [title, "-" * len(title), ""]
+
+
 def report(runs: pd.DataFrame) -> str:
-    """Write the tables of a file, one per data set and time."""
-    lines = []
+    """Write the tables of a file: over all sets, and one per data set and time."""
+    again = runs["seed"] >= FRESH.stop
+    lines = _overall_lines("All sets", runs[~again])
+    if again.any():
+        lines += _overall_lines("All sets, chosen cells again", runs[again])
+    runs = runs[~again]
     for (data, rows, seconds), part in runs.groupby(["data", "rows", "seconds"]):
         table = summary(part)
         n_seeds = part.loc[part["seed"] >= TUNING, "seed"].nunique()
         title = f"{data}: {rows} rows, {seconds:g} seconds, {n_seeds} fresh seeds"
-        lines += [
-            title,
-            "-" * len(title),
-            "",
-            ".. csv-table::",
-            "   :header-rows: 1",
-            "",
-        ]
+        lines += [*_headed(title), *_HEAD]
         lines.append(
             "   optimizer, weighting, rate, epochs, ms per step, change %, "
             "standard error, mean rank, trace, largest eigenvalue"
@@ -290,7 +337,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
-    parser.add_argument("--seeds", type=int, default=TUNING + 5)
+    parser.add_argument("--seeds", type=int, default=FRESH.stop)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()

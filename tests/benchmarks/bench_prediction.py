@@ -126,8 +126,12 @@ SETS = {
 
 @cache
 def read(name: str, data_home: Path) -> Problem:
+    """Read a set by its name."""
+    return read_source(SETS[name], data_home)
+
+
+def read_source(source: Source, data_home: Path) -> Problem:
     """Read a set without the rows that RDKit cannot read; draw rows of a large one."""
-    source = SETS[name]
     X, y = source.fetch(data_home=data_home, return_X_y=True)
     if not source.crystals:
         X = X.str.strip()

@@ -3,7 +3,8 @@
     python tests/benchmarks/bench_task_groups.py --data-home FOLDER [--sets physchem]
         [--seeds 0 1 2] [--epochs 20] [--minutes 60] [--report]
 
-Sets and networks are those of ``bench_prediction.py``. For each set and seed
+Sets and networks are those of ``bench_prediction.py``, and "Materials Project" are the
+four properties of ``bench_weighting_accuracy.py``. For each set and seed
 ``suggest_task_groups`` chooses groups by trial fits, and compares them on a fifth of
 the rows that no trial has seen. A row of the CSV file is one task of one run. Runs that
 the file holds are not repeated, and none begins after ``--minutes``. ``--report``
@@ -17,11 +18,13 @@ import json
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from bench_prediction import DOCS, SETS, network, read
+from bench_prediction import DOCS, SCALED, SETS, Source, network, read_source
+from bench_weighting_accuracy import crystals
 from prediction_tables import grid
 from scipy.stats import ttest_1samp
 
@@ -30,9 +33,17 @@ from skgnn_mtl.model_selection import suggest_task_groups
 KEY = ["set", "seed", "n_epochs", "n_trials"]
 
 
+def materials_project(data_home: Path, **_: Any) -> tuple[pd.Series, pd.DataFrame]:
+    """Read crystals with a formation energy, a band gap or moduli."""
+    return crystals(data_home)
+
+
+TABLES = {**SETS, "Materials Project": Source(materials_project, SCALED, crystals=True)}
+
+
 def record(name: str, seed: int, options: argparse.Namespace) -> None:
     """Run one set and seed, and add a row for each task."""
-    problem = read(name, options.data_home)
+    problem = read_source(TABLES[name], options.data_home)
     model = network(problem, seed)
     model[-1].set_params(max_epochs=options.epochs, n_threads=1)
     X, y = problem.X.reset_index(drop=True), problem.y.reset_index(drop=True)
@@ -99,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-home", type=Path)
     parser.add_argument("--out", type=Path, default=DOCS / "task_groups.csv")
-    parser.add_argument("--sets", nargs="+", default=["physchem"], choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", default=["physchem"], choices=list(TABLES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--trials", type=int, default=22)
