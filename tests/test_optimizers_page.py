@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import sem, ttest_1samp
 
 TESTS = Path(__file__).resolve().parent
 FOLDER = TESTS.parent / "docs" / "benchmarks"
@@ -50,3 +51,23 @@ def test_cells_are_compared_with_the_reference_seed_by_seed(bench):
     assert table["rank"].tolist() == pytest.approx([1.75, 1.25])
     assert table["ggn_traces"].tolist() == pytest.approx([1.0, 2.0])
     assert table["ggn_largest"].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_cells_of_all_sets_are_tested_over_all_seeds(bench):
+    # Errors of the only task over those of the reference, by set and seed.
+    ratios = {("d", 2): 0.9, ("d", 3): 0.8, ("e", 2): 1.0, ("e", 3): 0.9}
+    errors = {("soap", *key): ratio for key, ratio in ratios.items()}
+    errors |= {("adamw", *key): 1.0 for key in ratios}
+    errors |= {("soap", "e", 4): 9.0}  # without the reference
+    errors |= {("muon", "d", 2): 0.1, ("muon", "d", 3): 0.1}  # not in all sets
+    keys = ["optimizer", "data", "seed"]
+    runs = pd.DataFrame(list(errors), columns=keys).assign(weighting="equal", test=1.0)
+    runs["test_by_task"] = [json.dumps({"a": error}) for error in errors.values()]
+    table = bench.overall(runs)
+    assert list(table.index) == [("soap", "equal")]
+    found = table.iloc[0]
+    changes = [-10.0, -20.0, 0.0, -10.0]
+    assert found["change"] == pytest.approx(-10.0)
+    assert found["se"] == pytest.approx(sem(changes))
+    assert found["p"] == pytest.approx(ttest_1samp(changes, 0.0).pvalue)
+    assert found["worst"] == pytest.approx(-5.0)

@@ -145,16 +145,15 @@ class AtomAttributionDisplay:
         graphs, fitted = at_last_step(estimator, rows)
         known = fitted.task_names_
         asked = list(range(len(known))) if tasks is None else _listed(tasks)
-        labels = label if isinstance(label, (list, tuple, np.ndarray)) else [label]
-        if label is None:
-            labels = [None] * len(asked)
+        if label is not None and not isinstance(label, (list, tuple, np.ndarray)):
+            label = [label]
         found = atom_attributions(
-            fitted, graphs, asked, label=labels, method=method, n_steps=n_steps
+            fitted, graphs, asked, label=label, method=method, n_steps=n_steps
         )
         names = _explained(fitted)
         names = [names[k] for k in task_positions(asked, known, "tasks")]
         if label is not None:
-            names = [f"{n}: {c}" for n, c in zip(names, labels, strict=True)]
+            names = [f"{n}: {c}" for n, c in zip(names, label, strict=True)]
         shown = graphs if _are_crystals(graphs) else rows
         return cls(found, shown, task_names=names).plot(axes=axes)
 

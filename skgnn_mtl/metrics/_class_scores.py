@@ -342,11 +342,11 @@ def as_codes(y_true: Any) -> Any:
     return codes if names is None else pd.DataFrame(codes, columns=names)
 
 
-_TWO = "two distinct labels"
+_TWO_LABELS = "two distinct labels"
 CLASSES = {
-    "roc_auc": Metric(_ranked(roc_auc_score), nan_roc_auc_score, _TWO, True),
+    "roc_auc": Metric(_ranked(roc_auc_score), nan_roc_auc_score, _TWO_LABELS, True),
     "average_precision": Metric(
-        _ranked(average_precision_score), nan_average_precision_score, _TWO, True
+        _ranked(average_precision_score), nan_average_precision_score, _TWO_LABELS, True
     ),
     "balanced_accuracy": Metric(
         _balanced_accuracy, nan_balanced_accuracy_score, "a label", True

@@ -121,10 +121,10 @@ def class_scores(
     return found, estimator.classes_
 
 
-_METHODS = "decision_function", "predict_proba"
-nan_roc_auc_scorer = RankingScorer(nan_roc_auc_score, 1, {}, _METHODS)
+_RESPONSE_METHODS = "decision_function", "predict_proba"
+nan_roc_auc_scorer = RankingScorer(nan_roc_auc_score, 1, {}, _RESPONSE_METHODS)
 nan_average_precision_scorer = RankingScorer(
-    nan_average_precision_score, 1, {}, _METHODS
+    nan_average_precision_score, 1, {}, _RESPONSE_METHODS
 )
 nan_balanced_accuracy_scorer = make_scorer(nan_balanced_accuracy_score)
 

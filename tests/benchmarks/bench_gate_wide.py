@@ -187,7 +187,7 @@ METHODS: dict[str, Callable[[Task], np.ndarray]] = {
     "hard-sharing": partial(together, method=hard_sharing),
     "balanced-sharing": partial(together, method=gate, **dict.fromkeys(TERMS, 0.0)),
     JOINT: partial(together, method=gate, routes=3),
-    "gate": partial(together, method=gate),
+    "gate": partial(together, method=gate, routes="all"),
     "trees": trees,
 }
 BLENDS = [f"{name} + trees" for name in (SINGLE, "hard-sharing", JOINT)]
