@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -44,6 +46,14 @@ def shared_weights() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder shared/weights with published weights is absent")
     return folder
+
+
+@pytest.fixture
+def script(monkeypatch) -> Callable[[str], ModuleType]:
+    """Import a script of ``tests/benchmarks``, whose scripts import each other."""
+    folder = Path(__file__).resolve().parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    return importlib.import_module
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """The page on auxiliary learning has the figures of its files."""
 
-import importlib
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-FOLDER = TESTS.parent / "docs" / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 @pytest.fixture
@@ -15,10 +13,8 @@ def page():
     return (FOLDER / "auxiliary.rst").read_text()
 
 
-def test_tables_of_derivatives_are_written_from_their_files(page, monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    bench = importlib.import_module("bench_bilevel")
-    for table in bench.report(FOLDER):
+def test_tables_of_derivatives_are_written_from_their_files(page, script):
+    for table in script("bench_bilevel").report(FOLDER):
         assert table in page
 
 

@@ -1,20 +1,17 @@
 """The page on confidence says what the rows of the benchmark say."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-FOLDER = TESTS.parent / "docs" / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("confidence_tables")
+def tables(script):
+    return script("confidence_tables")
 
 
 def rows_of(tables, covered):

@@ -1,29 +1,16 @@
 """The study of curvature runs, resumes, and computes what its page says."""
 
-import importlib
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 
-
-@pytest.fixture(autouse=True)
-def _neighbours(monkeypatch):
-    """Scripts of the folder import each other."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
-module = importlib.import_module
-
-
-def test_diagonal_preconditioning_evens_curvature_out():
+def test_diagonal_preconditioning_evens_curvature_out(script):
     """Two quadratics, curved 1 : 100 and unlike in each coordinate, fall together."""
-    rule = module("diagonal_preconditioning").DiagonalPreconditioning(
+    rule = script("diagonal_preconditioning").DiagonalPreconditioning(
         damping=1e-9, update_every=3
     )
     rule.build(2)
@@ -40,8 +27,8 @@ def test_diagonal_preconditioning_evens_curvature_out():
     torch.testing.assert_close(ratios, torch.full_like(ratios, 0.25))
 
 
-def test_diagonal_preconditioning_looks_in_time_and_at_new_tasks():
-    rule = module("diagonal_preconditioning").DiagonalPreconditioning(update_every=4)
+def test_diagonal_preconditioning_looks_in_time_and_at_new_tasks(script):
+    rule = script("diagonal_preconditioning").DiagonalPreconditioning(update_every=4)
     rule.build(3)
     J = torch.eye(3)
     looks = []
@@ -59,8 +46,8 @@ def test_diagonal_preconditioning_looks_in_time_and_at_new_tasks():
     assert rule.counts.tolist() == [2, 4, 2]
 
 
-def test_diagonal_preconditioning_sees_no_units_of_a_loss():
-    rule = module("diagonal_preconditioning").DiagonalPreconditioning
+def test_diagonal_preconditioning_sees_no_units_of_a_loss(script):
+    rule = script("diagonal_preconditioning").DiagonalPreconditioning
     torch.manual_seed(0)
     J, D = torch.randn(3, 5), torch.rand(3, 5)
     units = torch.tensor([[1.0], [1e3], [1e-3]])
@@ -74,9 +61,9 @@ def test_diagonal_preconditioning_sees_no_units_of_a_loss():
 
 
 @pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
-def test_curvature_study(tmp_path, monkeypatch, capsys):
-    study = module("curvature_study")
-    plots = module("curvature_plots")
+def test_curvature_study(tmp_path, monkeypatch, capsys, script):
+    study = script("curvature_study")
+    plots = script("curvature_plots")
     tiny = study.Setting(70, 40, 8, 1, 2, (0, 1.0), 30, 5, 2, 2)
     monkeypatch.setattr(plots, "SMALL", tiny)
     for name in ("correlations", "single_correlations"):
@@ -96,9 +83,9 @@ def test_curvature_study(tmp_path, monkeypatch, capsys):
     assert "Rank correlation" in capsys.readouterr().out
 
 
-def test_curvature_beside_networks_of_their_own(monkeypatch):
+def test_curvature_beside_networks_of_their_own(monkeypatch, script):
     """Rows with known ratios: tasks a and b are curved 2 and 8 times as much."""
-    analysis = module("curvature_analysis")
+    analysis = script("curvature_analysis")
     rows = []
     for seed in (0, 1):
         for task, own, factor in (("a", 1.0, 2.0), ("b", 10.0, 8.0), ("c", 5.0, 4.0)):
@@ -130,8 +117,8 @@ def test_curvature_beside_networks_of_their_own(monkeypatch):
     assert spread["multi-task"] == pytest.approx(logs[1].std(ddof=1))
 
 
-def test_curvature_study_chooses_rates_once(tmp_path, monkeypatch):
-    study = module("curvature_study")
+def test_curvature_study_chooses_rates_once(tmp_path, monkeypatch, script):
+    study = script("curvature_study")
     tiny = study.Setting(150, 40, 4, 1, 1, rates=(1e-12, 1e-2))
     X, y = study.load("physchem", tiny)
     one = study.Study(X, y, tmp_path, tiny)
@@ -154,11 +141,11 @@ def test_curvature_study_chooses_rates_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*eigenvalues have not converged")
-def test_curvature_study_of_crystals(tmp_path, monkeypatch, capsys):
+def test_curvature_study_of_crystals(tmp_path, monkeypatch, capsys, script):
     pytest.importorskip("gemmi")
     pytest.importorskip("pymatgen.core")
-    study = module("curvature_study")
-    plots = module("curvature_plots")
+    study = script("curvature_study")
+    plots = script("curvature_plots")
     tiny = study.Setting(24, 16, 4, 1, 2, (0, 1.0), 12, 4, 2, 2)
     plots.small_study_of_crystals(tmp_path, tiny)
     spread, changes, _, rules = plots.main(tmp_path)

@@ -14,25 +14,19 @@ from skgnn_mtl.datasets import load_physchem
 from skgnn_mtl.encoders import GIN
 from skgnn_mtl.estimators import MultiTaskGNNRegressor
 
-TESTS = Path(__file__).resolve().parent
-PAGE = TESTS.parent / "docs" / "benchmarks" / "reliability.rst"
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "reliability.rst"
 
 
 @pytest.fixture
-def checks(scripts):
+def checks(script):
     pytest.importorskip("gemmi")
     pytest.importorskip("pymatgen.core")
-    return importlib.import_module("fuzz_checks")
+    return script("fuzz_checks")
 
 
 @pytest.fixture
-def fuzz(scripts):
-    return importlib.import_module("fuzz_inputs")
+def fuzz(script):
+    return script("fuzz_inputs")
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,22 @@
 """The page on GATE has the figures of its files."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-FOLDER = TESTS.parent / "docs" / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("gate_tables")
+def tables(script):
+    return script("gate_tables")
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("bench_gate_wide")
+def bench(script):
+    return script("bench_gate_wide")
 
 
 def test_the_tables_are_written_from_the_files(tables):

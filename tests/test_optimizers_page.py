@@ -1,6 +1,5 @@
 """The page on optimizers has the figures of its file."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -8,14 +7,12 @@ import pandas as pd
 import pytest
 from scipy.stats import sem, ttest_1samp
 
-TESTS = Path(__file__).resolve().parent
-FOLDER = TESTS.parent / "docs" / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("bench_optimizers")
+def bench(script):
+    return script("bench_optimizers")
 
 
 def test_the_page_is_written_from_the_file(bench):

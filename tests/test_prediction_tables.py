@@ -1,25 +1,22 @@
 """The page on prediction says what the rows of the benchmark say."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-PAGE = TESTS.parent / "docs" / "benchmarks" / "prediction.rst"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "prediction.rst"
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("prediction_tables")
+def tables(script):
+    return script("prediction_tables")
 
 
 @pytest.fixture
-def bench(tables):
-    return importlib.import_module("bench_prediction")
+def bench(script):
+    return script("bench_prediction")
 
 
 def rows_of(errors):

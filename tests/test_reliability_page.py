@@ -1,6 +1,5 @@
 """The page on reliability has the figures of its files; some kills are run."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,27 +13,23 @@ FOLDER = TESTS.parent / "docs" / "benchmarks"
 
 
 @pytest.fixture
-def kills(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("kill_fits")
+def kills(script):
+    return script("kill_fits")
 
 
 @pytest.fixture
-def damages(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("damage_files")
+def damages(script):
+    return script("damage_files")
 
 
 @pytest.fixture
-def threads(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("predict_in_threads")
+def threads(script):
+    return script("predict_in_threads")
 
 
 @pytest.fixture
-def versions(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("versions")
+def versions(script):
+    return script("versions")
 
 
 @pytest.fixture

@@ -1,20 +1,17 @@
 """The page on scaling has the figures of its file, and of its formula."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-DOCS = TESTS.parent / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("bench_scaling")
+def bench(script):
+    return script("bench_scaling")
 
 
 def test_the_page_is_written_from_the_file(bench):

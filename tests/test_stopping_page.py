@@ -1,20 +1,17 @@
 """The page on early stopping has the figures of its file."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-FOLDER = TESTS.parent / "docs" / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    return importlib.import_module("bench_stopping")
+def bench(script):
+    return script("bench_stopping")
 
 
 def test_the_page_is_written_from_the_file(bench):

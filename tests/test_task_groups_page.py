@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 
@@ -10,14 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-DOCS = TESTS.parent / "docs" / "benchmarks"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(TESTS / "benchmarks"))
-    yield importlib.import_module("bench_task_groups")
+def bench(script):
+    yield script("bench_task_groups")
     sys.modules.pop("bench_task_groups", None)
 
 
