@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.estimators._inputs import in_task_order
+from skgnn_mtl.metrics._widths import check_coverage
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -29,7 +30,6 @@ from ._members import require_kind
 from ._out_of_fold import fit_and_hold_out
 from ._repeats import require_apart, warn_of_repeats
 from ._tables import Table
-from ._widths import check_coverage
 
 
 class Conformal(Table):
