@@ -128,8 +128,9 @@ class ConformalRegressor(NumericTable, Conformal):
     an infinite interval.
 
     Equal rows on both sides of a split are reported. Training rows of a fitted
-    estimator are noticed only if most labels are reproduced exactly, or if the
-    estimator is a network of this package and was fitted on these labels.
+    estimator are noticed only if most labels are reproduced exactly, or if their means
+    are those by which a network of this package has standardised its targets. A network
+    that was fitted on some of the rows, or with ``early_stopping``, has other means.
 
     References
     ----------

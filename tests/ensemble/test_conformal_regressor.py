@@ -384,10 +384,16 @@ def test_training_rows_of_a_fitted_estimator_are_noticed(numbers):
     pipe = make_pipeline(StandardScaler().fit(X), network)
     with pytest.warns(UserWarning, match="'Tb', 'logP' have the mean of the training"):
         ConformalRegressor(pipe, method="prefit", coverage=0.5).fit(X, y)
+    # Its means are those of logarithms.
+    network = clone(network).set_params(target_transform="log").fit(X, np.exp(y))
+    with pytest.warns(UserWarning, match="'Tb', 'logP' have the mean of the training"):
+        ConformalRegressor(network, method="prefit", coverage=0.5).fit(X, np.exp(y))
     half = clone(trees).fit(X[:30], y[:30])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ConformalRegressor(half, method="prefit").fit(X[30:], y[30:])
+        # Labels that have no logarithm are new ones, and no error.
+        ConformalRegressor(network, method="prefit", coverage=0.5).fit(X, -np.exp(y))
 
 
 # -- rows on both sides -----------------------------------------------------------
