@@ -79,7 +79,8 @@ class ConformalRegressor(NumericTable, Conformal):
     estimator_ : estimator
         The fitted estimator.
     residuals_ : ndarray of shape (n_calibration, n_tasks)
-        Labels minus predictions of the calibration rows, NaN where there is none.
+        Labels minus predictions of the calibration rows, NaN where there is none. Both
+        are transformed, if there is a transform.
     widths_ : ndarray of shape (n_calibration, n_tasks) or None
         Predicted deviations of these rows, with ``normalise="std"``.
     categories_ : ndarray of str of shape (n_calibration,) or None
