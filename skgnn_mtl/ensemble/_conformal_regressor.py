@@ -283,10 +283,14 @@ class ConformalRegressor(NumericTable, Conformal):
         return mean, np.broadcast_to(np.sqrt(variance), mean.shape)
 
     def _calibration_outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
-        if self.normalise is None:
-            mean = numbers_of(member, X, self.n_tasks_, name)
-            return np.stack([mean, np.ones_like(mean)], axis=2)
-        return np.stack(self._moments(member, X, name), axis=2)
+        return self._scaled(member, X, name, by_std=self.normalise is not None)
+
+    def _scaled(self, member: Any, X: Any, name: str, *, by_std: bool) -> np.ndarray:
+        """Predict means and what errors are divided by, (n, t, 2)."""
+        if by_std:
+            return np.stack(self._moments(member, X, name), axis=2)
+        mean = numbers_of(member, X, self.n_tasks_, name)
+        return np.stack([mean, np.ones_like(mean)], axis=2)
 
     def _require_positive(self, widths: np.ndarray) -> None:
         if not (widths > 0).all():
@@ -387,7 +391,9 @@ class ConformalRegressor(NumericTable, Conformal):
         share = self._coverage(coverage)
         self._require_calibration(self.residuals_, share)
         X = as_rows(X)
-        outputs = self._calibration_outputs(self.estimator_, X, "estimator")
+        # As of the fit, because the parameter may have been set since then.
+        by_std = self.widths_ is not None
+        outputs = self._scaled(self.estimator_, X, "estimator", by_std=by_std)
         categories = self._categories_of(X)
         ends = np.stack(
             [

@@ -176,6 +176,18 @@ def test_uneven_noise_is_followed_by_normalised_intervals(method):
     assert (covered(plain, X[4000:][~calm], y[4000:][~calm]) < 0.85).all()
 
 
+def test_a_parameter_that_is_set_after_the_fit_waits_for_the_next(numbers):
+    X, y = numbers
+    for before, after in [("std", None), (None, "std")]:
+        model = ConformalRegressor(
+            BAYES, normalise=before, random_state=0, coverage=0.5
+        )
+        expected = model.fit(X, y).predict_interval(X)
+        model.set_params(normalise=after)
+        np.testing.assert_array_equal(model.predict_interval(X), expected)
+        assert not np.allclose(model.fit(X, y).predict_interval(X), expected)
+
+
 def test_categories_have_quantiles_of_their_own():
     def noise(X):
         return np.where(X[:, :1] > 0, 3.0, 0.3)
