@@ -494,10 +494,12 @@ def read_std(
 ) -> tuple[Scored, np.ndarray]:
     """Check standard deviations against means and labels; as :func:`read_scored`."""
     scored = read_scored(y_true, y_pred, sample_weight)
-    named = is_frame(y_true) or is_frame(y_pred)
-    if named and is_frame(y_std) and column_names(y_std) != scored.names:
+    # Other names, such as "logP std", tell nothing.
+    columns = column_names(y_std) if is_frame(y_std) else []
+    pairs = zip(columns, scored.names, strict=False)
+    if any(own != task and own in scored.names for own, task in pairs):
         raise ValueError(
-            f"The columns of y_std ({listed(column_names(y_std))}) differ from the "
+            f"The columns of y_std ({listed(columns)}) are in another order than the "
             f"tasks ({listed(scored.names)}); put them into one order."
         )
     std = as_table(y_std, "y_std", scored.names)

@@ -181,8 +181,10 @@ def test_wrong_widths_are_named(metric, wrong):
     message = rf"y_std must be above 0 and finite, but is {wrong} in row 7 of task 'b'"
     with pytest.raises(ValueError, match=message):
         metric(y, MEAN, std)
-    with pytest.raises(ValueError, match="columns of y_std .*'b', 'a', 'c'.* differ"):
+    with pytest.raises(ValueError, match="columns of y_std .*'b', 'a', 'c'.* order"):
         metric(y, MEAN, pd.DataFrame(STD, columns=["b", "a", "c"]))
+    other = pd.DataFrame(STD, columns=["a std", "b std", "c std"])
+    assert metric(y, MEAN, other) == metric(Y, MEAN, STD)
     with pytest.raises(ValueError, match=r"y_std has shape \(200, 2\)"):
         metric(Y, MEAN, STD[:, :2])
 
