@@ -77,6 +77,9 @@ def moments_of(
         Their variances; None for a member without. A search by the squared error whose
         best estimator has none gives its error on the test rows of its folds.
     """
+    if is_search(last_step(member)):
+        # A search at the end of a pipeline, too, predicts from X alone.
+        X, member = at_last_step(member, X)
     if is_search(member) and hasattr(member, "best_estimator_"):
         best = member.best_estimator_
         mean, variance = moments_of(best, X, n_tasks, name, spread=spread)
