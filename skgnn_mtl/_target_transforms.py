@@ -183,12 +183,34 @@ class TargetTransforms:
         Warns
         -----
         UserWarning
-            As :meth:`inverse_transform`.
+            As :meth:`inverse_transform`, or if the inverse of a transformer is not
+            monotone, as that of 1 / y beside 0.
         """
         infinite = np.isinf(ends)
         known = np.where(infinite, np.nan, ends)
         sides = [self.inverse_transform(known[..., side]) for side in (0, 1)]
-        return _in_order(np.where(infinite, ends, np.stack(sides, axis=2)))
+        found = _in_order(np.where(infinite, ends, np.stack(sides, axis=2)))
+        self._report_turns(known.mean(axis=2), found)
+        return found
+
+    def _report_turns(self, middle: np.ndarray, found: np.ndarray) -> None:
+        """Warn where the middle (n, t) of ends is not between their inverses."""
+        for t, step in enumerate(self.steps):
+            rows = np.flatnonzero(~np.isnan(middle[:, t]))
+            if step is None or isinstance(step, str) or not len(rows):
+                continue
+            with np.errstate(all="ignore"):
+                inner = _apply(step, middle[rows, t], inverse=True)
+            low, high = found[rows, t].T
+            # Wider, because rounding may pass an end.
+            slack = 1e-9 * np.maximum(abs(low), abs(high))
+            outside = (inner < low - slack) | (inner > high + slack)
+            if outside.any():
+                warn(
+                    f"{outside.sum()} interval(s) of task {self.names[t]!r} are wrong, "
+                    "because the inverse of target_transform does not only rise or "
+                    "only fall there. Choose a monotone transform."
+                )
 
     def inverse_std(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         r"""Bring standard deviations of normal predictions back into the labels' units.

@@ -164,3 +164,16 @@ def test_an_end_out_of_range_stays_on_its_side():
         deviations = transforms.inverse_std(mean, std)
     half = [np.nan, (np.sqrt(11) - np.sqrt(7)) / 2]
     np.testing.assert_allclose(deviations, np.column_stack([half, half]))
+
+
+def test_intervals_of_an_inverse_that_turns_are_reported():
+    reciprocal = FunctionTransformer(lambda y: 1 / y, lambda z: 1 / z)
+    falling = FunctionTransformer(np.negative, np.negative)
+    transforms = TargetTransforms(("rate", "down"), (reciprocal, falling))
+    ends = np.array([[[-1.0, 3.0], [0.0, 1.0]], [[1.0, 2.0], [np.nan, np.nan]]])
+    with pytest.warns(UserWarning, match=r"1 interval\(s\) of task 'rate' are wrong"):
+        transforms.inverse_ends(ends)
+    ends[0, 0] = [0.5, 0.5]
+    np.testing.assert_array_equal(
+        transforms.inverse_ends(ends)[:, 0], [[2, 2], [0.5, 1]]
+    )

@@ -370,6 +370,10 @@ def test_a_fitted_estimator_is_calibrated_as_it_is():
     )
     share = covered(model, X[1000:], y[1000:].to_numpy())
     assert share == pytest.approx(0.9, abs=0.035)
+    # An array has no names, so that those of the fit hold.
+    plain = clone(model).fit(X[500:1000], y[500:1000].to_numpy())
+    assert plain.task_names_ == ["a", "b"]
+    assert plain.score(X, y[["b", "a"]]) == plain.score(X, y)
     # A clone keeps what is frozen, and loses what is not.
     assert clone(model).fit(X[500:], y[500:]).predict(X[:1]).shape == (1, 2)
     bare = ConformalRegressor(fitted, method="prefit").fit(X[500:], y[500:])
