@@ -177,14 +177,40 @@ class TargetTransforms:
         Returns
         -------
         intervals : ndarray of float64 of shape (n, t, 2)
-            A new array; an infinite end stays one.
+            A new array; an infinite end stays one. NaN for an end at which the inverse
+            of a transformer does not have a value.
+
+        Warns
+        -----
+        UserWarning
+            As :meth:`inverse_transform`, or if the inverse of a transformer is not
+            monotone, as that of 1 / y beside 0.
         """
         infinite = np.isinf(ends)
         known = np.where(infinite, np.nan, ends)
         sides = [self.inverse_transform(known[..., side]) for side in (0, 1)]
-        found = np.where(infinite, ends, np.stack(sides, axis=2))
-        # Sorted, because a transform may fall.
-        return np.sort(found, axis=2)
+        found = _in_order(np.where(infinite, ends, np.stack(sides, axis=2)))
+        self._report_turns(known.mean(axis=2), found)
+        return found
+
+    def _report_turns(self, middle: np.ndarray, found: np.ndarray) -> None:
+        """Warn where the middle (n, t) of ends is not between their inverses."""
+        for t, step in enumerate(self.steps):
+            rows = np.flatnonzero(~np.isnan(middle[:, t]))
+            if step is None or isinstance(step, str) or not len(rows):
+                continue
+            with np.errstate(all="ignore"):
+                inner = _apply(step, middle[rows, t], inverse=True)
+            low, high = found[rows, t].T
+            # Wider, because rounding may pass an end.
+            slack = 1e-9 * np.maximum(abs(low), abs(high))
+            outside = (inner < low - slack) | (inner > high + slack)
+            if outside.any():
+                warn(
+                    f"{outside.sum()} interval(s) of task {self.names[t]!r} are wrong, "
+                    "because the inverse of target_transform does not only rise or "
+                    "only fall there. Choose a monotone transform."
+                )
 
     def inverse_std(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         r"""Bring standard deviations of normal predictions back into the labels' units.
@@ -203,6 +229,12 @@ class TargetTransforms:
         -------
         deviations : ndarray of float64 of shape (n, t)
             A new array in the units of the labels; at most the largest float.
+
+        Warns
+        -----
+        UserWarning
+            If the inverse of a transformer does not have a value one deviation beside a
+            mean, and the deviation is NaN.
         """
         result = np.array(std, dtype=np.float64)
         for t, step in enumerate(self.steps):
@@ -210,6 +242,7 @@ class TargetTransforms:
             if step is None or not len(rows):
                 continue
             found = _inverse_std(step, mean[rows, t], result[rows, t])
+            _report_missing(found, "deviation", self.names[t])
             result[rows, t] = np.minimum(found, np.finfo(np.float64).max)
         return result
 
@@ -345,15 +378,30 @@ def _refuse_infinite(
         )
 
 
-def _bounded(values: np.ndarray, name: str) -> np.ndarray:
-    """Report NaN, and replace infinite predictions, which scores refuse."""
-    missing, infinite = np.isnan(values), np.isinf(values)
+def _in_order(ends: np.ndarray) -> np.ndarray:
+    """Exchange the ends (n, t, 2) of intervals whose transform has fallen."""
+    low, high = ends[..., 0], ends[..., 1]
+    falls = (low > high).sum(axis=0) > (low < high).sum(axis=0)
+    turned = np.where(falls[:, None], ends[..., ::-1], ends)
+    # Not sorted with a NaN, which would come last on either side.
+    missing = np.isnan(turned).any(axis=2, keepdims=True)
+    return np.where(missing, turned, np.sort(turned, axis=2))
+
+
+def _report_missing(values: np.ndarray, kind: str, name: str) -> None:
+    missing = np.isnan(values)
     if missing.any():
         warn(
-            f"{missing.sum()} prediction(s) of task {name!r} are outside of the range "
+            f"{missing.sum()} {kind}(s) of task {name!r} are outside of the range "
             "of target_transform, whose inverse is NaN there. Choose a transform that "
             "is defined for all numbers."
         )
+
+
+def _bounded(values: np.ndarray, name: str) -> np.ndarray:
+    """Report NaN, and replace infinite predictions, which scores refuse."""
+    _report_missing(values, "prediction", name)
+    infinite = np.isinf(values)
     if infinite.any():
         warn(
             f"{infinite.sum()} prediction(s) of task {name!r} are too large for a "

@@ -144,3 +144,36 @@ def test_intervals_come_back_sorted_and_infinite_ends_stay():
         transforms.inverse_ends(ends),
         [[[10, 100], [-4, -3]], [[-np.inf, np.inf], [np.nan, np.nan]]],
     )
+
+
+def test_an_end_out_of_range_stays_on_its_side():
+    # Its values are above 0, so that its inverse is NaN where 2 x + 1 is not.
+    rising = PowerTransformer("box-cox", standardize=False)
+    rising.fit([[1.0], [2.0]]).lambdas_ = np.array([2.0])
+    falling = FunctionTransformer(
+        lambda y: -rising.transform(y), lambda z: rising.inverse_transform(-z)
+    )
+    transforms = TargetTransforms(("up", "down"), (rising, falling))
+    mean, std = np.array([[0.0, 0.0], [4.0, -4.0]]), np.ones((2, 2))
+    ends = np.stack([mean - std, mean + std], axis=2)
+    with pytest.warns(UserWarning, match="1 prediction.* are outside"):
+        found = transforms.inverse_ends(ends)
+    known = np.sqrt([[np.nan, 3.0], [7.0, 11.0]])
+    np.testing.assert_allclose(found, np.stack([known, known], axis=1))
+    with pytest.warns(UserWarning, match="1 deviation.* are outside"):
+        deviations = transforms.inverse_std(mean, std)
+    half = [np.nan, (np.sqrt(11) - np.sqrt(7)) / 2]
+    np.testing.assert_allclose(deviations, np.column_stack([half, half]))
+
+
+def test_intervals_of_an_inverse_that_turns_are_reported():
+    reciprocal = FunctionTransformer(lambda y: 1 / y, lambda z: 1 / z)
+    falling = FunctionTransformer(np.negative, np.negative)
+    transforms = TargetTransforms(("rate", "down"), (reciprocal, falling))
+    ends = np.array([[[-1.0, 3.0], [0.0, 1.0]], [[1.0, 2.0], [np.nan, np.nan]]])
+    with pytest.warns(UserWarning, match=r"1 interval\(s\) of task 'rate' are wrong"):
+        transforms.inverse_ends(ends)
+    ends[0, 0] = [0.5, 0.5]
+    np.testing.assert_array_equal(
+        transforms.inverse_ends(ends)[:, 0], [[2, 2], [0.5, 1]]
+    )

@@ -81,11 +81,13 @@ class GramMatrix:
         leverages : ndarray of shape (k, n)
             One row per ridge.
         """
-        squares = (vectors @ self.basis.T.astype(np.float64)) ** 2
-        # What no eigenvector sees has the ridge alone; rounding must not turn the sign.
-        rest = np.maximum((vectors**2).sum(axis=1) - squares.sum(axis=1), 0.0)
+        basis = self.basis.astype(np.float64)
+        parts = vectors @ basis.T
+        # What no eigenvector sees has the ridge alone. As a sum of squares, because a
+        # difference of squares holds the rounding of the basis, and ridges are tiny.
+        rest = ((vectors - parts @ basis) ** 2).sum(axis=1)
         inverse = 1.0 / (self.eigenvalues.astype(np.float64) + ridges[:, None])
-        leverages: np.ndarray = inverse @ squares.T + rest / ridges[:, None]
+        leverages: np.ndarray = inverse @ (parts**2).T + rest / ridges[:, None]
         return leverages
 
 

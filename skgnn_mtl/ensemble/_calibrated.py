@@ -240,7 +240,8 @@ class CalibratedClassifier(ClassTable, Table):
     def _predict_table(self, X: Any) -> np.ndarray:
         table = self._outputs(self.estimator_, as_rows(X), "estimator")
         columns = self._by_task(table)
-        if self.method == "temperature":
+        # As of the fit, because the parameter may have been set since then.
+        if hasattr(self, "temperatures_"):
             pairs = zip(columns, self.temperatures_, strict=True)
             return np.column_stack([at_temperature(p, value) for p, value in pairs])
         steps = zip(columns, self.points_, strict=True)

@@ -20,6 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.estimators._inputs import in_task_order
+from skgnn_mtl.metrics._tables import column_names
+from skgnn_mtl.metrics._widths import check_coverage
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
@@ -29,7 +31,6 @@ from ._members import require_kind
 from ._out_of_fold import fit_and_hold_out
 from ._repeats import require_apart, warn_of_repeats
 from ._tables import Table
-from ._widths import check_coverage
 
 
 class Conformal(Table):
@@ -107,6 +108,9 @@ class Conformal(Table):
         names = getattr(last_step(self.estimator), "task_names_", None)
         y = y if names is None else in_task_order(y, names)
         labels = self._read_y(X, y, sample_weight).exact
+        if names is not None and len(names) == self.n_tasks_ and not column_names(y):
+            # An array has the columns of the fit.
+            self.task_names_ = list(names)
         self._note_calibration(X)
         self._require_calibration(labels, self.coverage)
         self.estimator_ = self.estimator

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._callbacks import fit_of_members
-from skgnn_mtl.estimators._class_columns import by_task, class_probabilities
+from skgnn_mtl.estimators._class_columns import by_task
 from skgnn_mtl.model_selection._fitting import as_rows
 
 from ._conformal import Conformal
@@ -264,17 +264,25 @@ class ConformalClassifier(ClassTable, Conformal):
         check_is_fitted(self)
         share = self._coverage(coverage)
         self._require_calibration(self.codes_, share)
-        tables = class_probabilities(self._predict_table(X), self._classes())
+        parts = by_task(self._predict_table(X), self._classes())
         sets = []
-        for t, table in enumerate(tables):
+        for t, (part, classes) in enumerate(zip(parts, self._classes(), strict=True)):
             known = ~np.isnan(self.scores_[:, t])
+            # As of calibration rows, because 1 - (1 - p) is not p, and equal
+            # probabilities must have equal scores.
+            new = np.column_stack(
+                [
+                    _scores(np.full(len(part), code), part, classes)
+                    for code in range(len(classes))
+                ]
+            )
             found = label_sets(
                 self.scores_[known, t],
                 self.codes_[known, t] if self.class_conditional else None,
-                new_scores=1 - table,
+                new_scores=new,
                 coverage=share,
             )
-            sets.append(found | np.isnan(table))
+            sets.append(found | np.isnan(new))
         return sets[0] if self._one_dimensional else sets
 
 

@@ -79,7 +79,8 @@ class ConformalRegressor(NumericTable, Conformal):
     estimator_ : estimator
         The fitted estimator.
     residuals_ : ndarray of shape (n_calibration, n_tasks)
-        Labels minus predictions of the calibration rows, NaN where there is none.
+        Labels minus predictions of the calibration rows, NaN where there is none. Both
+        are transformed, if there is a transform.
     widths_ : ndarray of shape (n_calibration, n_tasks) or None
         Predicted deviations of these rows, with ``normalise="std"``.
     categories_ : ndarray of str of shape (n_calibration,) or None
@@ -128,8 +129,9 @@ class ConformalRegressor(NumericTable, Conformal):
     an infinite interval.
 
     Equal rows on both sides of a split are reported. Training rows of a fitted
-    estimator are noticed only if most labels are reproduced exactly, or if the
-    estimator is a network of this package and was fitted on these labels.
+    estimator are noticed only if most labels are reproduced exactly, or if their means
+    are those by which a network of this package has standardised its targets. A network
+    that was fitted on some of the rows, or with ``early_stopping``, has other means.
 
     References
     ----------
@@ -281,10 +283,14 @@ class ConformalRegressor(NumericTable, Conformal):
         return mean, np.broadcast_to(np.sqrt(variance), mean.shape)
 
     def _calibration_outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
-        if self.normalise is None:
-            mean = numbers_of(member, X, self.n_tasks_, name)
-            return np.stack([mean, np.ones_like(mean)], axis=2)
-        return np.stack(self._moments(member, X, name), axis=2)
+        return self._scaled(member, X, name, by_std=self.normalise is not None)
+
+    def _scaled(self, member: Any, X: Any, name: str, *, by_std: bool) -> np.ndarray:
+        """Predict means and what errors are divided by, (n, t, 2)."""
+        if by_std:
+            return np.stack(self._moments(member, X, name), axis=2)
+        mean = numbers_of(member, X, self.n_tasks_, name)
+        return np.stack([mean, np.ones_like(mean)], axis=2)
 
     def _require_positive(self, widths: np.ndarray) -> None:
         if not (widths > 0).all():
@@ -385,7 +391,9 @@ class ConformalRegressor(NumericTable, Conformal):
         share = self._coverage(coverage)
         self._require_calibration(self.residuals_, share)
         X = as_rows(X)
-        outputs = self._calibration_outputs(self.estimator_, X, "estimator")
+        # As of the fit, because the parameter may have been set since then.
+        by_std = self.widths_ is not None
+        outputs = self._scaled(self.estimator_, X, "estimator", by_std=by_std)
         categories = self._categories_of(X)
         ends = np.stack(
             [

@@ -118,16 +118,23 @@ def warn_of_training_labels(
     Parameters
     ----------
     estimator : estimator
-        Fitted; its ``target_mean_`` is compared, if it has one.
+        Fitted; its ``target_mean_`` is compared, if it has one, with the mean of the
+        labels as it has transformed them.
     labels : ndarray of shape (n, t)
         Calibration labels, NaN where missing.
     names : sequence of str of length t
         Names of the tasks.
     """
-    known = getattr(last_step(estimator), "target_mean_", None)
+    network = last_step(estimator)
+    known = getattr(network, "target_mean_", None)
     if known is None or np.shape(known) != (labels.shape[1],):
         return
-    equal = np.isclose(np.nanmean(labels, axis=0), known, rtol=1e-9, atol=0)
+    transforms = getattr(getattr(network, "targets_", None), "transforms", None)
+    try:
+        learned = labels if transforms is None else transforms.transform(labels)
+    except ValueError:  # out of its domain, so that they did not train it
+        return
+    equal = np.isclose(np.nanmean(learned, axis=0), known, rtol=1e-9, atol=0)
     blamed = [name for name, same in zip(names, equal, strict=True) if same]
     if blamed:
         warn(

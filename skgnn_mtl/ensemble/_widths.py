@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._pipelines import at_last_step, last_step
 from skgnn_mtl.metrics._tables import listed
+from skgnn_mtl.metrics._widths import check_coverage
 from skgnn_mtl.model_selection._fitting import is_search
 
 from ._members import in_columns, mean_of, numbers_of
@@ -77,6 +77,9 @@ def moments_of(
         Their variances; None for a member without. A search by the squared error whose
         best estimator has none gives its error on the test rows of its folds.
     """
+    if is_search(last_step(member)):
+        # A search at the end of a pipeline, too, predicts from X alone.
+        X, member = at_last_step(member, X)
     if is_search(member) and hasattr(member, "best_estimator_"):
         best = member.best_estimator_
         mean, variance = moments_of(best, X, n_tasks, name, spread=spread)
@@ -283,32 +286,6 @@ class MixtureTable(NumericTable):
         mean, std = mixture.mean(), np.sqrt(mixture.variance())
         ends = np.stack([mean - half * std, mean + half * std], axis=2)
         return self.target_transforms_.inverse_ends(ends)
-
-
-def check_coverage(coverage: Any) -> float:
-    """Read a coverage.
-
-    Parameters
-    ----------
-    coverage : float
-        What the user gives.
-
-    Returns
-    -------
-    coverage : float
-        Between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    # Not as a float, because an integer may be too large for one.
-    if not (isinstance(coverage, Real) and 0 < coverage < 1):  # type: ignore[operator]
-        raise ValueError(
-            f"coverage must be between 0 and 1, such as 0.9, but is {coverage!r}."
-        )
-    return float(coverage)
 
 
 def half_width(coverage: float) -> float:

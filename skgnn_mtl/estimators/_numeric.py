@@ -134,9 +134,10 @@ class NumericTargets(Targets):
 
         One-dimensional y has intervals (n, 2).
         """
-        ends = [self.decode(outputs + sign * factor * std) for sign in (-1, 1)]
-        # Sorted, because a transform may fall.
-        intervals: np.ndarray = np.sort(np.stack(ends, axis=-1), axis=-1)
+        sides = [outputs + sign * factor * std for sign in (-1, 1)]
+        transformed = [side * self.spread + self.mean for side in sides]
+        ends = self.transforms.inverse_ends(np.stack(transformed, axis=2))
+        intervals: np.ndarray = ends[:, 0] if self.one_dimensional else ends
         return intervals
 
     def for_tasks(self, names: Sequence[str]) -> Self:

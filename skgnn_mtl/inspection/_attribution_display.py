@@ -34,8 +34,9 @@ class AtomAttributionDisplay:
     """Draw what each atom, or each site of a crystal, adds to the predictions.
 
     Molecules are drawn with a disc behind each atom, one row per molecule and one
-    column per task. Crystals have a bar per site. The scale of a task is symmetric
-    about zero and the same for all rows; blue lowers the prediction and red raises it.
+    column per task. Crystals have a bar per site. An invalid graph has an empty panel.
+    The scale of a task is symmetric about zero and the same for all rows; blue lowers
+    the prediction and red raises it.
 
     Parameters
     ----------
@@ -211,7 +212,8 @@ class AtomAttributionDisplay:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        values = [np.asarray(a, float).reshape(len(a), -1) for a in self.attributions]
+        arrays = [np.asarray(a, float) for a in self.attributions]
+        values = [a[:, None] if a.ndim == 1 else a for a in arrays]
         names = self._names(values)
         elements = self._elements(values)
         shape = len(values), len(names)
@@ -223,7 +225,9 @@ class AtomAttributionDisplay:
             for g, panel in enumerate(panels[:, t]):
                 colours = [tuple(c) for c in colour_map(scale(values[g][:, t]))[:, :3]]
                 self._draw(panel, g, values[g][:, t], colours, elements[g])
-                panel.set_title(f"{name}\nsum {values[g][:, t].sum():+.3g}", fontsize=9)
+                total = f"sum {values[g][:, t].sum():+.3g}"
+                below = total if elements[g] else "invalid graph"
+                panel.set_title(f"{name}\n{below}", fontsize=9)
             _add_bar(list(panels[:, t]), ScalarMappable(scale, colour_map), name)
         self.table_ = _table(values, elements, names)
         self.axes_, self.figure_ = panels, panels[0, 0].figure
@@ -261,7 +265,11 @@ class AtomAttributionDisplay:
                 "can be shown as they are."
             )
         else:
-            elements = [symbols(read_molecule(row)) for row in _rows(self.X)]
+            # An invalid graph does not have atoms, and its text may not be readable.
+            elements = [
+                symbols(read_molecule(row)) if len(array) else []
+                for row, array in zip(_rows(self.X), values, strict=True)
+            ]
         for g, (array, atoms) in enumerate(zip(values, elements, strict=True)):
             if len(array) != len(atoms):
                 raise ValueError(
@@ -280,7 +288,9 @@ class AtomAttributionDisplay:
         """Draw one molecule, or one crystal."""
         from ._drawing import picture, read_molecule
 
-        if isinstance(self.X, GraphArray):
+        if not elements:
+            ax.set_axis_off()
+        elif isinstance(self.X, GraphArray):
             _draw_sites(ax, values, colours, elements)
         else:
             ax.imshow(picture(read_molecule(_rows(self.X)[graph]), colours))

@@ -12,10 +12,11 @@ from scipy.stats import norm
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import in_task_order, task_positions
 from skgnn_mtl.metrics import nan_interval_coverage
+from skgnn_mtl.metrics._probabilities import check_bins
 from skgnn_mtl.metrics._scorers import fitted_task_names
 from skgnn_mtl.metrics._tables import column_names, name_of
-from skgnn_mtl.metrics._width_scorers import predict_interval
-from skgnn_mtl.metrics._widths import error_by_width, read_std
+from skgnn_mtl.metrics._width_scorers import predict_interval, predict_with_std
+from skgnn_mtl.metrics._widths import check_coverage, error_by_width, read_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,8 @@ class CalibrationDisplay:
     Raises
     ------
     ValueError
-        In ``plot``, if shapes differ, a width is not above 0, or a task is unknown.
+        In ``plot``, if shapes differ, a width is not above 0, a coverage is not
+        between 0 and 1, or a task is unknown.
 
     See Also
     --------
@@ -151,7 +153,7 @@ class CalibrationDisplay:
         names = fitted_task_names(estimator)
         if names:
             y = in_task_order(y, names)
-        mean, std = estimator.predict(X, return_std=True)
+        mean, std = predict_with_std(estimator, X)
         try:
             intervals = {c: predict_interval(estimator, X, c) for c in coverages}
         except TypeError:  # because it only predicts standard deviations
@@ -248,7 +250,9 @@ optional
             names, coverages, observed, bins = self._curves()
         chosen = list(range(len(names)))
         if tasks is not None:
-            chosen = task_positions(list(tasks), names, "tasks")
+            # One task may stand alone; other sequences become lists.
+            is_one = isinstance(tasks, (str, int))
+            chosen = task_positions(tasks if is_one else list(tasks), names, "tasks")
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
         panels = np.ravel(np.asarray(axes, dtype=object))
@@ -285,6 +289,7 @@ optional
         self,
     ) -> tuple[list[str], np.ndarray, np.ndarray, list[np.ndarray]]:
         """Compute names, coverages (c,), observed ones (c, t), and bins per task."""
+        check_bins(self.n_bins)
         scored, std = read_std(self.y_true, self.y_pred, self.y_std, None)
         given = scored.names if self.task_names is None else self.task_names
         names = list(map(name_of, given))
@@ -295,7 +300,9 @@ optional
         intervals = self.intervals
         if intervals is None:
             intervals = _normal_intervals(self.y_pred, self.y_std, COVERAGES)
-        coverages = np.array(sorted(intervals), dtype=np.float64)
+        if not intervals:
+            raise ValueError("There must be intervals of one coverage at least.")
+        coverages = np.array(sorted(map(check_coverage, intervals)))
         observed = [
             nan_interval_coverage(self.y_true, intervals[c], multioutput="raw_values")
             for c in sorted(intervals)
@@ -314,5 +321,5 @@ def _normal_intervals(
 ) -> dict[float, np.ndarray]:
     """Compute the central intervals (n, t, 2) of normal distributions."""
     middle, width = (np.asarray(table, dtype=np.float64) for table in (mean, std))
-    halves = {c: norm.ppf(0.5 + c / 2) * width for c in coverages}
+    halves = {c: norm.ppf(0.5 + check_coverage(c) / 2) * width for c in coverages}
     return {c: np.stack([middle - h, middle + h], axis=-1) for c, h in halves.items()}

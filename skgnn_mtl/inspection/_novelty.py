@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from skgnn_mtl._component import is_count
 from skgnn_mtl.metrics._scorers import with_method
 
 
@@ -78,10 +79,10 @@ def novelty(
     """
     train = _embedded(estimator, X_train)
     train = train[~np.isnan(train).any(axis=1)]
-    if isinstance(n_neighbors, bool) or not 0 < n_neighbors < len(train):
+    if not is_count(n_neighbors) or n_neighbors >= len(train):
         raise ValueError(
-            f"n_neighbors must be between 1 and {len(train) - 1}, because X_train has "
-            f"{len(train)} valid row(s), but is {n_neighbors!r}."
+            f"n_neighbors must be between 1 and {len(train) - 1}, a whole number, "
+            f"because X_train has {len(train)} valid row(s), but is {n_neighbors!r}."
         )
     neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(train)
     # Without an argument each row is left out of its own neighbours.

@@ -209,7 +209,9 @@ class ParityDisplay:
             )
         chosen = list(range(len(names)))
         if tasks is not None:
-            chosen = task_positions(list(tasks), names, "tasks")
+            # One task may stand alone; other sequences become lists.
+            is_one = isinstance(tasks, (str, int))
+            chosen = task_positions(tasks if is_one else list(tasks), names, "tasks")
         panels = np.ravel(
             np.asarray(_grid(len(chosen)) if axes is None else axes, dtype=object)
         )

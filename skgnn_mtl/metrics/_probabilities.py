@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -234,7 +235,8 @@ def nan_expected_calibration_error(
 
 def check_bins(n_bins: Any) -> None:
     """Refuse a number of bins that is not a positive integer."""
-    if isinstance(n_bins, bool) or n_bins != int(n_bins) or n_bins < 1:
+    is_whole = isinstance(n_bins, Real) and float(n_bins).is_integer()
+    if isinstance(n_bins, bool) or not is_whole or n_bins < 1:
         raise ValueError(f"n_bins must be a positive integer, but is {n_bins!r}.")
 
 

@@ -382,10 +382,33 @@ def with_method(estimator: Any, X: Any, method: str) -> tuple[Any, Any]:
         If none of them has the method.
     """
     while not hasattr(estimator, method):
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            X, estimator = estimator[:-1].transform(X), estimator[-1]
-        else:
+        within = inside(estimator, X)
+        if within is None:
             raise TypeError(f"{type(estimator).__name__} does not have {method}(X).")
+        estimator, X = within
     return estimator, X
+
+
+def inside(estimator: Any, X: Any) -> tuple[Any, Any] | None:
+    """Go into a pipeline or a search.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : array-like
+        Its inputs.
+
+    Returns
+    -------
+    within : tuple of (estimator, X) or None
+        The last step or the best estimator, and X as it receives it; None for other
+        estimators.
+    """
+    if hasattr(estimator, "best_estimator_"):
+        return estimator.best_estimator_, X
+    if hasattr(estimator, "steps"):
+        # Not with one step, because an empty pipeline does not transform.
+        X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
+        return estimator.steps[-1][1], X
+    return None

@@ -19,8 +19,10 @@ from ._probabilities import (
     nan_expected_calibration_error,
     nan_log_loss,
 )
-from ._scorers import class_scores, with_method
+from ._scorers import class_scores, fitted_task_names, inside, with_method
+from ._tables import column_names, is_frame, listed, made_up_names
 from ._widths import (
+    check_coverage,
     nan_calibration_error,
     nan_error_rank_correlation,
     nan_gaussian_nll,
@@ -40,8 +42,9 @@ class WidthScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
+        _require_columns(y_true, estimator)
         # Not by the caller, because it cannot pass on return_std.
-        mean, std = estimator.predict(X, return_std=True)
+        mean, std = predict_with_std(estimator, X)
         return float(self._sign * self._score_func(y_true, mean, std, **kwargs))
 
 
@@ -60,6 +63,7 @@ class IntervalScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
+        _require_columns(y_true, estimator)
         interval = predict_interval(estimator, X, self._kwargs["coverage"])
         return float(self._sign * self._score_func(y_true, interval, **kwargs))
 
@@ -75,9 +79,33 @@ class ProbabilityScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
+        _require_columns(y_true, estimator)
         proba, labels = class_scores(estimator, X, y_true, logits=False)
         value = self._score_func(y_true, proba, labels=labels, **kwargs)
         return float(self._sign * value)
+
+
+def _require_columns(y_true: Any, estimator: Any) -> None:
+    """Refuse a frame whose columns are not the tasks of the fitted estimator.
+
+    Predictions are arrays, so that another order would pair a task with another one.
+    """
+    columns = column_names(y_true) if is_frame(y_true) else []
+    fitted = fitted_task_names(estimator)
+    # Positions decide where the fit did not have names.
+    if columns and fitted not in ([], columns, made_up_names(len(columns))):
+        raise ValueError(
+            f"The columns of y ({listed(columns)}) differ from the tasks of the "
+            f"fitted estimator ({listed(fitted)}); use the same columns in this order."
+        )
+
+
+def predict_with_std(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Predict means and deviations, also by a search, which takes X alone."""
+    while (within := inside(estimator, X)) is not None:
+        estimator, X = within
+    mean, std = estimator.predict(X, return_std=True)
+    return mean, std
 
 
 def predict_interval(estimator: Any, X: Any, coverage: float) -> np.ndarray:
@@ -131,10 +159,8 @@ def interval_scorer(metric: str, *, coverage: float = 0.9) -> _BaseScorer:
         raise ValueError(
             f"metric must be one of {sorted(functions)}, but is {metric!r}."
         )
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage must be between 0 and 1, but is {coverage!r}.")
     function, sign = functions[metric]
-    return IntervalScorer(function, sign, {"coverage": coverage})
+    return IntervalScorer(function, sign, {"coverage": check_coverage(coverage)})
 
 
 neg_nan_gaussian_nll_scorer = WidthScorer(nan_gaussian_nll, -1, {})

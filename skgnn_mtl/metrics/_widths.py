@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,14 @@ from scipy.stats import rankdata
 
 from ._averaging import mean_of_tasks, weighted_mean
 from ._probabilities import check_bins
-from ._tables import Scored, as_table, read_scored
+from ._tables import (
+    Scored,
+    as_table,
+    column_names,
+    is_frame,
+    listed,
+    read_scored,
+)
 
 # Labels that a bin must have, or else there are fewer bins.
 SMALLEST_BIN = 10
@@ -421,6 +429,32 @@ def error_by_width(
     )
 
 
+def check_coverage(coverage: Any) -> float:
+    """Read a coverage.
+
+    Parameters
+    ----------
+    coverage : float
+        What the user gives.
+
+    Returns
+    -------
+    coverage : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    # Not as a float, because an integer may be too large for one.
+    if not (isinstance(coverage, Real) and 0 < coverage < 1):  # type: ignore[operator]
+        raise ValueError(
+            f"coverage must be between 0 and 1, such as 0.9, but is {coverage!r}."
+        )
+    return float(coverage)
+
+
 class _Ends(NamedTuple):
     """Ends of intervals (n_rows, n_tasks), with the labels of the same rows."""
 
@@ -460,6 +494,14 @@ def read_std(
 ) -> tuple[Scored, np.ndarray]:
     """Check standard deviations against means and labels; as :func:`read_scored`."""
     scored = read_scored(y_true, y_pred, sample_weight)
+    # Other names, such as "logP std", tell nothing.
+    columns = column_names(y_std) if is_frame(y_std) else []
+    pairs = zip(columns, scored.names, strict=False)
+    if any(own != task and own in scored.names for own, task in pairs):
+        raise ValueError(
+            f"The columns of y_std ({listed(columns)}) are in another order than the "
+            f"tasks ({listed(scored.names)}); put them into one order."
+        )
     std = as_table(y_std, "y_std", scored.names)
     if std.shape != (len(scored.rows), len(scored.names)):
         raise ValueError(

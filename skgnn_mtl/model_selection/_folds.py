@@ -108,6 +108,7 @@ def table_folds(
         splitter = LabelPresenceKFold(int(cv), random_state=random_state)
         folds = list(splitter.split(presence, presence))
     elif isinstance(cv, Integral):
+        _require_groups(groups)
         splitter = GroupKFold(int(cv), shuffle=True, random_state=random_state)
         folds = list(splitter.split(presence, groups=groups))
     else:
@@ -115,6 +116,16 @@ def table_folds(
     present = presence.notna().to_numpy()
     _require_training_labels(folds, present, list(presence.columns))
     return folds
+
+
+def _require_groups(groups: Any) -> None:
+    """Refuse a missing group, and name its row."""
+    missing = np.flatnonzero(pd.isna(np.asarray(groups, dtype=object)))
+    if len(missing):
+        raise ValueError(
+            f"groups must have a group for each row, but {len(missing)} are missing, "
+            f"the first in row {missing[0]}. Give such a row a group of its own."
+        )
 
 
 def _folds_of_splitter(cv: Any, X: Any, y: Any, groups: Any, n_rows: int) -> Folds:

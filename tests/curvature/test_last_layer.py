@@ -46,6 +46,17 @@ def test_variances_are_those_of_bayesian_linear_regression(rows):
     np.testing.assert_allclose(lean.variances(new), expected, rtol=1e-3)
 
 
+def test_the_rounding_of_a_lean_matrix_does_not_meet_a_tiny_ridge():
+    rng = np.random.default_rng(0)
+    # All directions are seen, and the constant one is much longer than the others.
+    vectors = np.hstack([rng.normal(size=(80, 12)), np.full((80, 1), 5.0)])
+    G = gram(vectors, np.ones(80))
+    ridge = np.linalg.eigvalsh(G)[-1] * _RIDGES[0]
+    lean = LastLayerPosterior(GramMatrix.of(G).seen(ridge), ridge, 1.0)
+    leverages = np.einsum("ni,ij,nj->n", vectors, np.linalg.inv(G), vectors)
+    np.testing.assert_allclose(lean.variances(vectors), 1 + leverages, rtol=1e-4)
+
+
 def test_prior_and_noise_maximise_the_density_of_left_out_errors(rows):
     vectors, errors, weights = rows
     weights = np.ones_like(weights)

@@ -184,7 +184,12 @@ def test_a_method_forgets_the_other_one(labels):
     X, y = labels
     model = CalibratedClassifier(BAYES, cv=2).fit(X, y)
     assert model.temperatures_.shape == (2,)
-    model.set_params(method="isotonic").fit(X, y)
+    before = model.predict_proba(X)
+    # Until the next fit, predictions are those of the last one.
+    np.testing.assert_array_equal(
+        model.set_params(method="isotonic").predict_proba(X), before
+    )
+    model.fit(X, y)
     assert not hasattr(model, "temperatures_")
     assert [part.shape[0] for part in model.points_] == [2, 2]
 

@@ -87,6 +87,18 @@ def test_sets_by_hand():
 # -- coverage ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("share", np.arange(0.01, 0.5, 0.03))
+def test_equal_probabilities_are_covered_together(share):
+    # 1 - (1 - p) is above or below p by rounding, but all rows have one score.
+    X = np.full((100, 1), share)
+    y = (np.arange(100) < round(100 * share)).astype(float)
+    model = ConformalClassifier(Told().fit(X, y), method="prefit", coverage=0.5)
+    np.testing.assert_array_equal(model.fit(X, y).predict_set(X[:1]), [[True, False]])
+    model = ConformalClassifier(Told().fit(X, y), method="prefit", coverage=0.5)
+    found = model.fit(1 - X, 1 - y).predict_set(1 - X[:1])
+    np.testing.assert_array_equal(found, [[False, True]])
+
+
 @pytest.mark.parametrize("method", ["split", "cross"])
 def test_the_mean_coverage_over_calibration_sets(method):
     shares, n = [], 60

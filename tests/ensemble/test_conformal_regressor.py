@@ -176,6 +176,18 @@ def test_uneven_noise_is_followed_by_normalised_intervals(method):
     assert (covered(plain, X[4000:][~calm], y[4000:][~calm]) < 0.85).all()
 
 
+def test_a_parameter_that_is_set_after_the_fit_waits_for_the_next(numbers):
+    X, y = numbers
+    for before, after in [("std", None), (None, "std")]:
+        model = ConformalRegressor(
+            BAYES, normalise=before, random_state=0, coverage=0.5
+        )
+        expected = model.fit(X, y).predict_interval(X)
+        model.set_params(normalise=after)
+        np.testing.assert_array_equal(model.predict_interval(X), expected)
+        assert not np.allclose(model.fit(X, y).predict_interval(X), expected)
+
+
 def test_categories_have_quantiles_of_their_own():
     def noise(X):
         return np.where(X[:, :1] > 0, 3.0, 0.3)
@@ -358,6 +370,10 @@ def test_a_fitted_estimator_is_calibrated_as_it_is():
     )
     share = covered(model, X[1000:], y[1000:].to_numpy())
     assert share == pytest.approx(0.9, abs=0.035)
+    # An array has no names, so that those of the fit hold.
+    plain = clone(model).fit(X[500:1000], y[500:1000].to_numpy())
+    assert plain.task_names_ == ["a", "b"]
+    assert plain.score(X, y[["b", "a"]]) == plain.score(X, y)
     # A clone keeps what is frozen, and loses what is not.
     assert clone(model).fit(X[500:], y[500:]).predict(X[:1]).shape == (1, 2)
     bare = ConformalRegressor(fitted, method="prefit").fit(X[500:], y[500:])
@@ -384,10 +400,16 @@ def test_training_rows_of_a_fitted_estimator_are_noticed(numbers):
     pipe = make_pipeline(StandardScaler().fit(X), network)
     with pytest.warns(UserWarning, match="'Tb', 'logP' have the mean of the training"):
         ConformalRegressor(pipe, method="prefit", coverage=0.5).fit(X, y)
+    # Its means are those of logarithms.
+    network = clone(network).set_params(target_transform="log").fit(X, np.exp(y))
+    with pytest.warns(UserWarning, match="'Tb', 'logP' have the mean of the training"):
+        ConformalRegressor(network, method="prefit", coverage=0.5).fit(X, np.exp(y))
     half = clone(trees).fit(X[:30], y[:30])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ConformalRegressor(half, method="prefit").fit(X[30:], y[30:])
+        # Labels that have no logarithm are new ones, and no error.
+        ConformalRegressor(network, method="prefit", coverage=0.5).fit(X, -np.exp(y))
 
 
 # -- rows on both sides -----------------------------------------------------------

@@ -146,6 +146,20 @@ def test_given_axes_are_drawn_into(pipe):
         display.from_estimator(pipe, ["CO", "C"], axes=axes, **OCCLUSION)
 
 
+def test_an_invalid_row_has_an_empty_panel():
+    pipe = make_pipeline(SmilesToGraph(on_error="nan"), small(max_epochs=1))
+    pipe.fit(SMILES, Y)
+    with pytest.warns(UserWarning, match="Could not read"):
+        display = AtomAttributionDisplay.from_estimator(
+            pipe, ["CCO", "C1", "C"], **OCCLUSION
+        )
+    assert display.table_["graph"].tolist() == [0, 0, 0, 2]
+    assert display.axes_[1, 0].get_title() == "logP\ninvalid graph"
+    assert not display.axes_[1, 0].images
+    only = AtomAttributionDisplay.from_attributions([np.empty(0)], [None])
+    assert only.table_.columns.tolist() == ["graph", "atom", "element", "task 0"]
+
+
 def test_what_does_not_fit_is_refused(pipe):
     draw = AtomAttributionDisplay.from_attributions
     with pytest.raises(ValueError, match=r"X\[0\] has 2 atoms, but 3 attributions"):

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import BayesianRidge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -119,6 +120,45 @@ def test_tasks_axes_and_invalid_rows():
         rest.plot(axes=plt.subplots(1, 3)[1])
     with pytest.raises(ValueError, match="has 2 column"):
         CalibrationDisplay.from_predictions(Y, MEAN, STD, task_names=["a"])
+
+
+def test_one_task_may_stand_alone():
+    one, all_tasks = (
+        CalibrationDisplay.from_predictions(Y, MEAN, STD, tasks=tasks)
+        for tasks in ("logP", [list(Y).index("logP")])
+    )
+    for found, expected in zip(one.axes_, all_tasks.axes_, strict=True):
+        np.testing.assert_array_equal(*curves(found), *curves(expected))
+
+
+def test_searches_predict_their_widths():
+    X = RNG.normal(size=(N, 2))
+    search = GridSearchCV(make_pipeline(StandardScaler(), BayesianRidge()), {}, cv=2)
+    y = X[:, 0] + RNG.normal(size=N)
+    found, expected = (
+        CalibrationDisplay.from_estimator(model, X, y)
+        for model in (search.fit(X, y), search.best_estimator_)
+    )
+    np.testing.assert_array_equal(curves(found.axes_[0]), curves(expected.axes_[0]))
+
+
+@pytest.mark.parametrize("coverage", [1.5, 0.0, 1.0, NAN, "0.5"])
+def test_a_coverage_is_between_0_and_1(coverage):
+    ends = np.stack([MEAN - STD, MEAN + STD], axis=2)
+    with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
+        CalibrationDisplay.from_predictions(Y, MEAN, STD, intervals={coverage: ends})
+    X = RNG.normal(size=(N, 2))
+    model = BayesianRidge().fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
+        CalibrationDisplay.from_estimator(model, X, X[:, 0], coverages=[coverage])
+
+
+def test_there_are_coverages_and_bins():
+    with pytest.raises(ValueError, match="intervals of one coverage at least"):
+        CalibrationDisplay.from_predictions(Y, MEAN, STD, intervals={})
+    for wrong in (0, 2.5, "3", None, NAN):
+        with pytest.raises(ValueError, match="n_bins must be a positive integer"):
+            CalibrationDisplay.from_predictions(Y, MEAN, STD, n_bins=wrong)
 
 
 def test_a_task_without_labels_has_no_curve():

@@ -66,6 +66,8 @@ def test_pipelines_and_searches_transform_first():
     search = GridSearchCV(pipe, {"standardscaler__with_mean": [True]}, cv=2)
     search.fit(TRAIN, TRAIN[:, 0])
     np.testing.assert_allclose(novelty(search, X, TRAIN), expected)
+    one = make_pipeline(Identity()).fit(TRAIN, TRAIN[:, 0])
+    np.testing.assert_array_equal(novelty(one, X, TRAIN), novelty(Identity(), X, TRAIN))
 
 
 @pytest.mark.parametrize("cls", [None, GATERegressor])
@@ -82,7 +84,7 @@ def test_molecules_as_strings(cls):
 
 
 def test_wrong_arguments_are_named():
-    for wrong in (0, 40, True):
+    for wrong in (0, 40, True, 2.5, None, "3"):
         with pytest.raises(ValueError, match="n_neighbors must be between 1 and 39"):
             novelty(Identity(), X, TRAIN, n_neighbors=wrong)
     with pytest.raises(TypeError, match=r"LinearRegression does not have embed\(X\)"):

@@ -181,6 +181,10 @@ def test_wrong_widths_are_named(metric, wrong):
     message = rf"y_std must be above 0 and finite, but is {wrong} in row 7 of task 'b'"
     with pytest.raises(ValueError, match=message):
         metric(y, MEAN, std)
+    with pytest.raises(ValueError, match="columns of y_std .*'b', 'a', 'c'.* order"):
+        metric(y, MEAN, pd.DataFrame(STD, columns=["b", "a", "c"]))
+    other = pd.DataFrame(STD, columns=["a std", "b std", "c std"])
+    assert metric(y, MEAN, other) == metric(Y, MEAN, STD)
     with pytest.raises(ValueError, match=r"y_std has shape \(200, 2\)"):
         metric(Y, MEAN, STD[:, :2])
 
@@ -260,7 +264,12 @@ def test_scorers_call_the_widths_of_any_estimator():
     ends = np.stack([mean - half, mean + half], axis=-1)
     search = GridSearchCV(pipe, {"widths__std": [1.0]}, cv=2,
                           scoring=neg_nan_gaussian_nll_scorer).fit(X, Y)  # fmt: skip
-    for estimator in (pipe, search):
+    for scorer in (neg_nan_gaussian_nll_scorer, neg_nan_calibration_error_scorer):
+        best = search.best_estimator_
+        # A search inside of a pipeline, too, passes on X alone.
+        for estimator in (search, make_pipeline(search), make_pipeline(best)):
+            assert scorer(estimator, X, Y) == scorer(best, X, Y)
+    for estimator in (pipe, search, make_pipeline(search)):
         scorer = interval_scorer("coverage", coverage=0.5)
         assert scorer(estimator, X, Y) == nan_interval_coverage(Y, ends)
         scorer = interval_scorer("width", coverage=0.5)
@@ -282,5 +291,21 @@ def test_scorers_serve_searches_and_cross_validation():
         interval_scorer("width")(model, X, truth)
     with pytest.raises(ValueError, match="metric must be one of"):
         interval_scorer("depth")
-    with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
-        interval_scorer("width", coverage=90)
+    for wrong in (90, 1, nan, "0.9", None, [0.9], np.array([0.5, 0.9])):
+        with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
+            interval_scorer("width", coverage=wrong)
+
+
+def test_columns_in_another_order_than_fitted_are_refused():
+    frame = pd.DataFrame(Y, columns=["a", "b", "c"])
+    model = Widths().fit(X, Y)
+    model.task_names_ = list(frame)
+    scorers = (neg_nan_gaussian_nll_scorer, interval_scorer("coverage"))
+    for scorer in scorers:
+        assert scorer(model, X, frame) == scorer(model, X, Y)
+        with pytest.raises(ValueError, match="columns of y .* differ from the tasks"):
+            scorer(make_pipeline(model), X, frame[["b", "a", "c"]])
+        # The names of a fit on arrays say nothing.
+        plain = Widths().fit(X, Y)
+        plain.task_names_ = ["task_0", "task_1", "task_2"]
+        assert scorer(plain, X, frame) == scorer(plain, X, Y)

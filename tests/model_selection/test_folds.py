@@ -35,3 +35,14 @@ def test_masks_are_folds():
     mask = np.arange(6) < 4
     ((train, test),) = table_folds([(mask, ~mask)], X, X, PRESENCE)
     assert (train.tolist(), test.tolist()) == ([0, 1, 2, 3], [4, 5])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA], ids=str)
+def test_a_missing_group_is_named(missing):
+    for groups in (
+        np.array([*"aab", missing, missing, missing], object),
+        ["a", missing] * 3,
+    ):
+        row = [pd.isna(group) for group in groups].index(True)
+        with pytest.raises(ValueError, match=rf"3 are missing, the first in row {row}"):
+            table_folds(2, X, X, PRESENCE, groups)
