@@ -234,6 +234,13 @@ class MultiTaskRecipe(Recipe):
                 f"loss {lacks} log-variances, but the fitted network {has} heads for "
                 "them. Set the loss of the first fit, or fit with warm_start=False."
             )
+        # By their names, because records are named after those of the parameter.
+        wanted, found = map(auxiliary_names, (self.auxiliary, module.tasks()))
+        if wanted != found:
+            raise ValueError(
+                f"auxiliary_tasks are {wanted}, but the fitted network has {found}. Set "
+                "those of the first fit, or fit with warm_start=False."
+            )
         return GraphDataset(graphs, targets, weights, _prepared(module, graphs))
 
     def validation_set(
