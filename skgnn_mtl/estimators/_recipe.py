@@ -38,6 +38,10 @@ from ._inputs import task_positions
 from ._targets import Targets
 
 
+# Names of weightings in papers that no class can have.
+_AUTHORS_NAMES = {"gcs+gns": "gcsgns"}
+
+
 @dataclass(frozen=True)
 class StepNeeds:
     """What a training step is made from, beside the parts of the network.
@@ -316,8 +320,7 @@ def resolve_weighting(value: Any) -> TaskWeighting:
     if callable(value) and not isinstance(value, TaskWeighting):
         return as_task_weighting(value)
     if isinstance(value, str):
-        # Because "gcs+gns" is the authors' name of a class.
-        value = value.replace("+", "")
+        value = _AUTHORS_NAMES.get(value, value)
     part: TaskWeighting = resolve_part(
         value, weighting, TaskWeighting, "task_weighting"
     )
