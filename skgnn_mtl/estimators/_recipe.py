@@ -37,7 +37,6 @@ from skgnn_mtl.weighting import (
 from ._inputs import task_positions
 from ._targets import Targets
 
-
 # Names of weightings in papers that no class can have.
 _AUTHORS_NAMES = {"gcs+gns": "gcsgns"}
 
@@ -242,8 +241,8 @@ class MultiTaskRecipe(Recipe):
         wanted, found = map(auxiliary_names, (self.auxiliary, module.tasks()))
         if wanted != found:
             raise ValueError(
-                f"auxiliary_tasks are {wanted}, but the fitted network has {found}. Set "
-                "those of the first fit, or fit with warm_start=False."
+                f"auxiliary_tasks are {wanted}, but the fitted network has {found}. "
+                "Set those of the first fit, or fit with warm_start=False."
             )
         return GraphDataset(graphs, targets, weights, _prepared(module, graphs))
 

@@ -154,7 +154,7 @@ def exact_k_means(values: np.ndarray, n_groups: int) -> np.ndarray:
 
 
 def _spreads(x: np.ndarray) -> np.ndarray:
-    """Sum the squared distances of x[i], ..., x[j] from their mean, (t, t); 0 if i > j."""
+    """Sum the squared distances of x[i], ..., x[j] from their mean, (t, t)."""
     costs, means = np.zeros((len(x), len(x))), x.copy()
     # One number after the other for all beginnings at once, in the way of Welford,
     # because differences of large sums would lose the small ones.
