@@ -254,7 +254,7 @@ def _read_task(
     """Standardise the labels of a new task, and choose its validation rows."""
     graphs = data.graphs
     assert isinstance(settings.targets, NumericTargets)
-    values, _ = read_targets(graphs, data.y, settings.targets.censored)
+    values, _ = read_targets(graphs, data.y, settings.targets.censored, name)
     table = values.reshape(len(values), -1)
     if table.shape[1] != 1:
         raise ValueError(

@@ -137,6 +137,36 @@ class BaseGNN(*SUPPORT, BaseEstimator, ABC):  # type: ignore[misc]
     def _recipe(self) -> Recipe:
         """Say how the network and its training step are made."""
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name, those of parts behind two underscores.
+
+        Parameters
+        ----------
+        **params : dict
+            For instance ``task_weighting__alpha``.
+
+        Returns
+        -------
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not exist, or belongs to a part that is given by a name.
+        """
+        for name in params:
+            part, _, own = name.partition("__")
+            value = params.get(part, getattr(self, part, None))
+            # scikit-learn would say that a str does not have set_params.
+            if own and isinstance(value, str):
+                raise ValueError(
+                    f"{name} cannot be set, because {part}={value!r} is a name, which "
+                    f"does not have parameters. Pass an instance as {part}."
+                )
+        super().set_params(**params)
+        return self
+
     # -- fitting -----------------------------------------------------------------
 
     @ends_callbacks

@@ -174,7 +174,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def read_targets(
-    X: Any, y: Any, censored: str | None = None
+    X: Any, y: Any, censored: str | None = None, name: str | None = None
 ) -> tuple[np.ndarray, list[str]]:
     """Read y as a table of labels with gaps.
 
@@ -187,6 +187,8 @@ def read_targets(
     censored : {"raise", "drop", "bound"}, optional
         The regressors' parameter, which says what a bound such as ">100" becomes. By
         default it is no number, and the message does not name the parameter.
+    name : str, optional
+        Name of the only task, if it is not that of its column.
 
     Returns
     -------
@@ -203,7 +205,8 @@ def read_targets(
         not a number, whose task and row are named.
     """
     cells = read_cells(X, y)
-    names = task_names(y, 1 if cells.ndim == 1 else cells.shape[1])
+    n_tasks = 1 if cells.ndim == 1 else cells.shape[1]
+    names = task_names(y, n_tasks) if name is None or n_tasks > 1 else [name]
     table, signs = cells.reshape(len(cells), -1), None
     if censored is not None:
         table, signs = _read_bounds(table, names, censored)

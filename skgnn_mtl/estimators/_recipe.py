@@ -37,6 +37,9 @@ from skgnn_mtl.weighting import (
 from ._inputs import task_positions
 from ._targets import Targets
 
+# Names of weightings in papers that no class can have.
+_AUTHORS_NAMES = {"gcs+gns": "gcsgns"}
+
 
 @dataclass(frozen=True)
 class StepNeeds:
@@ -234,6 +237,13 @@ class MultiTaskRecipe(Recipe):
                 f"loss {lacks} log-variances, but the fitted network {has} heads for "
                 "them. Set the loss of the first fit, or fit with warm_start=False."
             )
+        # By their names, because records are named after those of the parameter.
+        wanted, found = map(auxiliary_names, (self.auxiliary, module.tasks()))
+        if wanted != found:
+            raise ValueError(
+                f"auxiliary_tasks are {wanted}, but the fitted network has {found}. "
+                "Set those of the first fit, or fit with warm_start=False."
+            )
         return GraphDataset(graphs, targets, weights, _prepared(module, graphs))
 
     def validation_set(
@@ -309,8 +319,7 @@ def resolve_weighting(value: Any) -> TaskWeighting:
     if callable(value) and not isinstance(value, TaskWeighting):
         return as_task_weighting(value)
     if isinstance(value, str):
-        # Because "gcs+gns" is the authors' name of a class.
-        value = value.replace("+", "")
+        value = _AUTHORS_NAMES.get(value, value)
     part: TaskWeighting = resolve_part(
         value, weighting, TaskWeighting, "task_weighting"
     )

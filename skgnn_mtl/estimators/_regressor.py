@@ -59,8 +59,8 @@ default="relu"
         the Gramian or the Jacobian. With a single task all train alike.
     target_tasks : None, str, int or list of these, default=None
         Names or positions of the tasks that count in early stopping and in the
-        "plateau" schedule, and that "gcs", "gns", "anchoredpcgrad", "rcgrad" and "blo"
-        help with the other tasks; None stands for all.
+        "plateau" schedule, and that "gcs", "gns", "gcs+gns", "anchoredpcgrad", "rcgrad"
+        and "blo" help with the other tasks; None stands for all.
     auxiliary_tasks : sequence of str or AuxiliaryTask, default=()
         Tasks to train along, which need no labels: names of classes of
         ``skgnn_mtl.auxiliary`` in lower case ("atommasking", "motifprediction", ...) or

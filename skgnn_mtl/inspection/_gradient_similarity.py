@@ -79,7 +79,8 @@ def gradient_similarity(
     TypeError
         If its network does not have linear heads.
     ValueError
-        If X or y do not fit the estimator, or if all shared parameters are frozen.
+        If X or y do not fit the estimator, if fewer than two rows have a label, or if
+        all shared parameters are frozen.
 
     Warns
     -----
@@ -131,6 +132,11 @@ def _similarity(
 
     def half(k: int, labelled: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(labelled.any(axis=1))
+        if len(rows) < 2:
+            raise ValueError(
+                "gradient_similarity compares two halves of the labelled rows, so that "
+                f"X needs at least 2 valid graphs with a label, but has {len(rows)}."
+            )
         return np.array_split(np.random.RandomState(seed).permutation(rows), 2)[k]
 
     trained = {n for n, p in estimator.module_.named_parameters() if p.requires_grad}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -269,7 +269,7 @@ def _errors(
     y = table[tasks]
     if len(tasks) == 1:
         train = train[y[tasks[0]].notna().to_numpy()[train]]
-    model = _configured(estimator, seed, single=len(tasks) == 1)
+    model = _configured(estimator, seed, tasks)
     start = time.perf_counter()
     model.fit(_safe_indexing(X, train), y.iloc[train])
     seconds = time.perf_counter() - start
@@ -298,13 +298,18 @@ def _errors(
     )
 
 
-def _configured(estimator: Any, seed: int, *, single: bool) -> Any:
+def _configured(estimator: Any, seed: int, tasks: list[str]) -> Any:
     """Clone the estimator with a seed, for one task or for all."""
     model = clone(estimator)
     last = last_step(model)
     changes: dict[str, Any] = {"random_state": seed}
-    if single:
-        changes |= {"task_weighting": "equal", "target_tasks": None}
     names = last.get_params(deep=False)
+    if len(tasks) == 1:
+        changes |= {"task_weighting": "equal", "target_tasks": None}
+        transform = names.get("target_transform")
+        if isinstance(transform, Mapping):
+            # Cut to this task, because a transform of an unknown task is refused.
+            own = {name: step for name, step in transform.items() if str(name) in tasks}
+            changes["target_transform"] = own
     last.set_params(**{name: v for name, v in changes.items() if name in names})
     return model

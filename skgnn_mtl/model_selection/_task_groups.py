@@ -146,8 +146,14 @@ def suggest_task_groups(
     Raises
     ------
     ValueError
-        If y has fewer than two tasks, if a task lacks labels in one of the folds, or if
+        If y has fewer than two tasks, if a task has no label to learn from, or if
         ``n_trials`` is not a positive integer.
+
+    Warns
+    -----
+    UserWarning
+        If a task has fewer labels than the five folds. Its errors may then be NaN, and
+        its effects 0.
 
     See Also
     --------

@@ -46,7 +46,7 @@ class FAMO(LossWeighting, LookBack):
 
     Raises
     ------
-    RuntimeError
+    ValueError
         In ``build``, if ``min_losses`` has another length than the tasks.
 
     See Also

@@ -134,7 +134,7 @@ def exact_k_means(values: np.ndarray, n_groups: int) -> np.ndarray:
     # Divided by the largest, so that squares do not overflow.
     scale = abs(x).max() or 1.0
     x = x / scale
-    costs = np.array([[_spread(x[i : j + 1]) for j in range(t)] for i in range(t)])
+    costs = _spreads(x)
     # best[j] is the least cost of the first j numbers in the groups so far.
     best, ends = np.r_[0.0, costs[0]], []
     for _ in range(min(n_groups, t) - 1):
@@ -153,6 +153,13 @@ def exact_k_means(values: np.ndarray, n_groups: int) -> np.ndarray:
     return found
 
 
-def _spread(x: np.ndarray) -> float:
-    """Sum the squared distances from the mean."""
-    return float(((x - x.mean()) ** 2).sum()) if len(x) else 0.0
+def _spreads(x: np.ndarray) -> np.ndarray:
+    """Sum the squared distances of x[i], ..., x[j] from their mean, (t, t)."""
+    costs, means = np.zeros((len(x), len(x))), x.copy()
+    # One number after the other for all beginnings at once, in the way of Welford,
+    # because differences of large sums would lose the small ones.
+    for j in range(1, len(x)):
+        gaps = x[j] - means[:j]
+        means[:j] += gaps / np.arange(j + 1, 1, -1)
+        costs[:j, j] = costs[:j, j - 1] + gaps * (x[j] - means[:j])
+    return costs

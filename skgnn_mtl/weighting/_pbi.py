@@ -45,9 +45,8 @@ class PBI(LossWeighting):
     Raises
     ------
     ValueError
-        In ``build``, if the preferences do not fit the tasks.
-    RuntimeError
-        In ``build``, if ``ideal`` has another length than the tasks.
+        In ``build``, if the preferences do not fit the tasks, or ``ideal`` has another
+        length.
 
     See Also
     --------

@@ -149,6 +149,22 @@ def test_search_continuation_pickle_and_files(aided, hu2020, table, tmp_path):
     assert len(partial.history_) == 2
 
 
+@pytest.mark.parametrize("first", [["infomax"], ()])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_training_that_goes_on_has_the_tasks_of_its_network(
+    aided, hu2020, table, first, method
+):
+    model = aided(first, warm_start=True, max_epochs=1).fit(hu2020, table)
+    expected = model.predict(hu2020)
+    for others in (["atommasking"], ["infomax", "atommasking"]):
+        model.set_params(auxiliary_tasks=others)
+        with pytest.raises(ValueError, match=r"auxiliary_tasks are .*atommasking"):
+            getattr(model, method)(hu2020, table)
+    np.testing.assert_array_equal(model.predict(hu2020), expected)
+    model.set_params(auxiliary_tasks=first, warm_start=False)
+    model.set_params(auxiliary_tasks=["atommasking"]).fit(hu2020, table)
+
+
 def test_clear_errors(aided, hu2020, table):
     with pytest.raises(ValueError, match="auxiliary_tasks='masking' is unknown"):
         aided(["masking"]).fit(hu2020, table)

@@ -34,7 +34,7 @@ from skgnn_mtl.metrics import (
     neg_nan_mean_absolute_error_scorer,
     per_task_scorers,
 )
-from skgnn_mtl.weighting import Fixed, ScaleInvariant
+from skgnn_mtl.weighting import FairGrad, Fixed, ScaleInvariant
 
 
 @pytest.fixture
@@ -86,6 +86,21 @@ def test_a_search_reaches_the_weighting_and_the_readout(small, graphs, gaps):
     search = GridSearchCV(model, grid, cv=2).fit(graphs, gaps)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert len(set(search.cv_results_["mean_test_score"])) == 4
+
+
+def test_parts_that_are_names_have_no_parameters(small, graphs, gaps):
+    model = small(task_weighting="fairgrad", optimizer="sam")
+    for name in ("task_weighting__alpha", "optimizer__rho"):
+        part = name.partition("__")[0]
+        with pytest.raises(ValueError, match=f"{name} cannot.*instance as {part}"):
+            model.set_params(**{name: 2.0})
+    with pytest.raises(ValueError, match="task_weighting='fairgrad' is a name"):
+        GridSearchCV(model, {"task_weighting__alpha": [1, 2]}, cv=2).fit(graphs, gaps)
+    # With the part in the same call, in any order.
+    model.set_params(task_weighting__alpha=2.0, task_weighting=FairGrad())
+    assert model.task_weighting.alpha == 2.0
+    with pytest.raises(ValueError, match="Invalid parameter 'weighting'"):
+        model.set_params(weighting="equal")
 
 
 def test_a_random_search_with_a_scorer(small, graphs, gaps):

@@ -146,6 +146,9 @@ def test_wrong_input_is_named(fitted):
         gradient_similarity(fitted, X, Y[:, :2])
     with pytest.raises(ValueError, match="features"):
         gradient_similarity(fitted, X[:, :2], Y)
+    one = np.where(np.arange(len(X))[:, None] == 3, Y, np.nan)
+    with pytest.raises(ValueError, match="at least 2 valid graphs.*has 1"):
+        gradient_similarity(fitted, X, one)
 
 
 def texts(ax):

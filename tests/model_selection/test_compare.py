@@ -169,6 +169,24 @@ def test_the_real_estimator_in_a_pipeline(data):
     assert list(first.errors["task"].unique()) == ["task_0", "task_1", "task_2"]
 
 
+def test_transforms_go_with_their_tasks(data):
+    X, y = data
+    y["c"] += 0.1
+    model = MultiTaskGNNRegressor(
+        GIN(width=8, n_layers=1, norm=None),
+        target_transform={"c": "log10", "a": None},
+        max_epochs=2,
+        random_state=0,
+    )
+    train, test = np.arange(40), np.arange(40, 60)
+    found = compare_with_single_task(
+        model, X, y, cv=[(train, test)], random_states=(0,), metric="mae"
+    ).errors.query("task == 'c' and model == 'single-task'")["error"]
+    model.set_params(target_transform={"c": "log10"}).fit(X[train], y[["c"]][:40])
+    error = np.abs(model.predict(X[test]) - y[["c"]][40:]).to_numpy().mean()
+    assert found.item() == pytest.approx(error)
+
+
 def test_bad_input_is_refused(data):
     X, y = data
     with pytest.raises(ValueError, match="at least two tasks to compare"):

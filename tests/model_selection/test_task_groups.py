@@ -179,3 +179,13 @@ def test_what_is_wrong_is_named(table):
         suggest_task_groups(Friends(), X, y[["a"]])
     with pytest.raises(ValueError, match="n_trials must be a positive integer"):
         suggest_task_groups(Friends(), X, y, n_trials=0)
+
+
+def test_a_task_with_fewer_labels_than_folds_is_warned_of(table):
+    X, y = table
+    y.iloc[2:, 3] = np.nan
+    with pytest.warns(UserWarning, match="fewer labels than the 5 folds.*'d': 2"):
+        found = suggest_task_groups(Friends(), X, y, n_trials=2, random_state=0)
+    # With this seed no label of d is among the rows that compare the trials.
+    assert found.errors.loc[["a", "b", "c"]].notna().all(axis=None)
+    assert (found.effects.loc["d"] == 0).all()

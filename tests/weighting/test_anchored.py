@@ -114,3 +114,6 @@ def test_the_authors_name_of_a_method_is_understood():
         for name in ("gcs+gns", GCSGNS())
     )
     np.testing.assert_array_equal(by_name.predict(X), by_class.predict(X))
+    model = MultiTaskGNNRegressor(task_weighting="pc+grad")
+    with pytest.raises(ValueError, match=r"'pc\+grad' is unknown"):
+        model.fit(X, y)

@@ -38,6 +38,13 @@ def test_groups_have_the_least_sum_of_squares(k):
             assert x[found == value].mean() == pytest.approx(value)
 
 
+def test_groups_of_numbers_far_from_zero_are_as_exact():
+    values = np.array([0.0, 1.0, 4.0, 6.0, 7.0, 20.0])
+    near = exact_k_means(values, 3)
+    np.testing.assert_allclose(exact_k_means(1e8 + values, 3) - 1e8, near, atol=1e-6)
+    np.testing.assert_allclose(near, [0.5, 0.5, *3 * [17 / 3], 20.0])
+
+
 def test_groups_of_equal_and_huge_numbers():
     np.testing.assert_array_equal(exact_k_means(np.ones(4), 2), np.ones(4))
     np.testing.assert_array_equal(exact_k_means(np.zeros(3), 2), np.zeros(3))

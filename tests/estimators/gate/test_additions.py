@@ -197,8 +197,10 @@ def test_labels_of_an_addition_are_checked(model, graphs, table):
         model.add_task(graphs, one, name="x")
     with pytest.raises(ValueError, match="3 columns"):
         model.add_task(graphs, table, name="x")
-    with pytest.raises(ValueError, match="infinity"):
-        model.add_task(graphs, np.full(30, np.inf), name="x")
+    # By the name of the call, because an array has no name of its own.
+    for entry, message in ((np.inf, "infinity: task 'x'"), (">1", "'>1' of task 'x'")):
+        with pytest.raises(ValueError, match=message):
+            model.add_task(graphs, np.full(30, entry, dtype=object), name="x")
     with pytest.raises(ValueError, match="expecting 1"):
         model.add_task(np.zeros((30, 2)), table[:, 0], name="x")
     with pytest.raises(NotFittedError):
