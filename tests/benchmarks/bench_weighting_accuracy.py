@@ -189,12 +189,18 @@ def best_rate(path: Path, setting: tuple) -> float:
 
 
 def report(options) -> None:
-    """Print a table a data set, methods in the order of their test error."""
+    """Print a table a data set, the methods named in the order of their test error."""
     runs = pd.read_csv(options.out)
+    if options.methods:
+        runs = runs[runs["method"].isin(options.methods)]
     for key, part in runs.groupby(["data", "rows", "epochs"]):
+        if not {"equal", SINGLE} <= set(part["method"]):
+            continue  # longer trainings of one method
         first = part[part["seed"] == 0].set_index(["method", "rate"])["valid"]
         chosen = list(first.groupby("method").idxmin())
         part = part.set_index(["method", "rate"]).loc[chosen].reset_index()
+        # Seeds that all methods have, because ranks compare methods on the same rows.
+        part = part[part.groupby("seed")["method"].transform("size") == len(chosen)]
         tests = part.pivot_table(index="method", columns="seed", values="test")
         tasks = part["test_by_task"].map(json.loads).apply(pd.Series)
         errors = tasks.groupby(part["method"]).mean()
