@@ -205,6 +205,11 @@ class GraphColumns(  # type: ignore[call-arg]
         if self.remainder == "passthrough":
             columns += _numeric_columns(X)
         columns = list(dict.fromkeys(columns))
+        # By position in these columns, because labels may be integers, which
+        # ColumnTransformer takes for positions.
+        features = [
+            (name, part, _positions(labels, columns)) for name, part, labels in features
+        ]
         transformer = self.graph_transformer
         transformer = SmilesToGraph() if transformer is None else clone(transformer)
         graph_transformer = transformer.fit(X[self.graph], y)
@@ -288,6 +293,11 @@ class GraphColumns(  # type: ignore[call-arg]
 
 def _listed(columns: Any) -> list[Any]:
     return list(columns) if isinstance(columns, (list, tuple)) else [columns]
+
+
+def _positions(labels: str | list[Any], columns: list[Any]) -> str | list[int]:
+    # A name alone stays, because it stands for a column of shape (n,).
+    return labels if isinstance(labels, str) else list(map(columns.index, labels))
 
 
 def _are_entries(features: Any) -> bool:

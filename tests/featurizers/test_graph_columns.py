@@ -38,6 +38,7 @@ FEATURES = (
     ("scale", StandardScaler(), ["T", "pH"]),
     ("solvent", OneHotEncoder(), ["solvent"]),
 )
+SMALL, LARGE = [1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]
 TOLERANT = SmilesToGraph(on_error="nan")
 pytestmark = pytest.mark.filterwarnings("ignore:1 of 4 rows:UserWarning")
 
@@ -139,6 +140,16 @@ def test_columns_are_chosen_in_every_way_of_scikit_learn(chosen):
     other_order = PANDAS[["dry", "pH", "solvent", "T", "smiles"]]
     assert fitted.transform(other_order) == expected
     assert fitted.transform(POLARS) == expected
+
+
+def test_integer_labels_of_columns_are_not_their_positions():
+    table = pd.concat(
+        [PANDAS[["smiles"]].reset_index(drop=True), pd.DataFrame({0: SMALL, 1: LARGE})],
+        axis=1,
+    )
+    second, first = ("large", "passthrough", [2]), ("small", "passthrough", [1])
+    X = columns([second, first]).fit_transform(table)
+    np.testing.assert_array_equal(X.graph_features.T, [LARGE, SMALL])
 
 
 def test_one_name_gives_a_transformer_a_column_without_second_axis():
