@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import _safe_indexing
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from skgnn_mtl._warn import warn
-from skgnn_mtl.metrics._tables import listed
+from skgnn_mtl.metrics._tables import as_cells, listed
 
 
 def as_rows(X: Any) -> Any:
@@ -29,6 +30,34 @@ def as_rows(X: Any) -> Any:
 def take(X: Any, rows: np.ndarray | None) -> Any:
     """Take rows of any container; None stands for all of them."""
     return X if rows is None else _safe_indexing(X, rows)
+
+
+def require_groups(groups: Any, n: int) -> None:
+    """Refuse groups that do not give each row one.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,) or None
+        Groups of the rows.
+    n : int
+        Number of rows.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or one is missing, whose row is named.
+    """
+    if groups is None:
+        return
+    cells = as_cells(groups, "groups")
+    if cells.shape != (n,):
+        raise ValueError(f"groups must have shape ({n},), but has shape {cells.shape}.")
+    missing = np.asarray(pd.isna(cells))
+    if missing.any():
+        raise ValueError(
+            f"groups must have a group for each row, but groups[{missing.argmax()}] is "
+            "missing. Give such a row a group of its own."
+        )
 
 
 def is_search(estimator: Any) -> bool:
@@ -53,7 +82,7 @@ def keyword_of(estimator: Any, name: str) -> str | None:
         taken.
     """
     if has_fit_parameter(estimator, name):
-        return name
+        return None if _is_declined(estimator, name) else name
     if _routing_enabled():
         routing = get_routing_for_object(estimator)
         return name if routing.consumes("fit", [name]) else None
@@ -65,6 +94,14 @@ def keyword_of(estimator: Any, name: str) -> str | None:
         # The splitter of a search takes the groups.
         return name if name == "groups" else keyword_of(estimator.estimator, name)
     return None
+
+
+def _is_declined(estimator: Any, name: str) -> bool:
+    """Tell whether the user requested by routing that ``fit`` is not given it."""
+    if not _routing_enabled():
+        return False
+    requests = getattr(get_routing_for_object(estimator), "fit", None)
+    return requests is not None and requests.requests.get(name) is False
 
 
 def fit_arguments(

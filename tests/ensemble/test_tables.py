@@ -1,0 +1,85 @@
+"""What all meta-estimators do with the arguments of fit, and when fit fails."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skgnn_mtl.ensemble import (
+    BlendClassifier,
+    BlendRegressor,
+    CalibratedClassifier,
+    ConformalRegressor,
+    EnsembleClassifier,
+    EnsembleRegressor,
+    GroupedRegressor,
+    HybridClassifier,
+    HybridRegressor,
+    PerTaskClassifier,
+    PerTaskRegressor,
+)
+from skgnn_mtl.model_selection import compare_models
+
+LINE, CLASSES = PerTaskRegressor(Ridge()), PerTaskClassifier(LogisticRegression())
+MODELS = [
+    LINE,
+    GroupedRegressor(LINE, None),
+    EnsembleRegressor(LINE, 2),
+    EnsembleRegressor(LINE, 2, resample="bootstrap", random_state=0),
+    BlendRegressor([("line", LINE)]),
+    HybridRegressor(LINE, Ridge(), descriptors=StandardScaler()),
+    ConformalRegressor(LINE, method="cross", cv=2),
+    CLASSES,
+    EnsembleClassifier(CLASSES, 2),
+    BlendClassifier([("line", CLASSES)]),
+    HybridClassifier(CLASSES, LogisticRegression(), descriptors=StandardScaler()),
+    CalibratedClassifier(CLASSES, cv=2),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.arange(30), r"groups must have shape \(60,\), but has shape \(30,\)"),
+        (np.ones((60, 1)), r"but has shape \(60, 1\)"),
+        ([*"ab" * 29, "a", None], r"groups\[59\] is missing"),
+        (np.r_[np.nan, np.arange(59)], r"groups\[0\] is missing"),
+    ],
+    ids=["short", "column", "None", "NaN"],
+)
+def test_each_row_must_have_a_group(model, groups, message, numbers, labels):
+    X, y = numbers if hasattr(model, "censored") else labels
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, groups=groups)
+
+
+def test_each_compared_row_must_have_a_group(numbers):
+    with pytest.raises(ValueError, match=r"groups\[1\] is missing"):
+        compare_models({"line": LINE}, *numbers, groups=["a", None, *"ab" * 29])
+
+
+class Failing(FunctionTransformer):
+    """Refuses some rows."""
+
+    def fit(self, X, y=None):
+        raise self.kw_args["error"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("model", MODELS[:2], ids=lambda model: type(model).__name__)
+def test_a_fit_that_fails_leaves_the_model_as_it_was(model, error, numbers):
+    X, y = numbers
+    model, is_outer = clone(model), model is not LINE
+    known = model.fit(X, y).predict(X)
+    failing = make_pipeline(Failing(kw_args={"error": error}), Ridge())
+    nested = "estimator__estimator" if is_outer else "estimator"
+    model.set_params(**{nested: failing, "target_transform": "log"})
+    others = pd.DataFrame({"viscosity": np.exp(X[:, 0])})
+    with pytest.raises(type(error)):
+        model.fit(X, others)
+    assert model.task_names_ == ["Tb", "logP"]
+    np.testing.assert_array_equal(model.predict(X), known)
