@@ -96,8 +96,7 @@ class PerTaskRegressor(NumericTable, PerTask):
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
     feature_names_in_ : ndarray of str
-        Column names of X, if the estimators have them. ``predict`` gives an array of
-        shape (n_samples, n_tasks), or (n_samples,) if ``y`` was one-dimensional.
+        Column names of X, if the estimators have them.
 
     See Also
     --------

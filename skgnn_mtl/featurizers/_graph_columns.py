@@ -62,6 +62,10 @@ class GraphColumns(  # type: ignore[call-arg]
         The fitted transformer of graphs.
     columns_ : ColumnTransformer
         The fitted transformers of the numbers.
+    n_features_in_ : int
+        Number of columns of the table of ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, if all are strings.
 
     Raises
     ------
@@ -223,7 +227,15 @@ class GraphColumns(  # type: ignore[call-arg]
             numbers.get_feature_names_out()  # complains if a transformer has none
         self.graph_transformer_, self.columns_ = graph_transformer, numbers
         self._number_columns = columns
+        self._note_features(list(X.columns))
         return self
+
+    def _note_features(self, labels: list[Any]) -> None:
+        self.__dict__.pop("feature_names_in_", None)  # an earlier fit may have left it
+        self.n_features_in_ = len(labels)
+        # Only strings are names, as everywhere in scikit-learn.
+        if all(isinstance(label, str) for label in labels):
+            self.feature_names_in_ = np.array(labels, dtype=object)
 
     def transform(self, X: Any) -> GraphArray:
         """Make graphs with numbers beside them.

@@ -57,6 +57,13 @@ def test_each_row_must_have_a_group(model, groups, message, numbers, labels):
         model.fit(X, y, groups=groups)
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_no_row_is_refused_as_such(model, numbers):
+    X, y = numbers
+    with pytest.raises(ValueError, match=r"found array with 0 sample\(s\)"):
+        model.fit(X[:0], y[:0])
+
+
 def test_each_compared_row_must_have_a_group(numbers):
     with pytest.raises(ValueError, match=r"groups\[1\] is missing"):
         compare_models({"line": LINE}, *numbers, groups=["a", None, *"ab" * 29])

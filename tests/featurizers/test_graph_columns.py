@@ -142,6 +142,16 @@ def test_columns_are_chosen_in_every_way_of_scikit_learn(chosen):
     assert fitted.transform(POLARS) == expected
 
 
+@pytest.mark.parametrize("table", [PANDAS, POLARS], ids=["pandas", "polars"])
+def test_the_columns_of_fit_are_noted(table):
+    pipe = make_pipeline(columns(), "passthrough").fit(table)
+    assert pipe.n_features_in_ == 6
+    assert pipe.feature_names_in_.tolist() == list(COLUMNS)
+    pipe.fit(PANDAS.rename(columns={"name": 0}))
+    assert pipe.n_features_in_ == 6
+    assert not hasattr(pipe[0], "feature_names_in_")
+
+
 def test_integer_labels_of_columns_are_not_their_positions():
     table = pd.concat(
         [PANDAS[["smiles"]].reset_index(drop=True), pd.DataFrame({0: SMALL, 1: LARGE})],
