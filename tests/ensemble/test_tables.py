@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import StackingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import LeaveOneOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -67,6 +70,61 @@ def test_no_row_is_refused_as_such(model, numbers):
 def test_each_compared_row_must_have_a_group(numbers):
     with pytest.raises(ValueError, match=r"groups\[1\] is missing"):
         compare_models({"line": LINE}, *numbers, groups=["a", None, *"ab" * 29])
+
+
+class Overflowing(DummyRegressor):
+    """Predicts infinity for the first row."""
+
+    def predict(self, X):
+        return np.r_[np.inf, super().predict(X)[1:]]
+
+
+@pytest.mark.parametrize("model", MODELS[:6], ids=lambda model: type(model).__name__)
+def test_an_infinite_prediction_is_reported_as_missing(model, numbers):
+    X, y = numbers
+    diverged = clone(model)
+    for name in [k for k in model.get_params() if k.split("__")[-1] == "estimator"]:
+        if isinstance(model.get_params()[name], Ridge):
+            diverged.set_params(**{name: Overflowing()})
+    diverged.fit(X, y["Tb"])
+    with pytest.warns(UserWarning, match="'Tb': infinite predictions in 1 of 60 rows"):
+        found = diverged.predict(X)
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1:]).all()
+
+
+def test_a_member_that_overflows_out_of_fold_is_named(numbers):
+    X, y = numbers
+    members = [("line", LINE), ("over", PerTaskRegressor(Overflowing()))]
+    # The first row of each fold, which is its only one.
+    model = BlendRegressor(members, weights="oof", cv=LeaveOneOut())
+    with (
+        pytest.warns(UserWarning, match="infinite predictions in 1 of 1 rows"),
+        pytest.raises(ValueError, match="Member 'over' predicts only NaN out of fold"),
+    ):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        PerTaskClassifier(RidgeClassifier()),
+        EnsembleClassifier(make_pipeline(StandardScaler(), RidgeClassifier())),
+        BlendClassifier([("ridge", RidgeClassifier())]),
+        HybridClassifier(CLASSES, RidgeClassifier(), descriptors=StandardScaler()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_classifier_without_probabilities_is_refused_before_the_fit(model, labels):
+    X, y = labels
+    with pytest.raises(TypeError, match="must have predict_proba, which RidgeClass"):
+        model.fit(X, y["Tb"])
+
+
+def test_probabilities_may_come_with_the_fit(labels):
+    X, y = labels
+    stack = StackingClassifier([("line", LogisticRegression())], cv=2)
+    assert PerTaskClassifier(stack).fit(X, y).predict(X).shape == y.shape
 
 
 class Failing(FunctionTransformer):
