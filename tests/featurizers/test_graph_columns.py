@@ -9,7 +9,7 @@ import pytest
 import sklearn
 from crystals import COPPER, QUARTZ
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import make_column_selector
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
@@ -18,6 +18,7 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     StandardScaler,
+    TargetEncoder,
 )
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -184,6 +185,24 @@ def test_functions_and_passthrough_are_transformers():
     X = X.fit_transform(PANDAS)
     assert X.schema.graph_features == ("log__T", "as__pH")
     np.testing.assert_allclose(X.graph_features[0], [np.log10(300), 4], rtol=1e-6)
+
+
+def test_training_rows_are_coded_as_by_a_column_transformer():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"smiles": "C", "site": rng.integers(0, 9, 40).astype(str)})
+    y = rng.normal(size=40)
+    features = [("code", TargetEncoder(cv=KFold(4)), ["site"])]
+    fitted = columns(features)
+    # Each row without its own label.
+    np.testing.assert_allclose(
+        fitted.fit_transform(table, y).graph_features,
+        ColumnTransformer(features).fit_transform(table, y),
+        rtol=1e-6,
+    )
+    new = ColumnTransformer(features).fit(table, y).transform(table)
+    for model in (fitted, columns(features).fit(table, y)):
+        found = model.transform(table).graph_features
+        np.testing.assert_allclose(found, new, rtol=1e-6)
 
 
 def test_features_of_the_graphs_come_first():
