@@ -54,6 +54,8 @@ def fit_of_members(
 ) -> Callable[[Method], Method]:
     """Make a decorator of ``fit(X, y, ...)`` that lets callbacks hear of it.
 
+    A fit that fails leaves the estimator as it was.
+
     Parameters
     ----------
     n_members : callable, default=0
@@ -72,12 +74,31 @@ def fit_of_members(
             self: Any, X: Any, y: Any = None, *others: Any, **keywords: Any
         ) -> Any:
             weight = keywords.get("sample_weight", next(iter(others), None))
-            with fit_task(self, X, y, weight, max_subtasks=n_members(self, y)):
+            task = fit_task(self, X, y, weight, max_subtasks=n_members(self, y))
+            with task, unchanged_by_errors(self):
                 return fit(self, X, y, *others, **keywords)
 
         return cast("Method", ends_callbacks(with_task))
 
     return decorated
+
+
+@contextmanager
+def unchanged_by_errors(estimator: Any) -> Iterator[None]:
+    """Give an estimator back its attributes if an error or interrupt ends a fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its attributes are assigned in the fit, and not changed in place.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 # A fit without parts that a callback could be told of.

@@ -73,6 +73,11 @@ class TargetTransforms:
         ValueError
             If the specification is wrong, or a label is outside of the domain of its
             transform; the task, the row and the label are named.
+
+        Warns
+        -----
+        UserWarning
+            If the inverse of a transformer does not give the labels back.
         """
         steps = check_target_transform(spec, names)
         fitted = tuple(
@@ -80,7 +85,8 @@ class TargetTransforms:
             for step, column, name in zip(steps, table.T, names, strict=True)
         )
         transforms = cls(tuple(names), fitted)
-        transforms.transform(table)  # refuses labels out of domain
+        learned = transforms.transform(table)  # refuses labels out of domain
+        transforms._warn_of_lost_labels(table, learned)
         return transforms
 
     @property
@@ -117,6 +123,26 @@ class TargetTransforms:
             _refuse_infinite(found, labels, rows, step, self.names[t])
             result[rows, t] = found
         return result
+
+    def _warn_of_lost_labels(self, table: np.ndarray, learned: np.ndarray) -> None:
+        """Warn of a transformer whose inverse does not give its labels (n, t) back."""
+        for t, step in enumerate(self.steps):
+            rows = np.flatnonzero(~np.isnan(table[:, t]))
+            if step is None or isinstance(step, str) or not len(rows):
+                continue
+            labels = table[rows, t]
+            back = _apply(step, learned[rows, t], inverse=True)
+            # Wide, because the inverse of some transformers is not exact.
+            tolerance = 1e-3 * (np.abs(labels) + np.std(labels))
+            lost = ~(np.abs(back - labels) <= tolerance)
+            if lost.any():
+                k = int(lost.argmax())
+                warn(
+                    f"target_transform {step!r} is not undone by its inverse: the "
+                    f"label {labels[k]} of task {self.names[t]!r} becomes {back[k]}. "
+                    "Predictions will be wrong as well; choose a transformer whose "
+                    "inverse_transform undoes transform."
+                )
 
     def directions(self, table: np.ndarray) -> np.ndarray:
         """Find the transforms that fall, and so exchange lower and upper bounds.

@@ -177,3 +177,25 @@ def test_intervals_of_an_inverse_that_turns_are_reported():
     np.testing.assert_array_equal(
         transforms.inverse_ends(ends)[:, 0], [[2, 2], [0.5, 1]]
     )
+
+
+@pytest.mark.parametrize(
+    "step", [FunctionTransformer(np.log), FunctionTransformer(np.abs)], ids=str
+)
+def test_a_transformer_that_is_not_undone_is_reported(step):
+    y = table()
+    y[4, 1] = -2.0 if step.func is np.abs else y[4, 1]
+    with pytest.warns(UserWarning, match="the label .* of task 'b' becomes"):
+        TargetTransforms.fit({"b": step}, y, NAMES)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_rounding_of_an_inverse_is_not_reported(scale):
+    y = scale * table()
+    for step in (
+        PowerTransformer(),
+        QuantileTransformer(n_quantiles=5, output_distribution="normal"),
+        FunctionTransformer(np.sqrt, np.square),
+    ):
+        TargetTransforms.fit(step, y, NAMES)

@@ -117,7 +117,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         self._validate_params()
         chosen = self._chosen(classifier=classifier)
         X, y = as_rows(X), as_rows(y)
-        labels = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight, groups)
         table = labels.exact
         # The only text is "oof", because the constraints refuse others.
         learned = isinstance(self.weights, str)

@@ -183,7 +183,7 @@ class CalibratedClassifier(ClassTable, Table):
         self._validate_params()
         require_kind(self.estimator, classifier=True, name="estimator")
         X, y = as_rows(X), as_rows(y)
-        table = self._read_y(X, y, sample_weight).exact
+        table = self._read_y(X, y, sample_weight, groups).exact
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         source = check_random_state(jobs.random_state(self.random_state))
         seed = int(source.randint(MAX_SEED))

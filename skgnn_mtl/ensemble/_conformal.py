@@ -125,7 +125,7 @@ class Conformal(Table):
                 f"method={self.method!r} fits the estimator, but it is frozen. Set "
                 "method='prefit', and give fit rows that it was not fitted on."
             )
-        labels = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight, groups)
         table, estimator = labels.exact, self._ready(self.estimator)
         if groups is None and self.groups is not None:
             groups = np.asarray(self.groups(X))

@@ -63,7 +63,7 @@ class Ensemble(Table):
     def _fit_members(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         self._validate_params()
         X, y = as_rows(X), as_rows(y)
-        labels = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight, groups)
         table, estimator = labels.exact, self._ready(self.estimator)
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         generator = check_random_state(jobs.random_state(self.random_state))

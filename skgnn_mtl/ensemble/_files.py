@@ -37,6 +37,9 @@ _SPLIT = "sklearn.model_selection._split"
 # What skops does not know, but what only computes. Trees are checked.
 _TRUSTED = [
     "skgnn_mtl.ensemble._recommended.negative_brier",
+    # In a ColumnTransformer, which is not one of our parts.
+    "skgnn_mtl.featurizers._crystal_table.CifToDescriptors",
+    "skgnn_mtl.featurizers._molecule_table.SmilesToDescriptors",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._regression.mean_squared_error",
     "sklearn.metrics._scorer._PassthroughScorer",

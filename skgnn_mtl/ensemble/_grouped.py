@@ -56,7 +56,7 @@ class Grouped(Table):
         self._validate_params()
         require_kind(self.estimator, classifier=classifier, name="estimator")
         X, y = as_rows(X), as_rows(y)
-        labels = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight, groups)
         estimator = self._ready(self.estimator)
         columns = self._columns(labels, labels.of(estimator))
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)

@@ -67,7 +67,7 @@ class Hybrid(Table):
     ) -> None:
         self._validate_params()
         X, y = as_rows(X), as_rows(y)
-        labels = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight, groups)
         table = labels.exact
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
         seeds = self._seeds(jobs)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warn
 from skgnn_mtl.metrics._tables import listed
 
@@ -92,14 +93,19 @@ def in_columns(found: Any, n_tasks: int, name: str) -> np.ndarray:
     Returns
     -------
     table : ndarray of float64 of shape (n, t)
-        The output.
+        The output; NaN in the place of infinite numbers.
 
     Raises
     ------
     ValueError
         If it has another number of columns.
+
+    Warns
+    -----
+    UserWarning
+        If numbers are infinite.
     """
-    table = np.asarray(found, dtype=np.float64)
+    table = np.array(found, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] != n_tasks:
         raise ValueError(
@@ -107,6 +113,15 @@ def in_columns(found: Any, n_tasks: int, name: str) -> np.ndarray:
             f"{n_tasks} task(s). Put an estimator of one target into PerTaskRegressor "
             "or PerTaskClassifier."
         )
+    infinite = np.isinf(table)
+    if infinite.any():
+        rows = np.flatnonzero(infinite.any(axis=1)).tolist()
+        warn(
+            f"{name}: infinite predictions in {len(rows)} of {len(table)} rows count "
+            f"as missing (NaN): rows {listed(rows)}. It has diverged; check its "
+            "parameters and the scale of X."
+        )
+        table[infinite] = np.nan
     return table
 
 
@@ -178,7 +193,7 @@ def mean_squares(squares: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
 
 
 def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
-    """Refuse a class where an instance, or a regressor where a classifier is wanted.
+    """Refuse a class, another kind, or a classifier without probabilities.
 
     Parameters
     ----------
@@ -201,4 +216,11 @@ def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
         wanted = "classifier" if classifier else "regressor"
         raise TypeError(
             f"{name} must be a {wanted}, but is {type(estimator).__name__}."
+        )
+    last = last_step(estimator)
+    # Or its class, because some have the method with other parameters, or once fitted.
+    if classifier and not any(hasattr(p, "predict_proba") for p in (last, type(last))):
+        raise TypeError(
+            f"{name} must have predict_proba, which {type(last).__name__} does not "
+            "have. Put it into sklearn.calibration.CalibratedClassifierCV."
         )

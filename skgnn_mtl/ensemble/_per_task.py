@@ -50,7 +50,9 @@ class PerTask(Table):
             # None for all rows, because X need not be copied then.
             rows = None if mask.all() else np.flatnonzero(mask)
             label = f"Task {name!r} with {len(y)} label(s)"
-            fits.append(delayed(fit_member)(member, X, y, rows, arguments, label))
+            # A constant in the place of the estimator takes other arguments.
+            own = arguments if type(member) is type(self.estimator) else {}
+            fits.append(delayed(fit_member)(member, X, y, rows, own, label))
         self.estimators_ = jobs.run("task", fits)
         self._note_features(self.estimators_[0])
         jobs.finish()
@@ -93,9 +95,8 @@ class PerTaskRegressor(NumericTable, PerTask):
         Number of tasks.
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
-    feature_names_in_ : ndarray of str
-        Column names of X, if the estimators have them. ``predict`` gives an array of
-        shape (n_samples, n_tasks), or (n_samples,) if ``y`` was one-dimensional.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Column names of X, if the estimators have them.
 
     See Also
     --------
@@ -176,7 +177,7 @@ class PerTaskRegressor(NumericTable, PerTask):
         X = as_rows(X)
         # Transformed outside of the members, because a wrong label is then named with
         # its task and row.
-        labels = self._read_y(X, y, sample_weight)
+        labels = self._read_y(X, y, sample_weight, groups)
         labelled = ~np.isnan(labels.numbers)
         estimator = self._ready(self.estimator)
         members = [clone(estimator) for _ in self.task_names_]
@@ -311,7 +312,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         Number of tasks.
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
-    feature_names_in_ : ndarray of str
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
         Column names of X, if the estimators have them.
 
     See Also
@@ -377,7 +378,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         """
         require_kind(self.estimator, classifier=True, name="estimator")
         X = as_rows(X)
-        table = self._read_y(X, y, sample_weight).exact
+        table = self._read_y(X, y, sample_weight, groups).exact
         labelled = ~np.isnan(table)
         columns = [
             # Labels and not codes, because classes_ of a member are compared with those

@@ -45,7 +45,11 @@ from skgnn_mtl.estimators._inputs import (
 )
 from skgnn_mtl.metrics import nan_r2_score, nan_roc_auc_scorer
 from skgnn_mtl.metrics._tables import as_row_weights
-from skgnn_mtl.model_selection._folds import class_presence, label_presence
+from skgnn_mtl.model_selection._folds import (
+    class_presence,
+    label_presence,
+    require_groups,
+)
 
 from ._files import load, save
 from ._labels import MemberLabels, with_bounds
@@ -110,10 +114,13 @@ class Table(
     def _presence(self, table: np.ndarray) -> pd.DataFrame:
         """Mark by 1 what each fold must have some of, NaN elsewhere, (n, columns)."""
 
-    def _read_y(self, X: Any, y: Any, sample_weight: Any) -> MemberLabels:
-        """Read y; a label of weight zero is a missing one."""
+    def _read_y(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any = None
+    ) -> MemberLabels:
+        """Read y, and check weights and groups; a label of weight zero is missing."""
         labels, names = self._read_labels(X, y)
         table = labels.reshape(len(labels), -1)
+        require_groups(groups, len(table))
         # As a gap, because a label of weight 0 must not count anywhere.
         counted = as_row_weights(sample_weight, len(table))[:, None] > 0
         check_labels(counted & ~np.isnan(table), names, "training")

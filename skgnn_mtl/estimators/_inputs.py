@@ -269,6 +269,12 @@ def read_cells(X: Any, y: Any) -> np.ndarray:
     if cells.ndim not in (1, 2):
         raise ValueError(f"y must have one or two dimensions, but has {cells.ndim}.")
     _check_length(X, cells)
+    if not len(cells):
+        # In scikit-learn's words, because its users know them.
+        raise ValueError(
+            f"X and y are empty: found array with 0 sample(s) (shape={cells.shape}) "
+            "while a minimum of 1 is required."
+        )
     if not cells.size:
         raise ValueError(f"y must have a column, but has shape {cells.shape}.")
     return cells

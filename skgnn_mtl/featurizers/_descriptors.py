@@ -127,7 +127,7 @@ class OwnDescriptors:
     Raises
     ------
     ValueError
-        If the function fails on the sample.
+        If the function fails on the sample, or gives no number.
     """
 
     def __init__(
@@ -137,6 +137,8 @@ class OwnDescriptors:
         try:
             result = function(sample)
             self.names = self._names_of(result)
+            if not self.names:
+                raise ValueError("it gives no number")
             self._read(result)
         except Exception as error:
             raise ValueError(

@@ -62,6 +62,10 @@ class GraphColumns(  # type: ignore[call-arg]
         The fitted transformer of graphs.
     columns_ : ColumnTransformer
         The fitted transformers of the numbers.
+    n_features_in_ : int
+        Number of columns of the table of ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, if all are strings.
 
     Raises
     ------
@@ -193,6 +197,34 @@ class GraphColumns(  # type: ignore[call-arg]
         self : GraphColumns
             The fitted transformer.
         """
+        self._learn(X, y)
+        return self
+
+    @one_task
+    def fit_transform(self, X: Any, y: Any = None) -> GraphArray:
+        """Fit the transformers of the numbers, and make graphs with numbers.
+
+        The numbers are those of each transformer's ``fit_transform``, which may differ
+        from ``fit`` and ``transform``: a target encoder codes each row without its own
+        label.
+
+        Parameters
+        ----------
+        X : pandas or polars DataFrame of shape (n_samples, n_columns)
+            The table.
+        y : array-like, default=None
+            Passed on to the transformers.
+
+        Returns
+        -------
+        graphs : GraphArray of shape (n_samples,)
+            One graph per row, in order.
+        """
+        numbers = self._learn(X, y)
+        return self._joined(X, numbers)
+
+    def _learn(self, X: Any, y: Any) -> np.ndarray | None:
+        """Fit all parts; give the numbers of the rows (n, k), None without any."""
         self._validate_params()
         if not _are_entries(self.features):
             raise ValueError(
@@ -205,20 +237,34 @@ class GraphColumns(  # type: ignore[call-arg]
         if self.remainder == "passthrough":
             columns += _numeric_columns(X)
         columns = list(dict.fromkeys(columns))
+        # By position in these columns, because labels may be integers, which
+        # ColumnTransformer takes for positions.
+        features = [
+            (name, part, _positions(labels, columns)) for name, part, labels in features
+        ]
         transformer = self.graph_transformer
         transformer = SmilesToGraph() if transformer is None else clone(transformer)
         graph_transformer = transformer.fit(X[self.graph], y)
-        numbers = ColumnTransformer(
+        transformers = ColumnTransformer(
             features, remainder=self.remainder, sparse_threshold=0
         )
+        numbers = None
         if columns:
             # As arrays, because rows of frames would be joined by label.
             with config_context(transform_output="default"):
-                numbers.fit(_with_nan(X[columns]), y)
-            numbers.get_feature_names_out()  # complains if a transformer has none
-        self.graph_transformer_, self.columns_ = graph_transformer, numbers
+                numbers = transformers.fit_transform(_with_nan(X[columns]), y)
+            transformers.get_feature_names_out()  # complains if one has none
+        self.graph_transformer_, self.columns_ = graph_transformer, transformers
         self._number_columns = columns
-        return self
+        self._note_features(list(X.columns))
+        return numbers
+
+    def _note_features(self, labels: list[Any]) -> None:
+        self.__dict__.pop("feature_names_in_", None)  # an earlier fit may have left it
+        self.n_features_in_ = len(labels)
+        # Only strings are names, as everywhere in scikit-learn.
+        if all(isinstance(label, str) for label in labels):
+            self.feature_names_in_ = np.array(labels, dtype=object)
 
     def transform(self, X: Any) -> GraphArray:
         """Make graphs with numbers beside them.
@@ -235,6 +281,14 @@ class GraphColumns(  # type: ignore[call-arg]
         """
         check_is_fitted(self, "columns_")
         _check_columns(X, [*_listed(self.graph), *self._number_columns])
+        numbers = None
+        if self._number_columns:
+            with config_context(transform_output="default"):
+                numbers = self.columns_.transform(_with_nan(X[self._number_columns]))
+        return self._joined(X, numbers)
+
+    def _joined(self, X: Any, numbers: np.ndarray | None) -> GraphArray:
+        """Make the graphs, and put the numbers (n, k) beside them."""
         graphs = self.graph_transformer_.transform(X[self.graph])
         if not isinstance(graphs, GraphArray):
             raise TypeError(
@@ -242,11 +296,9 @@ class GraphColumns(  # type: ignore[call-arg]
                 f"{type(self.graph_transformer_).__name__} makes a "
                 f"{type(graphs).__name__}."
             )
-        if not self._number_columns:
+        if numbers is None:
             return graphs
         names = self.columns_.get_feature_names_out()
-        with config_context(transform_output="default"):
-            numbers = self.columns_.transform(_with_nan(X[self._number_columns]))
         return graphs.with_features(numbers, names.tolist())
 
     def _features_by_label(self, X: Any) -> list[LabelledFeature]:
@@ -288,6 +340,11 @@ class GraphColumns(  # type: ignore[call-arg]
 
 def _listed(columns: Any) -> list[Any]:
     return list(columns) if isinstance(columns, (list, tuple)) else [columns]
+
+
+def _positions(labels: str | list[Any], columns: list[Any]) -> str | list[int]:
+    # A name alone stays, because it stands for a column of shape (n,).
+    return labels if isinstance(labels, str) else list(map(columns.index, labels))
 
 
 def _are_entries(features: Any) -> bool:

@@ -111,7 +111,9 @@ class SingleTaskComparison:
 
     def _overlap(self) -> pd.Series:
         """Divide the test rows of each task by its training rows, which folds share."""
-        rows = self.errors[self.errors["model"] == _MULTI].groupby("task", sort=False)
+        # Without the folds that lack labels of the task, which are no pairs.
+        errors = self.errors[self.errors["model"] == _MULTI].dropna(subset="error")
+        rows = errors.groupby("task", sort=False)
         # Zero for a single split, because it does not share rows with another.
         repeats = rows["fold"].nunique() > 1
         return (rows["n_test"].mean() / rows["n_train"].mean()).where(repeats, 0.0)

@@ -29,7 +29,13 @@ from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import as_cells, listed
 
 from ._fitting import as_rows, fit_arguments, fit_member, take
-from ._folds import Folds, class_presence, label_presence, table_folds
+from ._folds import (
+    Folds,
+    class_presence,
+    label_presence,
+    require_groups,
+    table_folds,
+)
 from ._model_comparison import ModelComparison
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -133,6 +139,7 @@ def compare_models(
     metric = _read_scoring(scoring, classifier=classifier)
     X, y = as_rows(X), as_rows(y)
     problem = read_problem(X, y, classifier=classifier)
+    require_groups(groups, len(problem.table))
     generator = check_random_state(random_state)
     runs = list(_runs(cv, n_repeats, X, y, problem.presence, groups, generator))
     seeds = generator.randint(_MAX_SEED, size=len(runs)).tolist()

@@ -53,7 +53,7 @@ def keyword_of(estimator: Any, name: str) -> str | None:
         taken.
     """
     if has_fit_parameter(estimator, name):
-        return name
+        return None if _is_declined(estimator, name) else name
     if _routing_enabled():
         routing = get_routing_for_object(estimator)
         return name if routing.consumes("fit", [name]) else None
@@ -65,6 +65,14 @@ def keyword_of(estimator: Any, name: str) -> str | None:
         # The splitter of a search takes the groups.
         return name if name == "groups" else keyword_of(estimator.estimator, name)
     return None
+
+
+def _is_declined(estimator: Any, name: str) -> bool:
+    """Tell whether the user requested by routing that ``fit`` is not given it."""
+    if not _routing_enabled():
+        return False
+    requests = getattr(get_routing_for_object(estimator), "fit", None)
+    return requests is not None and requests.requests.get(name) is False
 
 
 def fit_arguments(

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, check_cv
 
+from skgnn_mtl.metrics._tables import as_cells
+
 from ._label_presence import LabelPresenceKFold
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -108,7 +110,7 @@ def table_folds(
         splitter = LabelPresenceKFold(int(cv), random_state=random_state)
         folds = list(splitter.split(presence, presence))
     elif isinstance(cv, Integral):
-        _require_groups(groups)
+        require_groups(groups, len(presence))
         splitter = GroupKFold(int(cv), shuffle=True, random_state=random_state)
         folds = list(splitter.split(presence, groups=groups))
     else:
@@ -118,13 +120,31 @@ def table_folds(
     return folds
 
 
-def _require_groups(groups: Any) -> None:
-    """Refuse a missing group, and name its row."""
-    missing = np.flatnonzero(pd.isna(np.asarray(groups, dtype=object)))
-    if len(missing):
+def require_groups(groups: Any, n: int) -> None:
+    """Refuse groups that do not give each row one.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,) or None
+        Groups of the rows.
+    n : int
+        Number of rows.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or one is missing, whose row is named.
+    """
+    if groups is None:
+        return
+    cells = as_cells(groups, "groups")
+    if cells.shape != (n,):
+        raise ValueError(f"groups must have shape ({n},), but has shape {cells.shape}.")
+    missing = np.asarray(pd.isna(cells))
+    if missing.any():
         raise ValueError(
-            f"groups must have a group for each row, but {len(missing)} are missing, "
-            f"the first in row {missing[0]}. Give such a row a group of its own."
+            f"groups must have a group for each row, but {missing.sum()} are missing, "
+            f"the first in row {missing.argmax()}. Give such a row a group of its own."
         )
 
 

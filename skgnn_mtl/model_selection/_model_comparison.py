@@ -122,19 +122,17 @@ class ModelComparison:
         ValueError
             If the reference is not among the models.
         """
-        wide = self.scores.pivot_table(
-            index=["task", "repeat", "fold"],
-            columns="model",
-            values="error",
-            sort=False,
-        )
-        overlap = self._overlap()
+        cells = self.scores.set_index(["task", "repeat", "fold", "model"])
+        wide = cells[["error", "n_test", "n_train"]].unstack("model")
         rows = []
         for task in self.tasks:
-            errors = wide.loc[task] if task in wide.index else wide.iloc[:0]
+            folds = wide.loc[task]
             for a, b in self._pairs(reference):
-                pair = errors.reindex(columns=[a, b]).dropna().to_numpy()
-                rows.append((task, a, b, *_paired_test(pair, overlap[task])))
+                # Without the folds in which one of them, or the task, has no error.
+                pair = folds["error"][[a, b]].dropna()
+                counts = folds.loc[pair.index].xs(a, axis=1, level="model").mean()
+                overlap = counts["n_test"] / counts["n_train"]
+                rows.append((task, a, b, *_paired_test(pair.to_numpy(), overlap)))
         table = pd.DataFrame(rows, columns=["task", "model_a", "model_b", *_COLUMNS])
         table.insert(table.columns.get_loc("p") + 1, "p_adjusted", holm(table["p"]))
         return table
@@ -148,11 +146,6 @@ class ModelComparison:
                 f"{reference!r}."
             )
         return [(model, reference) for model in self.models if model != reference]
-
-    def _overlap(self) -> pd.Series:
-        """Divide the test labels of each task by its training labels."""
-        groups = self.scores.groupby("task", sort=False)
-        return groups["n_test"].mean() / groups["n_train"].mean()
 
 
 _COLUMNS = ("difference", "ratio", "standard_error", "t", "p", "n_folds")

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesRegressor,
@@ -238,6 +239,16 @@ def test_what_cannot_be_kept_is_named(numbers, estimator, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_descriptors_of_a_column_are_kept(smiles, tmp_path):
+    X, y = smiles
+    table = pd.DataFrame({"smiles": X, "t": np.arange(len(X))})
+    parts = make_column_transformer((FEW, ["smiles"]), ("passthrough", ["t"]))
+    model = PerTaskRegressor(make_pipeline(parts, Ridge())).fit(table, y)
+    model.save(tmp_path / "model")
+    again = PerTaskRegressor.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(table), model.predict(table))
 
 
 def test_a_function_as_descriptor_is_named(smiles, tmp_path):

@@ -118,6 +118,17 @@ def test_with_routing_what_is_requested_is_passed(numbers):
     np.testing.assert_array_equal(model.estimators_[0][-1].sample_weight_, weight[rows])
 
 
+def test_with_routing_what_is_declined_is_not_passed(numbers):
+    X, y = numbers
+    weight = np.random.default_rng(1).random(60)
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = Recorder().set_fit_request(sample_weight=False, groups=True)
+        with pytest.warns(UserWarning, match="fit does not take sample_weight"):
+            model = PerTaskRegressor(inner).fit(X, y, weight, np.arange(60))
+    assert model.estimators_[0].sample_weight_ is None
+    assert model.estimators_[0].groups_ is not None
+
+
 def test_it_asks_for_weights_by_routing(numbers):
     X, y = numbers
     weight = np.arange(60) % 2.0
@@ -236,6 +247,19 @@ def test_one_class_is_predicted_with_a_warning(labels):
         model = PerTaskClassifier(LogisticRegression()).fit(X, y)
     assert (model.predict(X)[:, 1] == 1.0).all()
     assert model.predict_proba(X)[1].tolist() == [[1.0]] * 60
+
+
+@pytest.mark.parametrize("given", ["sample_weight", "groups"])
+def test_a_task_of_one_class_does_not_take_the_arguments_of_others(labels, given):
+    X, y = labels
+    y["logP"] = y["logP"].where(y["logP"] != 0.0)
+    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=GroupKFold(2))
+    scaled = make_pipeline(StandardScaler(), LogisticRegression())
+    model = PerTaskClassifier(search if given == "groups" else scaled)
+    with pytest.warns(UserWarning, match="Task 'logP' has labels of one class only"):
+        model.fit(X, y, **{given: np.arange(60) // 3 + 1})
+    assert (model.predict(X)[:, 1] == 1.0).all()
+    assert len(np.unique(model.predict(X)[:, 0])) == 2
 
 
 def test_one_dimensional_classes(labels):

@@ -299,6 +299,8 @@ def test_a_function_that_fails_on_the_sample_is_refused_in_fit():
         SmilesToGraph(descriptors=refuses).fit(["C"])
     with pytest.raises(ValueError, match="ethane.*could not convert"):
         SmilesToGraph(descriptors=lambda molecule: "text").fit(["C"])
+    with pytest.raises(ValueError, match="ethane.*it gives no number"):
+        SmilesToGraph(descriptors=lambda molecule: {}).fit(["C"])
 
 
 def charge(molecule):

@@ -9,7 +9,7 @@ import pytest
 import sklearn
 from crystals import COPPER, QUARTZ
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import make_column_selector
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
@@ -18,6 +18,7 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     StandardScaler,
+    TargetEncoder,
 )
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -38,6 +39,7 @@ FEATURES = (
     ("scale", StandardScaler(), ["T", "pH"]),
     ("solvent", OneHotEncoder(), ["solvent"]),
 )
+SMALL, LARGE = [1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]
 TOLERANT = SmilesToGraph(on_error="nan")
 pytestmark = pytest.mark.filterwarnings("ignore:1 of 4 rows:UserWarning")
 
@@ -141,6 +143,26 @@ def test_columns_are_chosen_in_every_way_of_scikit_learn(chosen):
     assert fitted.transform(POLARS) == expected
 
 
+@pytest.mark.parametrize("table", [PANDAS, POLARS], ids=["pandas", "polars"])
+def test_the_columns_of_fit_are_noted(table):
+    pipe = make_pipeline(columns(), "passthrough").fit(table)
+    assert pipe.n_features_in_ == 6
+    assert pipe.feature_names_in_.tolist() == list(COLUMNS)
+    pipe.fit(PANDAS.rename(columns={"name": 0}))
+    assert pipe.n_features_in_ == 6
+    assert not hasattr(pipe[0], "feature_names_in_")
+
+
+def test_integer_labels_of_columns_are_not_their_positions():
+    table = pd.concat(
+        [PANDAS[["smiles"]].reset_index(drop=True), pd.DataFrame({0: SMALL, 1: LARGE})],
+        axis=1,
+    )
+    second, first = ("large", "passthrough", [2]), ("small", "passthrough", [1])
+    X = columns([second, first]).fit_transform(table)
+    np.testing.assert_array_equal(X.graph_features.T, [LARGE, SMALL])
+
+
 def test_one_name_gives_a_transformer_a_column_without_second_axis():
     class Length(BaseEstimator):
         def fit(self, X, y=None):
@@ -163,6 +185,24 @@ def test_functions_and_passthrough_are_transformers():
     X = X.fit_transform(PANDAS)
     assert X.schema.graph_features == ("log__T", "as__pH")
     np.testing.assert_allclose(X.graph_features[0], [np.log10(300), 4], rtol=1e-6)
+
+
+def test_training_rows_are_coded_as_by_a_column_transformer():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"smiles": "C", "site": rng.integers(0, 9, 40).astype(str)})
+    y = rng.normal(size=40)
+    features = [("code", TargetEncoder(cv=KFold(4)), ["site"])]
+    fitted = columns(features)
+    # Each row without its own label.
+    np.testing.assert_allclose(
+        fitted.fit_transform(table, y).graph_features,
+        ColumnTransformer(features).fit_transform(table, y),
+        rtol=1e-6,
+    )
+    new = ColumnTransformer(features).fit(table, y).transform(table)
+    for model in (fitted, columns(features).fit(table, y)):
+        found = model.transform(table).graph_features
+        np.testing.assert_allclose(found, new, rtol=1e-6)
 
 
 def test_features_of_the_graphs_come_first():

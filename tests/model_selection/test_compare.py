@@ -67,6 +67,25 @@ def test_folds_seeds_and_labels_are_paired(data):
         assert (both[name]["multi-task"] == both[name]["single-task"]).all()
 
 
+def test_folds_without_labels_do_not_count_in_the_standard_error():
+    errors = pd.DataFrame(
+        [
+            ("Tb", fold, 0, model, error, 30, 10, 1.0)
+            for model, parts in {
+                "multi-task": [1.0, 1.2, 1.1],
+                "single-task": [2.0, 2.3, 2.0],
+            }.items()
+            for fold, error in enumerate(parts)
+        ],
+        columns="task fold seed model error n_train n_test seconds".split(),
+    )
+    bare = errors.query("fold == 0").assign(fold=3, error=np.nan, n_test=0)
+    pd.testing.assert_frame_equal(
+        SingleTaskComparison(pd.concat([errors, bare]), "mae").summary(),
+        SingleTaskComparison(errors, "mae").summary(),
+    )
+
+
 def test_errors_and_their_summary(data):
     X, y = data
     comparison = compare_with_single_task(Constant(), X, y, cv=4, metric="rmse")

@@ -105,6 +105,34 @@ def test_a_single_fold_has_no_test_and_missing_errors_no_pair():
     assert np.isnan([line["t"], line["p"], line["p_adjusted"]]).all()
 
 
+def test_a_model_without_errors_does_not_change_the_test_of_the_others():
+    errors = {"a": [1.0, 1.2, 1.1], "b": [2.0, 2.3, 2.0]}
+    alone = ModelComparison(scores(errors), "mae").differences("b")
+    blind = scores({"c": [np.nan] * 3}, n_test=0)
+    both = ModelComparison(pd.concat([scores(errors), blind]), "mae")
+    pd.testing.assert_frame_equal(
+        both.differences("b").iloc[:1].drop(columns="p_adjusted"),
+        alone.drop(columns="p_adjusted"),
+    )
+
+
+def test_folds_without_an_error_do_not_count_in_the_overlap():
+    whole = {"a": [1.0, 1.2, 1.1], "b": [2.0, 2.3, 2.0]}
+    table = scores({model: [*part, np.nan] for model, part in whole.items()})
+    table.loc[table["error"].isna(), "n_test"] = 0
+    pd.testing.assert_frame_equal(
+        ModelComparison(table, "mae").differences(),
+        ModelComparison(scores(whole), "mae").differences(),
+    )
+
+
+def test_no_error_at_all_is_no_test():
+    table = scores({"a": [np.nan] * 2, "b": [np.nan] * 2}, n_test=0)
+    line = ModelComparison(table, "r2").differences().iloc[0]
+    assert line["n_folds"] == 0
+    assert np.isnan(line["p"])
+
+
 def test_holm_of_a_worked_example():
     # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
     np.testing.assert_allclose(
