@@ -17,12 +17,14 @@ from typing import Any, cast
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.pipeline import Pipeline
 
 from skgnn_mtl import estimators, featurizers, model_selection
 from skgnn_mtl._archive import Target, read_archive, write_archive
 from skgnn_mtl._target_transforms import TargetTransforms
 from skgnn_mtl.estimators import _io
+from skgnn_mtl.metrics._scorers import METRICS
 
 from ._trees import check_trees
 
@@ -40,13 +42,22 @@ _TRUSTED = [
     # In a ColumnTransformer, which is not one of our parts.
     "skgnn_mtl.featurizers._crystal_table.CifToDescriptors",
     "skgnn_mtl.featurizers._molecule_table.SmilesToDescriptors",
+    "skgnn_mtl.metrics._scorers.RankingScorer",
+    "skgnn_mtl.metrics._scorers.TableScorer",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.metrics._regression.mean_squared_error",
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
     *(f"{_SPLIT}.{name}" for name in ("GroupKFold", "KFold", "ShuffleSplit")),
     *(f"{_SPLIT}.Stratified{name}" for name in ("GroupKFold", "KFold")),
     "sklearn.tree._tree.Tree",
+]
+# Metrics of the scorers that a search may have.
+_TRUSTED += [
+    f"{metric.__module__}.{metric.__qualname__}"
+    for metric in (
+        *(metric.function for metric in METRICS.values()),
+        *(get_scorer(name)._score_func for name in get_scorer_names()),
+    )
 ]
 
 

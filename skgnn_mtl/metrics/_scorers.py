@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import make_scorer
 
 # Because multi-metric scoring shares predictions among subclasses of this class only.
-from sklearn.metrics._scorer import _BaseScorer
+from sklearn.metrics._scorer import _BaseScorer, _Scorer
 
 from skgnn_mtl._warn import warn
 
@@ -40,6 +39,7 @@ from ._tables import (
     as_cells,
     column_names,
     find_task,
+    is_frame,
     listed,
     made_up_names,
     name_of,
@@ -48,12 +48,29 @@ from ._tables import (
 
 METRICS = {**NUMBERS, **CLASSES}
 
-nan_r2_scorer = make_scorer(nan_r2_score)
-neg_nan_mean_absolute_error_scorer = make_scorer(
-    nan_mean_absolute_error, greater_is_better=False
+
+class TableScorer(_Scorer):  # type: ignore[misc]
+    """Score predictions of a table, whose columns must be the fitted tasks."""
+
+    def _score(
+        self,
+        method_caller: Callable[..., Any],
+        estimator: Any,
+        X: Any,
+        y_true: Any,
+        **kwargs: Any,
+    ) -> float:
+        require_columns(y_true, estimator)
+        value: float = super()._score(method_caller, estimator, X, y_true, **kwargs)
+        return value
+
+
+nan_r2_scorer = TableScorer(nan_r2_score, 1, {}, "predict")
+neg_nan_mean_absolute_error_scorer = TableScorer(
+    nan_mean_absolute_error, -1, {}, "predict"
 )
-neg_nan_root_mean_squared_error_scorer = make_scorer(
-    nan_root_mean_squared_error, greater_is_better=False
+neg_nan_root_mean_squared_error_scorer = TableScorer(
+    nan_root_mean_squared_error, -1, {}, "predict"
 )
 
 
@@ -68,6 +85,7 @@ class RankingScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
+        require_columns(y_true, estimator)
         scores, labels = class_scores(estimator, X, y_true)
         value: float = self._score_func(y_true, scores, labels=labels, **kwargs)
         return value
@@ -126,7 +144,9 @@ nan_roc_auc_scorer = RankingScorer(nan_roc_auc_score, 1, {}, _RESPONSE_METHODS)
 nan_average_precision_scorer = RankingScorer(
     nan_average_precision_score, 1, {}, _RESPONSE_METHODS
 )
-nan_balanced_accuracy_scorer = make_scorer(nan_balanced_accuracy_score)
+nan_balanced_accuracy_scorer = TableScorer(
+    nan_balanced_accuracy_score, 1, {}, "predict"
+)
 
 
 def task_scorer(
@@ -334,13 +354,8 @@ class TaskScorer(_BaseScorer):  # type: ignore[misc]
         return found
 
     def _names(self, y_true: Any, estimator: Any) -> list[str] | None:
-        columns, fitted = column_names(y_true), fitted_task_names(estimator)
-        if columns and fitted and columns != fitted:
-            raise ValueError(
-                f"The columns of y ({listed(columns)}) differ from the tasks of the "
-                f"fitted estimator ({listed(fitted)})."
-            )
-        return columns or fitted or self._task_names
+        require_columns(y_true, estimator)
+        return column_names(y_true) or fitted_task_names(estimator) or self._task_names
 
 
 def fitted_task_names(estimator: Any) -> list[str]:
@@ -353,6 +368,32 @@ def fitted_task_names(estimator: Any) -> list[str]:
         else:
             return []
     return list(estimator.task_names_)
+
+
+def require_columns(y_true: Any, estimator: Any) -> None:
+    """Refuse a frame whose columns are not the tasks of the fitted estimator.
+
+    Parameters
+    ----------
+    y_true : array-like
+        Labels. Their predictions are arrays, so that another order of columns would
+        pair a task with another one.
+    estimator : estimator
+        Fitted.
+
+    Raises
+    ------
+    ValueError
+        If the names differ, or their order does.
+    """
+    columns = column_names(y_true) if is_frame(y_true) else []
+    fitted = fitted_task_names(estimator)
+    # Positions decide where the fit did not have names.
+    if columns and fitted not in ([], columns, made_up_names(len(columns))):
+        raise ValueError(
+            f"The columns of y ({listed(columns)}) differ from the tasks of the "
+            f"fitted estimator ({listed(fitted)}); use the same columns in this order."
+        )
 
 
 def with_method(estimator: Any, X: Any, method: str) -> tuple[Any, Any]:

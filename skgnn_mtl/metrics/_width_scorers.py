@@ -19,8 +19,7 @@ from ._probabilities import (
     nan_expected_calibration_error,
     nan_log_loss,
 )
-from ._scorers import class_scores, fitted_task_names, inside, with_method
-from ._tables import column_names, is_frame, listed, made_up_names
+from ._scorers import class_scores, inside, require_columns, with_method
 from ._widths import (
     check_coverage,
     nan_calibration_error,
@@ -42,7 +41,7 @@ class WidthScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
-        _require_columns(y_true, estimator)
+        require_columns(y_true, estimator)
         # Not by the caller, because it cannot pass on return_std.
         mean, std = predict_with_std(estimator, X)
         return float(self._sign * self._score_func(y_true, mean, std, **kwargs))
@@ -63,7 +62,7 @@ class IntervalScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
-        _require_columns(y_true, estimator)
+        require_columns(y_true, estimator)
         interval = predict_interval(estimator, X, self._kwargs["coverage"])
         return float(self._sign * self._score_func(y_true, interval, **kwargs))
 
@@ -79,25 +78,10 @@ class ProbabilityScorer(_BaseScorer):  # type: ignore[misc]
         y_true: Any,
         **kwargs: Any,
     ) -> float:
-        _require_columns(y_true, estimator)
+        require_columns(y_true, estimator)
         proba, labels = class_scores(estimator, X, y_true, logits=False)
         value = self._score_func(y_true, proba, labels=labels, **kwargs)
         return float(self._sign * value)
-
-
-def _require_columns(y_true: Any, estimator: Any) -> None:
-    """Refuse a frame whose columns are not the tasks of the fitted estimator.
-
-    Predictions are arrays, so that another order would pair a task with another one.
-    """
-    columns = column_names(y_true) if is_frame(y_true) else []
-    fitted = fitted_task_names(estimator)
-    # Positions decide where the fit did not have names.
-    if columns and fitted not in ([], columns, made_up_names(len(columns))):
-        raise ValueError(
-            f"The columns of y ({listed(columns)}) differ from the tasks of the "
-            f"fitted estimator ({listed(fitted)}); use the same columns in this order."
-        )
 
 
 def predict_with_std(estimator: Any, X: Any) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from sklearn.ensemble import (
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -43,9 +44,21 @@ from skgnn_mtl.ensemble import (
 )
 from skgnn_mtl.ensemble._trees import check_trees
 from skgnn_mtl.featurizers import SmilesToDescriptors
+from skgnn_mtl.metrics import (
+    nan_average_precision_scorer,
+    nan_r2_scorer,
+    nan_roc_auc_scorer,
+    neg_nan_mean_absolute_error_scorer,
+)
 from skgnn_mtl.model_selection import LabelPresenceKFold, scaffold_groups
 
 pytest.importorskip("skops")
+METRIC_SCORERS = (
+    nan_r2_scorer,
+    neg_nan_mean_absolute_error_scorer,
+    nan_roc_auc_scorer,
+    nan_average_precision_scorer,
+)
 FEW = SmilesToDescriptors(("MolWt", "TPSA"), 4)
 
 
@@ -249,6 +262,24 @@ def test_descriptors_of_a_column_are_kept(smiles, tmp_path):
     model.save(tmp_path / "model")
     again = PerTaskRegressor.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(table), model.predict(table))
+
+
+@pytest.mark.parametrize(
+    "scoring", [*METRIC_SCORERS, "r2", "neg_mean_absolute_error"], ids=repr
+)
+def test_the_scoring_of_a_search_is_kept(scoring, tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    y = X > 0
+    kind, model = PerTaskRegressor, Ridge()
+    if "average_precision" in repr(scoring) or "roc_auc" in repr(scoring):
+        kind, model = PerTaskClassifier, LogisticRegression()
+    name = "alpha" if kind is PerTaskRegressor else "C"
+    search = GridSearchCV(model, {name: [0.1, 1.0]}, scoring=scoring)
+    fitted = kind(search).fit(X, y.astype(int))
+    fitted.save(tmp_path / "search")
+    again = kind.load(tmp_path / "search")
+    assert repr(again.estimator.scoring) == repr(scoring)
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
 
 
 def test_a_function_as_descriptor_is_named(smiles, tmp_path):

@@ -11,6 +11,7 @@ from sklearn.neural_network import MLPClassifier
 from skgnn_mtl.metrics import (
     nan_average_precision_score,
     nan_average_precision_scorer,
+    nan_balanced_accuracy_scorer,
     nan_roc_auc_score,
     nan_roc_auc_scorer,
     task_scorer,
@@ -62,6 +63,20 @@ def test_tasks_of_one_class_are_left_out_and_third_classes_refused():
         nan_roc_auc_score([1, 1], [0.1, 0.2])
     with pytest.raises(ValueError, match="must have two different labels, but has 3"):
         nan_roc_auc_score([0, 1, 2], [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [nan_roc_auc_scorer, nan_average_precision_scorer, nan_balanced_accuracy_scorer],
+)
+def test_columns_in_another_order_than_fitted_are_refused(scorer):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    y = pd.DataFrame(X > 0, columns=["a", "b"]).astype(int)
+    forest = RandomForestClassifier(5, random_state=0).fit(X, y.to_numpy())
+    forest.task_names_ = ["a", "b"]
+    assert scorer(forest, X, y) > 0.8
+    with pytest.raises(ValueError, match=r"columns of y \('b', 'a'\) differ"):
+        scorer(forest, X, y[["b", "a"]])
 
 
 def test_scorers_take_classifiers_of_scikit_learn():

@@ -193,12 +193,15 @@ def test_part_of_the_tasks_is_enough_where_y_has_columns(data):
         scorer(model, X, y)
 
 
-def test_columns_of_y_in_another_order_than_fitted_are_refused(data):
+@pytest.mark.parametrize(
+    "scorer", [task_scorer("mae", "gap"), *SCORERS], ids=lambda scorer: repr(scorer)
+)
+def test_columns_of_y_in_another_order_than_fitted_are_refused(data, scorer):
     X, y = data
     frame = pd.DataFrame(y, columns=TASKS)
     model = NanMean().fit(X, frame)
     with pytest.raises(ValueError, match=r"columns of y .* differ from the tasks"):
-        task_scorer("mae", "gap")(model, X, frame[TASKS[::-1]])
+        scorer(model, X, frame[TASKS[::-1]])
 
 
 @pytest.mark.parametrize("task", ["missing", 3, -1])
