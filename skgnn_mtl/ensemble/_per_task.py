@@ -95,7 +95,7 @@ class PerTaskRegressor(NumericTable, PerTask):
         Number of tasks.
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_columns,)
         Column names of X, if the estimators have them.
 
     See Also
@@ -312,7 +312,7 @@ class PerTaskClassifier(ClassTable, PerTask):
         Number of tasks.
     n_features_in_ : int
         Number of columns of X, if the estimators count them.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_columns,)
         Column names of X, if the estimators have them.
 
     See Also

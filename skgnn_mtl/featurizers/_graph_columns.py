@@ -64,7 +64,7 @@ class GraphColumns(  # type: ignore[call-arg]
         The fitted transformers of the numbers.
     n_features_in_ : int
         Number of columns of the table of ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_columns,)
         Their names, if all are strings.
 
     Raises
