@@ -6,6 +6,7 @@ names cannot be extended. Errors are negated, because scikit-learn maximises.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
@@ -74,8 +75,8 @@ neg_nan_root_mean_squared_error_scorer = TableScorer(
 )
 
 
-class RankingScorer(_BaseScorer):  # type: ignore[misc]
-    """Score logits of two classes, or else probabilities of the classes of a task."""
+class OutputScorer(_BaseScorer):  # type: ignore[misc]
+    """Score outputs beside ``predict(X)``, whose columns must be the fitted tasks."""
 
     def _score(
         self,
@@ -86,6 +87,18 @@ class RankingScorer(_BaseScorer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> float:
         require_columns(y_true, estimator)
+        # Not by the caller, because it cannot pass on return_std.
+        return float(self._sign * self._value(estimator, X, y_true, **kwargs))
+
+    @abstractmethod
+    def _value(self, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
+        """Compute the metric, before its sign."""
+
+
+class RankingScorer(OutputScorer):
+    """Score logits of two classes, or else probabilities of the classes of a task."""
+
+    def _value(self, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
         scores, labels = class_scores(estimator, X, y_true)
         value: float = self._score_func(y_true, scores, labels=labels, **kwargs)
         return value

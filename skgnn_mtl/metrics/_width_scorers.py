@@ -6,12 +6,9 @@ They call ``predict(X, return_std=True)``, ``predict_interval(X, coverage=...)``
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-# Because multi-metric scoring shares predictions among subclasses of this class only.
 from sklearn.metrics._scorer import _BaseScorer
 
 from ._probabilities import (
@@ -19,7 +16,7 @@ from ._probabilities import (
     nan_expected_calibration_error,
     nan_log_loss,
 )
-from ._scorers import class_scores, inside, require_columns, with_method
+from ._scorers import OutputScorer, class_scores, inside, with_method
 from ._widths import (
     check_coverage,
     nan_calibration_error,
@@ -30,58 +27,35 @@ from ._widths import (
 )
 
 
-class WidthScorer(_BaseScorer):  # type: ignore[misc]
+class WidthScorer(OutputScorer):
     """Score means and standard deviations of ``predict(X, return_std=True)``."""
 
-    def _score(
-        self,
-        method_caller: Callable[..., Any],
-        estimator: Any,
-        X: Any,
-        y_true: Any,
-        **kwargs: Any,
-    ) -> float:
-        require_columns(y_true, estimator)
-        # Not by the caller, because it cannot pass on return_std.
+    def _value(self, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
         mean, std = predict_with_std(estimator, X)
-        return float(self._sign * self._score_func(y_true, mean, std, **kwargs))
+        value: float = self._score_func(y_true, mean, std, **kwargs)
+        return value
 
 
-class IntervalScorer(_BaseScorer):  # type: ignore[misc]
+class IntervalScorer(OutputScorer):
     """Score intervals; made by :func:`interval_scorer`."""
 
     def __repr__(self) -> str:
         metric = self._score_func.__name__.removeprefix("nan_interval_")
         return f"interval_scorer({metric!r}, coverage={self._kwargs['coverage']!r})"
 
-    def _score(
-        self,
-        method_caller: Callable[..., Any],
-        estimator: Any,
-        X: Any,
-        y_true: Any,
-        **kwargs: Any,
-    ) -> float:
-        require_columns(y_true, estimator)
+    def _value(self, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
         interval = predict_interval(estimator, X, self._kwargs["coverage"])
-        return float(self._sign * self._score_func(y_true, interval, **kwargs))
+        value: float = self._score_func(y_true, interval, **kwargs)
+        return value
 
 
-class ProbabilityScorer(_BaseScorer):  # type: ignore[misc]
+class ProbabilityScorer(OutputScorer):
     """Score probabilities of the classes of each task."""
 
-    def _score(
-        self,
-        method_caller: Callable[..., Any],
-        estimator: Any,
-        X: Any,
-        y_true: Any,
-        **kwargs: Any,
-    ) -> float:
-        require_columns(y_true, estimator)
+    def _value(self, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
         proba, labels = class_scores(estimator, X, y_true, logits=False)
-        value = self._score_func(y_true, proba, labels=labels, **kwargs)
-        return float(self._sign * value)
+        value: float = self._score_func(y_true, proba, labels=labels, **kwargs)
+        return value
 
 
 def predict_with_std(estimator: Any, X: Any) -> tuple[Any, Any]:
