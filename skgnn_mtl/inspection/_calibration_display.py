@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from skgnn_mtl._warn import warnings_once
-from skgnn_mtl.estimators._inputs import in_task_order, task_positions
+from skgnn_mtl.estimators._inputs import in_task_order
 from skgnn_mtl.metrics import nan_interval_coverage
 from skgnn_mtl.metrics._probabilities import check_bins
 from skgnn_mtl.metrics._scorers import fitted_task_names
 from skgnn_mtl.metrics._tables import column_names, name_of
 from skgnn_mtl.metrics._width_scorers import predict_interval, predict_with_std
 from skgnn_mtl.metrics._widths import check_coverage, error_by_width, read_std
+
+from ._shown_tasks import shown_tasks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -248,11 +250,7 @@ optional
 
         with warnings_once():
             names, coverages, observed, bins = self._curves()
-        chosen = list(range(len(names)))
-        if tasks is not None:
-            # One task may stand alone; other sequences become lists.
-            is_one = isinstance(tasks, (str, int))
-            chosen = task_positions(tasks if is_one else list(tasks), names, "tasks")
+        chosen = shown_tasks(tasks, names)
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
         panels = np.ravel(np.asarray(axes, dtype=object))

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 
-from skgnn_mtl.estimators._inputs import in_task_order, task_positions
+from skgnn_mtl.estimators._inputs import in_task_order
 from skgnn_mtl.metrics._scorers import fitted_task_names
 from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import column_names, name_of, read_scored
+
+from ._shown_tasks import shown_tasks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -207,11 +209,7 @@ class ParityDisplay:
             raise ValueError(
                 f"y_true has {len(scored.names)} column(s), but task_names are {names}."
             )
-        chosen = list(range(len(names)))
-        if tasks is not None:
-            # One task may stand alone; other sequences become lists.
-            is_one = isinstance(tasks, (str, int))
-            chosen = task_positions(tasks if is_one else list(tasks), names, "tasks")
+        chosen = shown_tasks(tasks, names)
         panels = np.ravel(
             np.asarray(_grid(len(chosen)) if axes is None else axes, dtype=object)
         )
