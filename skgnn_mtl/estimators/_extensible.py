@@ -245,9 +245,9 @@ class ExtensibleGNN(BaseGNN, ABC):
 
         Returns
         -------
-        intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
-            Lower and upper end behind the dimensions of the predictions, in the units
-            of ``y``; NaN for an invalid graph.
+        intervals : ndarray of float64, (n_samples, n_tasks, 2)
+            Lower and upper ends in the units of ``y``, also of a one-dimensional one;
+            NaN for an invalid graph.
 
         Raises
         ------

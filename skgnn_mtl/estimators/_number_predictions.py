@@ -61,7 +61,7 @@ def predict_intervals(estimator: Any, X: Any, coverage: Any) -> np.ndarray:
 
     Returns
     -------
-    intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
+    intervals : ndarray of float64, (n_samples, n_tasks, 2)
         Lower and upper end.
 
     Raises

@@ -130,15 +130,10 @@ class NumericTargets(Targets):
     def decode_ends(
         self, outputs: np.ndarray, std: np.ndarray, factor: float
     ) -> np.ndarray:
-        """Turn outputs -/+ ``factor`` standard deviations into intervals (n, t, 2).
-
-        One-dimensional y has intervals (n, 2).
-        """
+        """Turn outputs -/+ ``factor`` standard deviations into intervals (n, t, 2)."""
         sides = [outputs + sign * factor * std for sign in (-1, 1)]
         transformed = [side * self.spread + self.mean for side in sides]
-        ends = self.transforms.inverse_ends(np.stack(transformed, axis=2))
-        intervals: np.ndarray = ends[:, 0] if self.one_dimensional else ends
-        return intervals
+        return self.transforms.inverse_ends(np.stack(transformed, axis=2))
 
     def for_tasks(self, names: Sequence[str]) -> Self:
         """Give the parameters for some of the tasks that they describe."""

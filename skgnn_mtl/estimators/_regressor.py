@@ -497,9 +497,9 @@ callable, default="cosine"
 
         Returns
         -------
-        intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
-            Lower and upper end behind the dimensions of the predictions, in the units
-            of ``y``; NaN for an invalid graph.
+        intervals : ndarray of float64, (n_samples, n_tasks, 2)
+            Lower and upper ends in the units of ``y``, also of a one-dimensional one;
+            NaN for an invalid graph.
 
         Raises
         ------

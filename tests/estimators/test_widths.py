@@ -195,9 +195,9 @@ def test_one_dimensional_labels_invalid_graphs_and_pipelines(small, smiles):
     assert mean.shape == std.shape == (2,)
     assert np.isnan(std).tolist() == np.isnan(mean).tolist() == [False, True]
     intervals = pipe[-1].predict_interval(graphs)
-    assert intervals.shape == (2, 2)
+    assert intervals.shape == (2, 1, 2)
     assert np.isnan(intervals[1]).all()
-    assert intervals[0, 0] < mean[0] < intervals[0, 1]
+    assert intervals[0, 0, 0] < mean[0] < intervals[0, 0, 1]
 
 
 @pytest.mark.parametrize("name", ["log", "log10"])
