@@ -289,7 +289,8 @@ callable, default="cosine"
 
         The first call fixes the columns of the graphs, the tasks, and the losses and
         scales of the columns of ``y``, as well as the scales of auxiliary tasks. The
-        learning rate is constant; ``set_params(lr=...)`` changes it between calls.
+        learning rate is constant; ``set_params(lr=...)`` changes it between calls. Of
+        ``weight_averaging``, "ema" goes on from call to call, and "tail" has no effect.
 
         Parameters
         ----------
