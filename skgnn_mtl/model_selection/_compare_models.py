@@ -28,7 +28,7 @@ from skgnn_mtl.metrics._scorers import METRICS, class_scores
 from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import as_cells, listed
 
-from ._fitting import as_rows, fit_arguments, fit_member, take
+from ._fitting import as_rows, errors_of, fit_arguments, fit_member, take
 from ._folds import (
     Folds,
     class_presence,
@@ -318,13 +318,14 @@ def _fit_and_predict(
     fit_member(model, X, take(y, train), train, arguments, name)
     fitted = time.perf_counter()
     inputs = take(X, test)
-    found = (
-        model.predict(inputs)
-        if classes is None
-        else _class_scores(model, inputs, take(y, test), classes)
-    )
-    done = time.perf_counter()
-    table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
+    with errors_of(name):
+        found = (
+            model.predict(inputs)
+            if classes is None
+            else _class_scores(model, inputs, take(y, test), classes)
+        )
+        done = time.perf_counter()
+        table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
     return _Outcome(table, fitted - start, done - fitted)
 
 
