@@ -79,7 +79,8 @@ def compare_models(
     n_jobs : int, default=None
         Number of fits in parallel. Times are comparable with one only.
     random_state : int, RandomState instance or None, default=None
-        Seed of the folds. If it is given, the parameters named ``random_state`` of the
+        Seed of the folds, except those of a splitter with ``n_repeats=1``, which has a
+        seed of its own. If it is given, the parameters named ``random_state`` of the
         models get a new seed in each fold, the same for all models.
 
     Returns
