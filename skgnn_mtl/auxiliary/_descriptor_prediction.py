@@ -98,9 +98,11 @@ class DescriptorPrediction(AuxiliaryTask):
         values[~(abs(values) < np.finfo(np.float32).max)] = np.nan
         if bool(torch.isnan(self.center_).all()):
             readable = values[X.valid]
-            scale = np.nanstd(readable, axis=0)
-            self.center_.copy_(torch.from_numpy(np.nanmean(readable, axis=0)))
-            self.scale_.copy_(torch.from_numpy(np.where(scale > 0, scale, 1.0)))
+            center, scale = np.nanmean(readable, axis=0), np.nanstd(readable, axis=0)
+            # Rounding leaves a constant descriptor with a tiny deviation.
+            scale = np.where(scale > 1e-7 * abs(center), scale, 1.0)
+            self.center_.copy_(torch.from_numpy(center))
+            self.scale_.copy_(torch.from_numpy(scale))
         center, scale = self.center_.cpu().numpy(), self.scale_.cpu().numpy()
         columns: np.ndarray = ((values - center) / scale).clip(-5.0, 5.0)
         return columns.astype(np.float32)

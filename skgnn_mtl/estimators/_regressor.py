@@ -125,7 +125,8 @@ callable, default="cosine"
     weight_averaging : {None, "tail", "ema"}, default=None
         Average of the weights after the steps, which validation, scores and the fitted
         network use: "tail" is uniform over the second half of the steps, or of those
-        after an early stop, "ema" exponential. ``partial_fit`` takes "ema" only.
+        after an early stop, "ema" exponential. In ``partial_fit``, which has no last
+        step, "tail" averages nothing.
     hessian_spectrum : bool or dict, default=False
         End ``fit`` with the curvature of each task's loss on the training rows, at the
         weights of ``predict``. A dict holds options of
@@ -382,7 +383,8 @@ callable, default="cosine"
         """Train for one epoch, from the fitted state if there is one.
 
         The first call learns the tasks, the scales of the targets and the columns of
-        the graphs; later calls check them. The learning rate is constant.
+        the graphs; later calls check them. The learning rate is constant. Of
+        ``weight_averaging``, "ema" goes on from call to call, and "tail" has no effect.
 
         Parameters
         ----------

@@ -18,6 +18,7 @@ from sklearn.utils.validation import validate_data
 from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
 from skgnn_mtl._warn import warn
+from skgnn_mtl.graphs._output import with_index
 
 from ._base import check_width
 from ._complaints import RowError, complete, unreadable
@@ -109,7 +110,9 @@ class DescriptorTable(
         Returns
         -------
         values : ndarray of float64 of shape (n, n_columns)
-            One row per row of X, in order. NaN for a row that cannot be read.
+            One row per row of X, in order. NaN for a row that cannot be read. Under
+            ``set_output`` a table; graphs give it the index of the frame that they come
+            from.
 
         Raises
         ------
@@ -136,7 +139,7 @@ class DescriptorTable(
             raise complete(of_row(error, n_parts(rows)), 0, rows) from error.__cause__
         table = table.reshape(shape)
         table[np.array(invalid, dtype=int) // n_parts(rows)] = np.nan
-        return table
+        return with_index(table, X, self)
 
     def _described(self, rows: list[Any]) -> list[Described | None]:
         workers = min(effective_n_jobs(self.n_jobs), math.ceil(len(rows) / _CHUNK))

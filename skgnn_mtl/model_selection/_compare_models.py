@@ -28,7 +28,7 @@ from skgnn_mtl.metrics._scorers import METRICS, class_scores
 from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import as_cells, listed
 
-from ._fitting import as_rows, fit_arguments, fit_member, take
+from ._fitting import as_rows, errors_of, fit_arguments, fit_member, take
 from ._folds import (
     Folds,
     class_presence,
@@ -79,7 +79,8 @@ def compare_models(
     n_jobs : int, default=None
         Number of fits in parallel. Times are comparable with one only.
     random_state : int, RandomState instance or None, default=None
-        Seed of the folds. If it is given, the parameters named ``random_state`` of the
+        Seed of the folds, except those of a splitter with ``n_repeats=1``, which has a
+        seed of its own. If it is given, the parameters named ``random_state`` of the
         models get a new seed in each fold, the same for all models.
 
     Returns
@@ -318,13 +319,14 @@ def _fit_and_predict(
     fit_member(model, X, take(y, train), train, arguments, name)
     fitted = time.perf_counter()
     inputs = take(X, test)
-    found = (
-        model.predict(inputs)
-        if classes is None
-        else _class_scores(model, inputs, take(y, test), classes)
-    )
-    done = time.perf_counter()
-    table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
+    with errors_of(name):
+        found = (
+            model.predict(inputs)
+            if classes is None
+            else _class_scores(model, inputs, take(y, test), classes)
+        )
+        done = time.perf_counter()
+        table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
     return _Outcome(table, fitted - start, done - fitted)
 
 

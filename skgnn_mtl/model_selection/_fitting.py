@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -151,8 +152,26 @@ def fit_member(
         Those of the member, with its name in front.
     """
     arguments = {key: take(value, rows) for key, value in arguments.items()}
-    try:
+    with errors_of(name):
         return member.fit(take(X, rows), y, **arguments)
+
+
+@contextmanager
+def errors_of(name: str) -> Iterator[None]:
+    """Put the name of a member in front of its errors.
+
+    Parameters
+    ----------
+    name : str
+        Name of the member.
+
+    Raises
+    ------
+    ValueError, FloatingPointError
+        Those of the member, with its name in front.
+    """
+    try:
+        yield
     except (ValueError, FloatingPointError) as error:
         # Exact types, because a subclass may have arguments of its own.
         if type(error) in (ValueError, FloatingPointError):
