@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
@@ -20,6 +20,8 @@ from skgnn_mtl.estimators._inputs import read_targets
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics import nan_mean_absolute_error, nan_root_mean_squared_error
 from skgnn_mtl.metrics._tables import as_cells
+
+from ._fitting import without_tasks
 
 _METRICS: dict[str, Callable[..., float | np.ndarray]] = {
     "mae": nan_mean_absolute_error,
@@ -285,7 +287,8 @@ def _errors(
     y = labels[tasks]
     if len(tasks) == 1:
         train = train[y[tasks[0]].notna().to_numpy()[train]]
-    model = _configured(estimator, seed, tasks)
+    others = [name for name in labels.columns if name not in tasks]
+    model = _configured(without_tasks(estimator, others), seed, len(tasks) == 1)
     start = time.perf_counter()
     model.fit(_safe_indexing(X, train), y.iloc[train])
     seconds = time.perf_counter() - start
@@ -314,18 +317,12 @@ def _errors(
     )
 
 
-def _configured(estimator: Any, seed: int, tasks: list[str]) -> Any:
-    """Clone the estimator with a seed, for one task or for all."""
-    model = clone(estimator)
+def _configured(model: Any, seed: int, single: bool) -> Any:
+    """Give a model a seed, and no parameter that a single task lacks a meaning for."""
     last = last_step(model)
     changes: dict[str, Any] = {"random_state": seed}
-    names = last.get_params(deep=False)
-    if len(tasks) == 1:
+    if single:
         changes |= {"task_weighting": "equal", "target_tasks": None}
-        transform = names.get("target_transform")
-        if isinstance(transform, Mapping):
-            # Cut to this task, because a transform of an unknown task is refused.
-            own = {name: step for name, step in transform.items() if str(name) in tasks}
-            changes["target_transform"] = own
+    names = last.get_params(deep=False)
     last.set_params(**{name: v for name, v in changes.items() if name in names})
     return model
