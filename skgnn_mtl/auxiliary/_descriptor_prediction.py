@@ -48,7 +48,8 @@ class DescriptorPrediction(AuxiliaryTask):
     Attributes
     ----------
     center_, scale_ : Tensor of shape (n_descriptors,)
-        Means and standard deviations of the descriptors, in their units.
+        Means and standard deviations of the descriptors, in their units; the scale of a
+        constant descriptor is 1.
 
     Raises
     ------
@@ -99,10 +100,10 @@ class DescriptorPrediction(AuxiliaryTask):
         if bool(torch.isnan(self.center_).all()):
             readable = values[X.valid]
             center, scale = np.nanmean(readable, axis=0), np.nanstd(readable, axis=0)
-            # Rounding leaves a constant descriptor with a tiny deviation.
-            scale = np.where(scale > 1e-7 * abs(center), scale, 1.0)
+            # Isomers have one weight up to rounding, which is no spread to divide by.
+            varies = scale > np.finfo(np.float32).eps * abs(center)
             self.center_.copy_(torch.from_numpy(center))
-            self.scale_.copy_(torch.from_numpy(scale))
+            self.scale_.copy_(torch.from_numpy(np.where(varies, scale, 1.0)))
         center, scale = self.center_.cpu().numpy(), self.scale_.cpu().numpy()
         columns: np.ndarray = ((values - center) / scale).clip(-5.0, 5.0)
         return columns.astype(np.float32)

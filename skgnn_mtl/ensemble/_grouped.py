@@ -9,14 +9,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from joblib import delayed
-from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl.estimators._class_columns import by_task
 from skgnn_mtl.metrics._tables import as_cells, find_task, listed
 from skgnn_mtl.model_selection import suggest_task_groups
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
+from skgnn_mtl.model_selection._fitting import (
+    as_rows,
+    fit_arguments,
+    fit_member,
+    without_tasks,
+)
 
 from ._jobs import Jobs
 from ._labels import MemberLabels
@@ -84,7 +88,7 @@ class Grouped(Table):
             "group",
             [
                 delayed(fit_member)(
-                    clone(estimator),
+                    without_tasks(estimator, set(self.task_names_) - set(group)),
                     X,
                     columns[group],
                     None,
@@ -122,7 +126,8 @@ class GroupedRegressor(MixtureTable, Grouped):
     ----------
     estimator : estimator or Pipeline
         Regressor of a table with gaps, such as a ``MultiTaskGNNRegressor`` with its
-        featurizer. It is cloned for each group.
+        featurizer. It is cloned for each group, and a dict ``target_transform`` of its
+        own is cut to the tasks of the group.
     task_groups : "suggest", list of lists of str or int, or None, default="suggest"
         Names of the tasks of each group, or their positions; each task is in one. None
         is one group of all.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -30,6 +31,30 @@ def as_rows(X: Any) -> Any:
 def take(X: Any, rows: np.ndarray | None) -> Any:
     """Take rows of any container; None stands for all of them."""
     return X if rows is None else _safe_indexing(X, rows)
+
+
+def without_tasks(estimator: Any, tasks: Collection[str]) -> Any:
+    """Clone an estimator without the transforms of tasks that it is not to learn.
+
+    Parameters
+    ----------
+    estimator : estimator or pipeline
+        Its parameters named ``target_transform``, at any depth, may be dicts by task.
+    tasks : collection of str
+        Names that the labels do not have; a transform of these would be refused.
+
+    Returns
+    -------
+    estimator : estimator or pipeline
+        Not fitted.
+    """
+    parameters = estimator.get_params(deep=True)
+    cut = {
+        name: {task: own for task, own in value.items() if str(task) not in tasks}
+        for name, value in parameters.items()
+        if name.split("__")[-1] == "target_transform" and isinstance(value, Mapping)
+    }
+    return clone(estimator).set_params(**cut)
 
 
 def is_search(estimator: Any) -> bool:

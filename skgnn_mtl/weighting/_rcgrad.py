@@ -67,7 +67,8 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
         Rate :math:`\eta`.
     learn : {"next", "heldout"} or None, default="next"
         Source of :math:`g_v` with mode "angle": the next batch, or training rows that
-        are kept out. None keeps :math:`x_i` at its first value.
+        are kept out; both need ``gradients="parameters"``. None keeps the first value
+        of :math:`x_i`.
     every : int, default=10
         Steps between two evaluations of the rows kept out.
     fraction : float, default=0.2
@@ -188,9 +189,11 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
                     f"{name} must be a number in [{least:g}, {most:g}], got {self!r}."
                 )
         check_held_out(self)
-        if self.held_out is not None and self.gradients != "parameters":
+        learns = self.mode == "angle" and self.learn is not None
+        if learns and self.gradients != "parameters":
             raise ValueError(
-                f"learn='heldout' needs gradients='parameters', got {self!r}."
+                f"learn={self.learn!r} needs gradients='parameters', got {self!r}. Set "
+                "learn=None to keep the rotations at rotation_init."
             )
         # Whether conflicting gradients are projected; BLO sets it, too.
         self.projects = self.mode != "angle"
