@@ -64,7 +64,7 @@ class Conformal(Table):
 
     @abstractmethod
     def _note_calibration(self, X: Any) -> None:
-        """Keep what the strata of the calibration rows depend on."""
+        """Keep what the strata depend on: a parameter may be set after the fit."""
 
     @abstractmethod
     def _strata(self, t: int, labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
