@@ -68,6 +68,15 @@ def test_both_ends_belong_to_an_interval():
     )
 
 
+def test_an_end_may_be_infinite():
+    y = [0.0, 1.0, nan, 3.0]
+    ends = [[-np.inf, 0.5], [2.0, np.inf], [-np.inf, np.inf], [2.0, 4.0]]
+    assert nan_interval_coverage(y, ends) == pytest.approx(2 / 3)
+    assert nan_interval_width(y, ends) == np.inf
+    # Without a label, the width of an interval does not count.
+    assert nan_interval_width([nan, nan, nan, 3.0], ends) == 2.0
+
+
 def test_the_likelihood_is_that_of_scipy():
     found = nan_gaussian_nll(Y, MEAN, STD, sample_weight=WEIGHT, multioutput=[1, 2, 3])
     each = [
@@ -191,7 +200,7 @@ def test_wrong_widths_are_named(metric, wrong):
 
 @pytest.mark.parametrize("metric", BY_INTERVAL)
 def test_wrong_intervals_are_named(metric):
-    for ends, text in {(2, 1): "2.0, 1.0", (0, np.inf): "0.0, inf"}.items():
+    for ends, text in {(2, 1): "2.0, 1.0", (np.inf, np.inf): "inf, inf"}.items():
         interval = INTERVAL.copy()
         interval[3, 2] = ends
         with pytest.raises(ValueError, match=rf"\[{text}\] in row 3 of task 'task_2'"):
