@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._warn import warn
+from skgnn_mtl.metrics._widths import half_width
 from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
 
 from ._jobs import Jobs
 from ._members import numbers_of, probabilities_of, require_kind
 from ._tables import ClassTable, NumericTable, Table
-from ._widths import half_width, moments_of, takes_return_std
+from ._widths import moments_of, takes_return_std
 
 
 class PerTask(Table):

@@ -9,13 +9,12 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._pipelines import at_last_step, last_step
 from skgnn_mtl.metrics._tables import listed
-from skgnn_mtl.metrics._widths import check_coverage
+from skgnn_mtl.metrics._widths import half_width
 from skgnn_mtl.model_selection._fitting import is_search
 
 from ._members import in_columns, mean_of, numbers_of
@@ -286,19 +285,3 @@ class MixtureTable(NumericTable):
         mean, std = mixture.mean(), np.sqrt(mixture.variance())
         ends = np.stack([mean - half * std, mean + half * std], axis=2)
         return self.target_transforms_.inverse_ends(ends)
-
-
-def half_width(coverage: float) -> float:
-    """Half the width of the central interval of a standard normal distribution.
-
-    Parameters
-    ----------
-    coverage : float
-        Probability of the interval, between 0 and 1.
-
-    Returns
-    -------
-    half : float
-        1.645 for 0.9.
-    """
-    return float(ndtri((1 + check_coverage(coverage)) / 2))

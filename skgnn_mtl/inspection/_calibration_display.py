@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
 
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import in_task_order
@@ -16,7 +15,12 @@ from skgnn_mtl.metrics._probabilities import check_bins
 from skgnn_mtl.metrics._scorers import fitted_task_names
 from skgnn_mtl.metrics._tables import column_names, name_of
 from skgnn_mtl.metrics._width_scorers import predict_interval, predict_with_std
-from skgnn_mtl.metrics._widths import check_coverage, error_by_width, read_std
+from skgnn_mtl.metrics._widths import (
+    check_coverage,
+    error_by_width,
+    half_width,
+    read_std,
+)
 
 from ._shown_tasks import shown_tasks
 
@@ -319,5 +323,5 @@ def _normal_intervals(
 ) -> dict[float, np.ndarray]:
     """Compute the central intervals (n, t, 2) of normal distributions."""
     middle, width = (np.asarray(table, dtype=np.float64) for table in (mean, std))
-    halves = {c: norm.ppf(0.5 + check_coverage(c) / 2) * width for c in coverages}
+    halves = {c: half_width(c) * width for c in coverages}
     return {c: np.stack([middle - h, middle + h], axis=-1) for c, h in halves.items()}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from ._averaging import mean_of_tasks, weighted_mean
@@ -457,6 +458,27 @@ def check_coverage(coverage: Any) -> float:
             f"coverage must be between 0 and 1, such as 0.9, but is {coverage!r}."
         )
     return float(coverage)
+
+
+def half_width(coverage: float) -> float:
+    """Compute half the width of the central interval of a standard normal distribution.
+
+    Parameters
+    ----------
+    coverage : float
+        Probability of the interval, between 0 and 1.
+
+    Returns
+    -------
+    half : float
+        1.645 for 0.9.
+
+    Raises
+    ------
+    ValueError
+        If the coverage is something else.
+    """
+    return float(ndtri((1 + check_coverage(coverage)) / 2))
 
 
 class _Ends(NamedTuple):

@@ -24,6 +24,7 @@ from skgnn_mtl.metrics import (
     neg_nan_calibration_error_scorer,
     neg_nan_gaussian_nll_scorer,
 )
+from skgnn_mtl.metrics._widths import half_width
 
 nan = float("nan")
 RNG = np.random.default_rng(0)
@@ -60,6 +61,17 @@ def test_intervals_by_hand():
     assert nan_interval_coverage(Y, INTERVAL) == pytest.approx(
         stats.norm.cdf(1) - stats.norm.cdf(-1.5), abs=0.05
     )
+
+
+def test_half_widths_are_normal_quantiles():
+    assert half_width(0.9) == pytest.approx(1.6448536)
+    assert half_width(0.6826894921) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("coverage", [0, 1, 90, -0.1, True, "0.9", None, nan])
+def test_a_coverage_is_between_0_and_1(coverage):
+    with pytest.raises(ValueError, match=r"between 0 and 1, such as 0\.9, but is"):
+        half_width(coverage)
 
 
 def test_both_ends_belong_to_an_interval():
