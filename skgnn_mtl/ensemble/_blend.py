@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -47,8 +46,6 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Table._parameter_constraints,
         "weights": [None, StrOptions({"oof"}), "array-like"],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
     }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -122,10 +121,8 @@ class CalibratedClassifier(ClassTable, Table):
     points_: list[Any]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Table._parameter_constraints,
         "method": [StrOptions({"temperature", "isotonic"})],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
-        "random_state": ["random_state"],
     }
 
     def __init__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -50,9 +49,6 @@ class Conformal(Table):
         **Table._parameter_constraints,
         "method": [StrOptions({"split", "cross", "prefit"})],
         "groups": [None, callable],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
-        "random_state": ["random_state"],
     }
 
     def _parts(self) -> Sequence[Any]:

@@ -52,9 +52,6 @@ class Ensemble(Table):
         **Table._parameter_constraints,
         "n_members": [Numbers(Integral, 1, None, closed="left")],
         "resample": [StrOptions({"seeds", "folds", "bootstrap"})],
-        "n_jobs": [None, Integral],
-        "random_state": ["random_state"],
-        "checkpoint": [None, str, PathLike],
     }
 
     def _parts(self) -> Sequence[Any]:

@@ -43,8 +43,6 @@ class Grouped(Table):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Table._parameter_constraints,
         "task_groups": [None, StrOptions({"suggest"}), "array-like"],
-        "random_state": ["random_state"],
-        "checkpoint": [None, str, PathLike],
     }
 
     def _parts(self) -> Sequence[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -53,9 +52,6 @@ class Hybrid(Table):
         **Table._parameter_constraints,
         "embeddings": ["boolean"],
         "blend": ["boolean"],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
-        "random_state": ["random_state"],
     }
 
     def _parts(self) -> Sequence[Any]:

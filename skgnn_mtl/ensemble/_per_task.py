@@ -377,6 +377,7 @@ class PerTaskClassifier(ClassTable, PerTask):
             If a task has no label or labels that are no classes, or if the estimator
             refuses the rows of a task.
         """
+        self._validate_params()
         require_kind(self.estimator, classifier=True, name="estimator")
         X = as_rows(X)
         table = self._read_y(X, y, sample_weight, groups).exact

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
+from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -78,9 +80,13 @@ class Table(
     n_tasks_: int
     _one_dimensional: bool
 
-    # target_transform has checks of its own, which name the task.
+    # A name that is no parameter of a subclass is passed over. target_transform has
+    # checks of its own, which name the task.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "censored": [StrOptions({"raise", "drop", "bound"})],
+        "n_jobs": [None, Integral],
+        "random_state": ["random_state"],
+        "checkpoint": [None, str, PathLike],
     }
 
     @abstractmethod
