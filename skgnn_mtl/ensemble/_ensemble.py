@@ -11,8 +11,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from joblib import delayed
-from sklearn.base import clone
-from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import has_fit_parameter
@@ -25,7 +23,7 @@ from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_membe
 from skgnn_mtl.model_selection._folds import table_folds
 
 from ._jobs import Jobs
-from ._members import mean_of, require_kind
+from ._members import mean_of, require_kind, seeded
 from ._tables import ClassTable, Table
 from ._widths import Mixture, MixtureTable, moments_of
 
@@ -77,7 +75,7 @@ class Ensemble(Table):
             "member",
             [
                 delayed(fit_member)(
-                    _seeded(estimator, seed),
+                    seeded(estimator, seed),
                     X,
                     take(y, rows),
                     rows,
@@ -505,11 +503,3 @@ def draw_rows(presence: pd.DataFrame, groups: Any, seed: int) -> np.ndarray:
         f"{presence.columns[scarce]!r} has {present[:, scarce].sum()} label(s). Use "
         "resample='seeds', or drop the task."
     )
-
-
-def _seeded(estimator: Any, seed: int) -> Any:
-    # A clone, because setting seeds must not change the user's estimator. By a private
-    # function, because scikit-learn has no public one that seeds nested parts.
-    member = clone(estimator)
-    _set_random_states(member, np.random.RandomState(seed))
-    return member

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 from joblib import delayed
 from sklearn.base import clone
-from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 
 from skgnn_mtl._seeds import MAX_SEED
@@ -18,7 +17,7 @@ from skgnn_mtl.model_selection._folds import Folds, require_partition, table_fol
 
 from ._embeddings import embed, fit_and_embed, require_embedding
 from ._jobs import Jobs
-from ._members import mean_of, require_kind
+from ._members import mean_of, require_kind, seeded
 from ._out_of_fold import gathered
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
 from ._recommended import (
@@ -125,15 +124,9 @@ class Hybrid(Table):
 
     def _make_network(self, X: Any, seed: int | None, *, classifier: bool) -> Any:
         if self.network is None:
-            network = default_network(X, classifier=classifier)
-        else:
-            require_kind(self.network, classifier=classifier, name="network")
-            network = clone(self.network)
-        if seed is not None:
-            # A private function, because scikit-learn has no public one that seeds
-            # nested parts.
-            _set_random_states(network, np.random.RandomState(seed))
-        return network
+            return seeded(default_network(X, classifier=classifier), seed)
+        require_kind(self.network, classifier=classifier, name="network")
+        return seeded(self.network, seed)
 
     def _make_learner(
         self, table: np.ndarray, groups: Any, seed: int | None, *, classifier: bool
@@ -154,9 +147,7 @@ class Hybrid(Table):
             )
             return kind(choice)
         require_kind(self.learner, classifier=classifier, name="learner")
-        learner = clone(self.learner)
-        if seed is not None:
-            _set_random_states(learner, np.random.RandomState(seed))
+        learner = seeded(self.learner, seed)
         if isinstance(learner, PerTask):
             return learner
         return kind(learner, n_jobs=self.n_jobs)
