@@ -200,7 +200,8 @@ class Hybrid(Table):
     def _columns(self, X: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Make the inputs of the learner, and mark the rows that have some."""
         columns = _as_table(self.descriptors_.transform(X), n_rows)
-        if self.embeddings:
+        # As of the fit, because the parameter may have been set since then.
+        if hasattr(self, "oof_mse_"):
             columns = np.hstack([columns, embed(self.network_, X)])
         return columns, np.isfinite(columns).any(axis=1)
 

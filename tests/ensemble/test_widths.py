@@ -402,7 +402,10 @@ def test_a_hybrid_with_embeddings_knows_the_error_of_its_network(numbers):
     np.testing.assert_allclose(model.oof_mse_, np.nanmean(squares, axis=0))
     _, std = model.predict(X, return_std=True)
     assert (std**2 > model.oof_mse_ / 2).all()
-    model.set_params(embeddings=False).fit(X, y)
+    before = model.predict(X)
+    # Until the next fit, predictions are those of the last one.
+    np.testing.assert_array_equal(model.set_params(embeddings=False).predict(X), before)
+    model.fit(X, y)
     assert not hasattr(model, "oof_mse_")
     with pytest.raises(ValueError, match=r"network'?\]?: .*such as the default"):
         model.predict(X, return_std=True)
