@@ -148,7 +148,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         done = jobs.run("member", fits, names=chosen)
         self.names_, self.estimators_ = list(chosen), done[: len(chosen)]
         self._note_features(self.estimators_[0])
-        self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
+        self._forget("oof_mse_")
         if given is None:
             shape = (len(table), len(self._owners()))
             tables = gathered(done[len(chosen) :], folds, shape)

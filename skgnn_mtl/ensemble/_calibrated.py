@@ -210,9 +210,7 @@ class CalibratedClassifier(ClassTable, Table):
     def _fit_corrections(
         self, held_out: np.ndarray, codes: np.ndarray, weight: np.ndarray
     ) -> None:
-        # An earlier fit may have left the other one.
-        for name in ("temperatures_", "points_"):
-            self.__dict__.pop(name, None)
+        self._forget("temperatures_", "points_")
         data = []
         for predicted, truth in zip(self._by_task(held_out), codes.T, strict=True):
             # Any class of a row, because an invalid one is NaN in all.

@@ -86,8 +86,7 @@ class Ensemble(Table):
             ],
         )
         self._note_features(self.estimators_[0])
-        for name in ("oof_predictions_", "oof_mse_"):
-            self.__dict__.pop(name, None)  # an earlier fit may have left it
+        self._forget("oof_predictions_", "oof_mse_")
         if folds:
             held_out = self._held_out(X, len(table), folds)
             self.oof_predictions_ = self._out_of_fold(held_out)

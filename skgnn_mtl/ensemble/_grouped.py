@@ -58,7 +58,7 @@ class Grouped(Table):
         estimator = self._ready(self.estimator)
         columns = self._columns(labels, labels.of(estimator))
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
-        self.__dict__.pop("effects_", None)  # an earlier fit may have left it
+        self._forget("effects_")
         # One task has no other beside it.
         if self.task_groups is None or self.n_tasks_ == 1:
             self.task_groups_ = [list(self.task_names_)]
@@ -128,7 +128,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         cross-validation of this estimator counts their choice, too; see
         :func:`~skgnn_mtl.model_selection.suggest_task_groups`.
     n_trials : int, default=None
-        Number of random sets of tasks of "suggest".
+        Number of random sets of tasks of "suggest"; None means twice the number of
+        tasks.
     target_transform : None, "log", "log10", transformer or dict, default=None
         Transform of the labels of each task, as in :class:`PerTaskRegressor`. The
         estimators learn transformed labels.
@@ -292,7 +293,8 @@ class GroupedClassifier(ClassTable, Grouped):
         is one group of all.
         "suggest" finds them by trial fits, as in :class:`GroupedRegressor`.
     n_trials : int, default=None
-        Number of random sets of tasks of "suggest".
+        Number of random sets of tasks of "suggest"; None means twice the number of
+        tasks.
     n_jobs : int, default=None
         Number of fits in parallel.
     random_state : int, RandomState instance or None, default=None

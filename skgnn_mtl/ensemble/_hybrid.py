@@ -88,7 +88,7 @@ class Hybrid(Table):
             self.learner_ = self._fit_learner(
                 learner, columns, learned, sample_weight, groups, jobs
             )
-        self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
+        self._forget("oof_mse_")
         fit = delayed(fit_member)(clone(network), X, y, None, given, "network")
         self.network_ = jobs.run_one("network", fit)
         if self.embeddings:

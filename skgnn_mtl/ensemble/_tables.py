@@ -163,11 +163,15 @@ class Table(
         squares = np.stack([(part**2).sum(axis=-1) for part in errors], axis=-1)
         return mean_squares(squares, as_row_weights(sample_weight, len(table))[:, None])
 
+    def _forget(self, *names: str) -> None:
+        """Remove attributes that an earlier fit may have left, and this one may not."""
+        for name in names:
+            vars(self).pop(name, None)
+
     def _note_features(self, member: Any) -> None:
         """Keep what a fitted member learned about the columns of X."""
         for name in ("n_features_in_", "feature_names_in_"):
-            # An earlier fit may have left it, and this member may not have it.
-            self.__dict__.pop(name, None)
+            self._forget(name)
             if hasattr(member, name):
                 setattr(self, name, getattr(member, name))
 
