@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skgnn_mtl._warn import warn
-from skgnn_mtl.estimators._splits import assign_sides
+from skgnn_mtl.estimators._sides import assign_sides
 from skgnn_mtl.metrics._tables import as_cells, column_names, made_up_names
 
 from ._base import KFoldSplitter
