@@ -319,13 +319,13 @@ callable, default="cosine"
 
     @property
     def target_mean_(self) -> np.ndarray:
-        """What the targets were reduced by, in units of ``y``."""
+        """What the targets were reduced by, after their transform."""
         mean: np.ndarray = self.targets_.mean
         return mean
 
     @property
     def target_scale_(self) -> np.ndarray:
-        """What the targets were divided by, in units of ``y``."""
+        """What the targets were divided by, after their transform."""
         spread: np.ndarray = self.targets_.spread
         return spread
 
