@@ -19,11 +19,17 @@ from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._component import Numbers
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._fitting import (
+    as_rows,
+    fit_arguments,
+    fit_member,
+    seeded_clone,
+    take,
+)
 from skgnn_mtl.model_selection._folds import table_folds
 
 from ._jobs import Jobs
-from ._members import mean_of, require_kind, seeded
+from ._members import mean_of, require_kind
 from ._tables import ClassTable, Table
 from ._widths import Mixture, MixtureTable, moments_of
 
@@ -75,7 +81,7 @@ class Ensemble(Table):
             "member",
             [
                 delayed(fit_member)(
-                    seeded(estimator, seed),
+                    seeded_clone(estimator, seed),
                     X,
                     take(y, rows),
                     rows,

@@ -12,12 +12,18 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._fitting import (
+    as_rows,
+    fit_arguments,
+    fit_member,
+    seeded_clone,
+    take,
+)
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
 from ._embeddings import embed, fit_and_embed, require_embedding
 from ._jobs import Jobs
-from ._members import mean_of, require_kind, seeded
+from ._members import mean_of, require_kind
 from ._out_of_fold import gathered
 from ._per_task import PerTask, PerTaskClassifier, PerTaskRegressor
 from ._recommended import (
@@ -124,9 +130,9 @@ class Hybrid(Table):
 
     def _make_network(self, X: Any, seed: int | None, *, classifier: bool) -> Any:
         if self.network is None:
-            return seeded(default_network(X, classifier=classifier), seed)
+            return seeded_clone(default_network(X, classifier=classifier), seed)
         require_kind(self.network, classifier=classifier, name="network")
-        return seeded(self.network, seed)
+        return seeded_clone(self.network, seed)
 
     def _make_learner(
         self, table: np.ndarray, groups: Any, seed: int | None, *, classifier: bool
@@ -147,7 +153,7 @@ class Hybrid(Table):
             )
             return kind(choice)
         require_kind(self.learner, classifier=classifier, name="learner")
-        learner = seeded(self.learner, seed)
+        learner = seeded_clone(self.learner, seed)
         if isinstance(learner, PerTask):
             return learner
         return kind(learner, n_jobs=self.n_jobs)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
-from sklearn.ensemble._base import _set_random_states
+from sklearn.base import is_classifier
 
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warn
@@ -191,28 +190,6 @@ def mean_squares(squares: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         mean: np.ndarray = np.nansum(weights * squares, axis=-2) / total
     return mean
-
-
-def seeded(estimator: Any, seed: int | None) -> Any:
-    """Clone an estimator, and seed it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Not changed.
-    seed : int or None
-        Seed of all parameters named ``random_state``, at any depth; None leaves them.
-
-    Returns
-    -------
-    estimator : estimator
-        The clone.
-    """
-    member = clone(estimator)
-    if seed is not None:
-        # Private, because scikit-learn has no public function that seeds nested parts.
-        _set_random_states(member, np.random.RandomState(seed))
-    return member
 
 
 def require_kind(estimator: Any, *, classifier: bool, name: str) -> None:
