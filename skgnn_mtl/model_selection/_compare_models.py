@@ -237,6 +237,7 @@ def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
 
 
 def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
+    """Read labels of numbers or classes, and what each fold must have of them."""
     if not classifier:
         # Bounds have no error; whether they are learned is a matter of the models.
         values, names = read_targets(X, y, "drop")

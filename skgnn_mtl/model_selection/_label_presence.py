@@ -141,7 +141,7 @@ def _warn_of_scarce_tasks(counts: list[int], y: Any, n_splits: int) -> None:
 def _warn_of_shared_rows(
     present: np.ndarray, fold_of_row: np.ndarray, enough: np.ndarray, y: Any
 ) -> None:
-    names = column_names(y) or [f"task_{k}" for k in range(present.shape[1])]
+    names = column_names(y) or made_up_names(present.shape[1])
     lacking = [
         repr(name)
         for name, labels, is_enough in zip(names, present.T, enough, strict=True)

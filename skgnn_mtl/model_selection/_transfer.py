@@ -239,8 +239,8 @@ def compare_transfer(
     encoder : str or GraphEncoder, default="dmpnn"
         Encoder of all networks.
     parameters : dict, optional
-        Training parameters of all networks, by default those of GATE: a learning rate
-        of 1e-3, batches of 256, and so on.
+        Training parameters of all networks, by default those of GATE on the CPU: a
+        learning rate of 1e-3, batches of 256, and so on.
     gate_parameters : dict, optional
         Parameters of GATE only, such as ``latent_dim``.
     source_steps, target_steps : int, default=2000, 1000
