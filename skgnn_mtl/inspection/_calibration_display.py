@@ -12,9 +12,9 @@ from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import in_task_order
 from skgnn_mtl.metrics import nan_interval_coverage
 from skgnn_mtl.metrics._probabilities import check_bins
-from skgnn_mtl.metrics._scorers import fitted_task_names
+from skgnn_mtl.metrics._scorers import fitted_task_names, with_method
 from skgnn_mtl.metrics._tables import column_names, name_of
-from skgnn_mtl.metrics._width_scorers import predict_interval, predict_with_std
+from skgnn_mtl.metrics._width_scorers import predict_with_std
 from skgnn_mtl.metrics._widths import (
     check_coverage,
     error_by_width,
@@ -53,8 +53,8 @@ class CalibrationDisplay:
         Intervals by their coverage; by default those of normal distributions for
         coverages from 0.1 to 0.95.
     n_bins : int, default=10
-        Bins of the width, with equal counts; fewer where a bin would have less than 10
-        labels.
+        Bins of the width, with equal counts; fewer where a bin would have fewer than
+        10 labels.
     task_names : sequence of str, optional
         Names of the tasks; by default the columns of `y_true`, or ``task_0``,
         ``task_1``, ...
@@ -161,9 +161,11 @@ class CalibrationDisplay:
             y = in_task_order(y, names)
         mean, std = predict_with_std(estimator, X)
         try:
-            intervals = {c: predict_interval(estimator, X, c) for c in coverages}
+            last, rows = with_method(estimator, X, "predict_interval")
         except TypeError:  # because it only predicts standard deviations
             intervals = _normal_intervals(mean, std, coverages)
+        else:
+            intervals = {c: last.predict_interval(rows, coverage=c) for c in coverages}
         return cls.from_predictions(
             y,
             mean,
