@@ -399,7 +399,7 @@ def lists_tasks(tasks: Any, names: Sequence[str]) -> bool:
     """
     if isinstance(tasks, tuple):
         return name_of(tasks) not in names
-    return isinstance(tasks, (list, np.ndarray, pd.Index))
+    return isinstance(tasks, (list, range, np.ndarray, pd.Index, pd.Series))
 
 
 def in_task_order(y: Any, names: Sequence[str]) -> Any:
