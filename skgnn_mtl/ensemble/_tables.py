@@ -166,7 +166,7 @@ class Table(
     def _forget(self, *names: str) -> None:
         """Remove attributes that an earlier fit may have left, and this one may not."""
         for name in names:
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
 
     def _note_features(self, member: Any) -> None:
         """Keep what a fitted member learned about the columns of X."""
