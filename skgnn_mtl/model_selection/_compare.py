@@ -207,8 +207,8 @@ def compare_with_single_task(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric must be one of {sorted(_METRICS)}, got {metric!r}.")
-    _check_seeds(random_states)
-    table = _as_frame(X, y)
+    check_seeds(random_states)
+    table = as_frame(X, y)
     _require_numbers(estimator, table)
     folds = list(check_cv(cv).split(X, table, groups))
     jobs = [
@@ -222,7 +222,7 @@ def compare_with_single_task(
     return SingleTaskComparison(pd.concat(parts, ignore_index=True), metric)
 
 
-def _as_frame(X: Any, y: Any) -> pd.DataFrame:
+def as_frame(X: Any, y: Any) -> pd.DataFrame:
     """Read labels as a table with names, without the labels of invalid graphs."""
     values, names = read_targets(X, y)
     if len(names) < 2:
@@ -248,7 +248,7 @@ def _require_numbers(estimator: Any, table: pd.DataFrame) -> None:
             )
 
 
-def _check_seeds(random_states: Sequence[int]) -> None:
+def check_seeds(random_states: Sequence[int]) -> None:
     if len(set(random_states)) < len(random_states):
         raise ValueError(
             f"random_states must differ, because equal ones would count one result "

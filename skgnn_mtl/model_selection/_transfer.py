@@ -20,7 +20,7 @@ from sklearn.utils import _safe_indexing
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.metrics._tables import find_task
 
-from ._compare import _as_frame, _check_seeds
+from ._compare import as_frame, check_seeds
 from ._label_presence import LabelPresenceKFold
 from ._transfer_methods import (
     METHODS,
@@ -294,11 +294,11 @@ def compare_transfer(
     >>> comparison.errors.shape  # 2 methods, 2 sizes, 4 folds
     (16, 14)
     """
-    table = _as_frame(X, y)
+    table = as_frame(X, y)
     sources, targets = _check_tasks(table, sources, targets)
     functions = _check_methods(methods)
     _check_sizes(sizes)
-    _check_seeds(random_states)
+    check_seeds(random_states)
     for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
         if not steps >= 1:
             raise ValueError(f"{name} must be at least 1, got {steps!r}.")
