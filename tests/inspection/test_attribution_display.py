@@ -186,5 +186,5 @@ def test_what_does_not_fit_is_refused(pipe):
     graphs = pipe[0].transform(["CC"])
     with pytest.raises(TypeError, match="draws SMILES or RDKit molecules"):
         AtomAttributionDisplay.from_estimator(pipe[-1], graphs, **OCCLUSION)
-    with pytest.raises(ValueError, match="task names 'pKa'"):
+    with pytest.raises(ValueError, match="tasks names 'pKa'"):
         AtomAttributionDisplay.from_estimator(pipe, "C", tasks="pKa", **OCCLUSION)
