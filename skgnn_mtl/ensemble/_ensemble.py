@@ -31,7 +31,7 @@ from skgnn_mtl.model_selection._folds import table_folds
 from ._jobs import Jobs
 from ._members import mean_of, require_kind
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, moments_of
+from ._widths import Mixture, MixtureTable, mixture_of, takes_return_std
 
 # A sample has a given row with probability 0.63, so that failures mean many scarce
 # columns.
@@ -318,21 +318,15 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         return self
 
     def _takes_return_std(self) -> bool:
-        return True  # the spread of the members, at least
+        # Several members have their spread, at least.
+        return self.n_members != 1 or takes_return_std(self.estimator)
 
     def _out_of_fold(self, table: np.ndarray) -> np.ndarray:
         return self._shaped(self._in_units(table))
 
     def _mixture(self, X: Any) -> Mixture:
-        X, names = as_rows(X), self._names()
-        pairs = [
-            moments_of(member, X, self.n_tasks_, name)
-            for member, name in zip(self.estimators_, names, strict=True)
-        ]
-        means, variances = zip(*pairs, strict=True)
-        known = getattr(self, "oof_mse_", None)
-        variances = [known if v is None else v for v in variances]
-        return Mixture(np.stack(means), variances, names, _CURE)
+        members, squares = self.estimators_, getattr(self, "oof_mse_", None)
+        return mixture_of(X, members, self._names(), self.n_tasks_, _CURE, squares)
 
 
 class EnsembleClassifier(ClassTable, Ensemble):

@@ -22,7 +22,7 @@ from ._jobs import Jobs
 from ._labels import MemberLabels
 from ._members import numbers_of, probabilities_of, require_kind
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, moments_of, takes_return_std
+from ._widths import Mixture, MixtureTable, side_by_side, takes_return_std
 
 _CURE = "Use an estimator that accepts return_std, or ConformalRegressor."
 
@@ -257,25 +257,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         return takes_return_std(self.estimator)
 
     def _mixture(self, X: Any) -> Mixture:
-        """Give one member: the estimators side by side."""
-        X, means, variances = as_rows(X), [], []
-        for member, group in zip(self.estimators_, self.task_groups_, strict=True):
-            name = f"Group {listed(group)}"
-            mean, variance = moments_of(member, X, len(group), name)
-            means.append(mean)
-            if variance is not None:
-                variances.append(np.broadcast_to(variance, mean.shape))
-        # A width of some groups only is no width of the table.
-        known = len(variances) == len(means)
-        found = Mixture(
-            self._in_order(means)[None],
-            [self._in_order(variances) if known else None],
-            [type(self.estimator).__name__],
-            _CURE,
-        )
-        # Here, because the spread of one member is 0, which is no width either.
-        found.require_noise()
-        return found
+        members, tasks = self.estimators_, self.task_groups_
+        return side_by_side(X, members, tasks, _CURE, self._in_order)
 
 
 class GroupedClassifier(ClassTable, Grouped):
