@@ -80,13 +80,13 @@ class ExtensibleGNN(BaseGNN, ABC):
 
     @property
     def target_mean_(self) -> np.ndarray:
-        """What the targets were reduced by, in units of ``y``."""
+        """What the targets were reduced by, after their transform."""
         mean: np.ndarray = self.targets_.mean
         return mean
 
     @property
     def target_scale_(self) -> np.ndarray:
-        """What the targets were divided by, in units of ``y``."""
+        """What the targets were divided by, after their transform."""
         spread: np.ndarray = self.targets_.spread
         return spread
 
@@ -152,8 +152,8 @@ class ExtensibleGNN(BaseGNN, ABC):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the name is taken, a source unknown, X of other columns, there are less
-            than two labels, or the encoder to train is frozen.
+            If the name is taken, a source unknown, X of other columns, there are
+            fewer than two labels, or the encoder to train is frozen.
         """
         state = self._state
         self._check_parameters()

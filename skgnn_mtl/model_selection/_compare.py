@@ -211,9 +211,9 @@ def compare_with_single_task(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric must be one of {sorted(_METRICS)}, got {metric!r}.")
-    _check_seeds(random_states)
+    check_seeds(random_states)
     # Bounds are for regressors, which decide whether they learn them.
-    labels, exact = _as_frames(X, y, None if is_classifier(estimator) else "bound")
+    labels, exact = as_frames(X, y, None if is_classifier(estimator) else "bound")
     _require_numbers(estimator, exact)
     folds = list(check_cv(cv).split(X, exact, groups))
     jobs = [
@@ -227,7 +227,7 @@ def compare_with_single_task(
     return SingleTaskComparison(pd.concat(parts, ignore_index=True), metric)
 
 
-def _as_frames(
+def as_frames(
     X: Any, y: Any, censored: str | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read labels for the models, and those that have an error, which bounds have not.
@@ -263,7 +263,7 @@ def _require_numbers(estimator: Any, table: pd.DataFrame) -> None:
             )
 
 
-def _check_seeds(random_states: Sequence[int]) -> None:
+def check_seeds(random_states: Sequence[int]) -> None:
     if len(set(random_states)) < len(random_states):
         raise ValueError(
             f"random_states must differ, because equal ones would count one result "

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from sklearn.base import clone, is_classifier
-from sklearn.ensemble._base import _set_random_states
+from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warn, warnings_once
 from skgnn_mtl.estimators._class_labels import (
     encode_labels,
@@ -28,7 +28,14 @@ from skgnn_mtl.metrics._scorers import METRICS, class_scores
 from skgnn_mtl.metrics._scores import NUMBERS
 from skgnn_mtl.metrics._tables import as_cells, listed
 
-from ._fitting import as_rows, errors_of, fit_arguments, fit_member, take
+from ._fitting import (
+    as_rows,
+    errors_of,
+    fit_arguments,
+    fit_member,
+    seeded_clone,
+    take,
+)
 from ._folds import (
     Folds,
     class_presence,
@@ -37,8 +44,6 @@ from ._folds import (
     table_folds,
 )
 from ._model_comparison import ModelComparison
-
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 def compare_models(
@@ -143,11 +148,11 @@ def compare_models(
     require_groups(groups, len(problem.table))
     generator = check_random_state(random_state)
     runs = list(_runs(cv, n_repeats, X, y, problem.presence, groups, generator))
-    seeds = generator.randint(_MAX_SEED, size=len(runs)).tolist()
+    seeds = generator.randint(MAX_SEED, size=len(runs)).tolist()
     arguments = fit_arguments(named, None, groups)
     jobs = [
         delayed(_fit_and_predict)(
-            _seeded(model, seed if random_state is not None else None),
+            seeded_clone(model, seed if random_state is not None else None),
             X,
             y,
             rows,
@@ -240,6 +245,7 @@ def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
 
 
 def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
+    """Read labels of numbers or classes, and what each fold must have of them."""
     if not classifier:
         # Bounds have no error; whether they are learned is a matter of the models.
         values, names = read_targets(X, y, "drop")
@@ -277,7 +283,7 @@ def _runs(
     if not isinstance(n_repeats, Integral) or n_repeats < 1:
         raise ValueError(f"n_repeats must be a positive integer, but is {n_repeats!r}.")
     for repeat in range(n_repeats):
-        seed = int(generator.randint(_MAX_SEED))
+        seed = int(generator.randint(MAX_SEED))
         drawn = cv if n_repeats == 1 else _redrawn(cv, seed)
         folds: Folds = table_folds(drawn, X, y, presence, groups, random_state=seed)
         for fold, rows in enumerate(folds):
@@ -296,13 +302,6 @@ def _redrawn(cv: Any, seed: int) -> Any:
     drawn = deepcopy(cv)
     drawn.random_state = seed
     return drawn
-
-
-def _seeded(model: Any, seed: int | None) -> Any:
-    copy = clone(model)
-    if seed is not None:
-        _set_random_states(copy, np.random.RandomState(seed))
-    return copy
 
 
 def _fit_and_predict(

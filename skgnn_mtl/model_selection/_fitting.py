@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import _safe_indexing
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -55,6 +56,28 @@ def without_tasks(estimator: Any, tasks: Collection[str]) -> Any:
         if name.split("__")[-1] == "target_transform" and isinstance(value, Mapping)
     }
     return clone(estimator).set_params(**cut)
+
+
+def seeded_clone(estimator: Any, seed: int | None) -> Any:
+    """Clone an estimator, and seed it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not changed.
+    seed : int or None
+        Seed of all parameters named ``random_state``, at any depth; None leaves them.
+
+    Returns
+    -------
+    estimator : estimator
+        The clone.
+    """
+    member = clone(estimator)
+    if seed is not None:
+        # Private, because scikit-learn has no public function that seeds nested parts.
+        _set_random_states(member, np.random.RandomState(seed))
+    return member
 
 
 def is_search(estimator: Any) -> bool:

@@ -22,10 +22,9 @@ from skgnn_mtl.featurizers._rows import (
 )
 from skgnn_mtl.featurizers._strings import as_rows
 from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.metrics._tables import N_NAMED
 
 from ._base import check_option, group_numbers
-
-N_NAMED = 10
 
 
 def scaffold_groups(

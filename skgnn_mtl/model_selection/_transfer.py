@@ -20,7 +20,7 @@ from sklearn.utils import _safe_indexing
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.metrics._tables import find_task
 
-from ._compare import _as_frames, _check_seeds
+from ._compare import as_frames, check_seeds
 from ._label_presence import LabelPresenceKFold
 from ._transfer_methods import (
     METHODS,
@@ -239,8 +239,8 @@ def compare_transfer(
     encoder : str or GraphEncoder, default="dmpnn"
         Encoder of all networks.
     parameters : dict, optional
-        Training parameters of all networks, by default those of GATE: a learning rate
-        of 1e-3, batches of 256, and so on.
+        Training parameters of all networks, by default those of GATE on the CPU: a
+        learning rate of 1e-3, batches of 256, and so on.
     gate_parameters : dict, optional
         Parameters of GATE only, such as ``latent_dim``.
     source_steps, target_steps : int, default=2000, 1000
@@ -295,11 +295,11 @@ def compare_transfer(
     (16, 14)
     """
     # Without bounds, because ridge regressions need numbers.
-    table, _ = _as_frames(X, y, None)
+    table, _ = as_frames(X, y, None)
     sources, targets = _check_tasks(table, sources, targets)
     functions = _check_methods(methods)
     _check_sizes(sizes)
-    _check_seeds(random_states)
+    check_seeds(random_states)
     for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
         if not steps >= 1:
             raise ValueError(f"{name} must be at least 1, got {steps!r}.")

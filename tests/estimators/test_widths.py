@@ -338,7 +338,7 @@ def test_a_function_as_loss_is_told_what_to_set(small, graphs, gaps):
 @pytest.mark.parametrize("coverage", [0, 1, -0.1, 90, np.nan, True, "0.9", None])
 def test_coverage_is_checked(small, graphs, gaps, coverage):
     model = small(max_epochs=1).fit(graphs, gaps)
-    with pytest.raises(ValueError, match="coverage must be a number above 0 and"):
+    with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
         model.predict_interval(graphs, coverage)
 
 
