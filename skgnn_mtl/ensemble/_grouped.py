@@ -12,8 +12,9 @@ from joblib import delayed
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
+from skgnn_mtl._listed import listed
 from skgnn_mtl.estimators._class_columns import by_task
-from skgnn_mtl.metrics._tables import as_cells, find_task, listed
+from skgnn_mtl.metrics._tables import as_cells, find_task
 from skgnn_mtl.model_selection import suggest_task_groups
 from skgnn_mtl.model_selection._fitting import (
     as_rows,

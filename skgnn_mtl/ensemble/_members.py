@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warn
 from skgnn_mtl.metrics._one_vs_rest import class_columns
-from skgnn_mtl.metrics._tables import listed
 
 
 def numbers_of(member: Any, X: Any, n_tasks: int, name: str) -> np.ndarray:

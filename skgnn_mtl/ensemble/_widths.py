@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._pipelines import at_last_step, last_step
-from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.metrics._widths import half_width
 from skgnn_mtl.model_selection._fitting import as_rows, is_search
 

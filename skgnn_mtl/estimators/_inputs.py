@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 from skgnn_mtl.metrics._bounds import take_bounds
@@ -26,7 +27,6 @@ from skgnn_mtl.metrics._tables import (
     column_names,
     find_task,
     is_frame,
-    listed,
     made_up_names,
     name_of,
     refuse_masked,

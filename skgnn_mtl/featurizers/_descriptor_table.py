@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs._output import with_index
 
@@ -26,7 +27,6 @@ from ._descriptors import Described, table_of
 from ._parts import flat, n_parts, names_of_parts, of_row, place_of
 
 _CHUNK = 250
-_SHOWN_ROWS = 10
 
 
 class DescriptorTable(
@@ -165,11 +165,9 @@ class DescriptorTable(
             raise ValueError(
                 f'{complaint} With on_error="nan" such a row stays, as a row of NaN.'
             )
-        listed = ", ".join(map(str, invalid[:_SHOWN_ROWS]))
-        more = ", ..." if len(invalid) > _SHOWN_ROWS else ""
         warn(
             f"{len(invalid)} of {len(rows)} rows of X became rows of NaN: rows "
-            f"{listed}{more}. {complaint}"
+            f"{listed(invalid)}. {complaint}"
         )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

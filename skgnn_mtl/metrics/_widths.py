@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from skgnn_mtl._listed import listed
+
 from ._averaging import mean_of_tasks, weighted_mean
 from ._probabilities import check_bins
 from ._tables import (
@@ -18,7 +20,6 @@ from ._tables import (
     as_table,
     column_names,
     is_frame,
-    listed,
     read_scored,
 )
 

@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warn, warnings_once
 from skgnn_mtl.estimators._class_labels import (
@@ -26,7 +27,7 @@ from skgnn_mtl.metrics._class_scores import RANKINGS
 from skgnn_mtl.metrics._one_vs_rest import Columns, one_vs_rest
 from skgnn_mtl.metrics._scorers import METRICS, class_scores
 from skgnn_mtl.metrics._scores import NUMBERS
-from skgnn_mtl.metrics._tables import as_cells, listed
+from skgnn_mtl.metrics._tables import as_cells
 
 from ._fitting import (
     as_rows,

@@ -14,8 +14,8 @@ from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
-from skgnn_mtl.metrics._tables import listed
 
 
 def as_rows(X: Any) -> Any:
