@@ -20,8 +20,8 @@ from sklearn.utils import _safe_indexing
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.metrics._tables import find_task
 
-from ._compare import as_frames, check_seeds
 from ._label_presence import LabelPresenceKFold
+from ._single_task import as_frames, check_seeds
 from ._transfer_methods import (
     METHODS,
     SourceModels,
