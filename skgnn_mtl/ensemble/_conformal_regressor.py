@@ -280,7 +280,8 @@ class ConformalRegressor(NumericTable, Conformal):
         mean, variance = moments_of(member, X, self.n_tasks_, name, spread=True)
         if variance is None:
             raise self._no_width()
-        return mean, np.broadcast_to(np.sqrt(variance), mean.shape)
+        # The error of a search is one number, also beside a row that is not predicted.
+        return mean, np.where(np.isnan(mean), np.nan, np.sqrt(variance))
 
     def _calibration_outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
         return self._scaled(member, X, name, by_std=self.normalise is not None)

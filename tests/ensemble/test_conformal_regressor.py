@@ -249,6 +249,19 @@ def test_errors_may_be_divided_by_a_mere_spread(in_pipeline, numbers):
     assert (np.ptp(np.diff(ends), axis=0) > 0).all()
 
 
+def test_a_row_without_a_prediction_has_no_deviation():
+    class Gaps(Zero):
+        def predict(self, X):
+            return np.where(np.asarray(X)[:, 0] > 0, 0.0, np.nan)
+
+    X, y = numbered(20), np.random.default_rng(0).normal(size=20)
+    search = GridSearchCV(Gaps(), {}, scoring="neg_mean_squared_error", cv=2)
+    model = ConformalRegressor(search, cv=2, random_state=0).fit(X, y)
+    mean, std = model.predict([[1.0, 0], [0.0, 1]], return_std=True)
+    assert np.isnan(mean).tolist() == np.isnan(std).tolist() == [False, True]
+    assert std[0] == pytest.approx(np.sqrt(-model.estimator_.best_score_))
+
+
 # -- which rows calibrate ---------------------------------------------------------
 
 
