@@ -148,7 +148,7 @@ def fit_task(
     Yields
     ------
     context : CallbackContext or None
-        None if nobody listens.
+        None without callbacks.
     """
     if not has_callbacks(estimator):
         yield None

@@ -1,4 +1,4 @@
-"""Progress bars, which by themselves appear only where somebody watches."""
+"""Progress bars, which by default appear only in a terminal or a notebook."""
 
 from __future__ import annotations
 

@@ -45,8 +45,3 @@ def stream_seed(seed: int, name: str) -> int:
 def torch_stream(seed: int, name: str) -> torch.Generator:
     """Create torch's generator of a named stream, on the CPU."""
     return torch.Generator().manual_seed(stream_seed(seed, name))
-
-
-def numpy_stream(seed: int, name: str) -> np.random.Generator:
-    """Create NumPy's generator of a named stream."""
-    return np.random.default_rng(stream_seed(seed, name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,8 @@ class TargetTransforms:
                 continue
             labels = result[rows, t]
             _refuse_outside(step, labels, rows, self.names[t])
-            found = _apply(step, labels, inverse=False)
+            with _explained(step, "applied to", self.names[t]):
+                found = _apply(step, labels, inverse=False)
             _refuse_infinite(found, labels, rows, step, self.names[t])
             result[rows, t] = found
         return result
@@ -366,12 +368,19 @@ def _checked(step: Any) -> Any:
 def _fitted(step: Any, labels: np.ndarray, name: str) -> Any:
     if step is None or isinstance(step, str) or not len(labels):
         return step
-    try:
+    with _explained(step, "fitted on", name):
         return clone(step).fit(labels[:, None])
+
+
+@contextmanager
+def _explained(step: Any, use: str, name: str) -> Iterator[None]:
+    """Say of which task a transformer refuses the labels."""
+    try:
+        yield
     except ValueError as error:
         raise ValueError(
-            f"target_transform {step!r} cannot be fitted on the labels of task "
-            f"{name!r}: {error}"
+            f"target_transform {step!r} cannot be {use} the labels of task {name!r}: "
+            f"{error}"
         ) from error
 
 

@@ -15,6 +15,7 @@ LAYERS = {
     "_warn": -1,  # below all: every room warns
     "_callbacks": -1,
     "_links": -1,
+    "_listed": -1,
     "_progress": -1,
     "_activations": 0,
     "_archive": 0,

@@ -106,6 +106,16 @@ def test_a_transformer_that_fails_names_the_task():
         TargetTransforms.fit(PowerTransformer("box-cox"), y, NAMES)
 
 
+def test_a_transformer_that_refuses_later_labels_names_the_task():
+    y = table()
+    transforms = TargetTransforms.fit({"b": PowerTransformer("box-cox")}, y, NAMES)
+    y[3, 1] = -1.0
+    with pytest.raises(
+        ValueError, match="applied to the labels of task 'b': .*Box-Cox"
+    ):
+        transforms.transform(y)
+
+
 def test_a_prediction_beyond_floats_is_bounded_with_a_warning():
     transforms = TargetTransforms.fit("log10", table(), NAMES)
     with pytest.warns(UserWarning, match="1 prediction.* of task 'b'"):

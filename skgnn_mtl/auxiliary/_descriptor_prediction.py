@@ -48,7 +48,8 @@ class DescriptorPrediction(AuxiliaryTask):
     Attributes
     ----------
     center_, scale_ : Tensor of shape (n_descriptors,)
-        Means and standard deviations of the descriptors, in their units.
+        Means and standard deviations of the descriptors, in their units; the scale of a
+        constant descriptor is 1.
 
     Raises
     ------
@@ -98,9 +99,11 @@ class DescriptorPrediction(AuxiliaryTask):
         values[~(abs(values) < np.finfo(np.float32).max)] = np.nan
         if bool(torch.isnan(self.center_).all()):
             readable = values[X.valid]
-            scale = np.nanstd(readable, axis=0)
-            self.center_.copy_(torch.from_numpy(np.nanmean(readable, axis=0)))
-            self.scale_.copy_(torch.from_numpy(np.where(scale > 0, scale, 1.0)))
+            center, scale = np.nanmean(readable, axis=0), np.nanstd(readable, axis=0)
+            # Isomers have one weight up to rounding, which is no spread to divide by.
+            varies = scale > np.finfo(np.float32).eps * abs(center)
+            self.center_.copy_(torch.from_numpy(center))
+            self.scale_.copy_(torch.from_numpy(np.where(varies, scale, 1.0)))
         center, scale = self.center_.cpu().numpy(), self.scale_.cpu().numpy()
         columns: np.ndarray = ((values - center) / scale).clip(-5.0, 5.0)
         return columns.astype(np.float32)

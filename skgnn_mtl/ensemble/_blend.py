@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -25,7 +24,7 @@ from ._members import mean_of, require_kind
 from ._out_of_fold import fit_and_predict, gathered
 from ._tables import ClassTable, Table
 from ._weights import read_weights, shrunk, simplex_weights
-from ._widths import Mixture, MixtureTable, moments_of, takes_return_std
+from ._widths import Mixture, MixtureTable, mixture_of, takes_return_std
 
 _CURE = "Use weights='oof', members that accept return_std, or ConformalRegressor."
 
@@ -47,8 +46,6 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Table._parameter_constraints,
         "weights": [None, StrOptions({"oof"}), "array-like"],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
     }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -151,7 +148,7 @@ class Blend(Table, _BaseComposition):  # type: ignore[misc]
         done = jobs.run("member", fits, names=chosen)
         self.names_, self.estimators_ = list(chosen), done[: len(chosen)]
         self._note_features(self.estimators_[0])
-        self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
+        self._forget("oof_mse_")
         if given is None:
             shape = (len(table), len(self._owners()))
             tables = gathered(done[len(chosen) :], folds, shape)
@@ -377,22 +374,22 @@ class BlendRegressor(MixtureTable, Blend):
         return self
 
     def _takes_return_std(self) -> bool:
-        # All or none, because a width beside an unknown one is refused.
-        known = {takes_return_std(part) for part in self._parts()}
-        return isinstance(self.weights, str) or len(known) == 1
+        if isinstance(self.weights, str):
+            return True
+        known = [takes_return_std(part) for part in self._parts()]
+        # None, too, because the means of several members have a spread.
+        return all(known) or (not any(known) and len(known) > 1)
 
     def _mixture(self, X: Any) -> Mixture:
-        X, names = as_rows(X), list(map(label_of, self.names_))
-        pairs = [
-            moments_of(member, X, self.n_tasks_, name)
-            for member, name in zip(self.estimators_, names, strict=True)
-        ]
-        means, found = zip(*pairs, strict=True)
-        known = getattr(self, "oof_mse_", [None] * len(names))
-        variances = [
-            v if v is not None else k for v, k in zip(found, known, strict=True)
-        ]
-        return Mixture(np.stack(means), variances, names, _CURE, self.weights_)
+        return mixture_of(
+            X,
+            self.estimators_,
+            list(map(label_of, self.names_)),
+            self.n_tasks_,
+            _CURE,
+            getattr(self, "oof_mse_", None),
+            self.weights_,
+        )
 
 
 class BlendClassifier(ClassTable, Blend):

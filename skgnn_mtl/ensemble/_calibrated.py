@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -122,10 +121,8 @@ class CalibratedClassifier(ClassTable, Table):
     points_: list[Any]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Table._parameter_constraints,
         "method": [StrOptions({"temperature", "isotonic"})],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -213,9 +210,7 @@ class CalibratedClassifier(ClassTable, Table):
     def _fit_corrections(
         self, held_out: np.ndarray, codes: np.ndarray, weight: np.ndarray
     ) -> None:
-        # An earlier fit may have left the other one.
-        for name in ("temperatures_", "points_"):
-            self.__dict__.pop(name, None)
+        self._forget("temperatures_", "points_")
         data = []
         for predicted, truth in zip(self._by_task(held_out), codes.T, strict=True):
             # Any class of a row, because an invalid one is NaN in all.

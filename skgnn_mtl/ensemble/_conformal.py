@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -50,9 +49,6 @@ class Conformal(Table):
         **Table._parameter_constraints,
         "method": [StrOptions({"split", "cross", "prefit"})],
         "groups": [None, callable],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
-        "random_state": ["random_state"],
     }
 
     def _parts(self) -> Sequence[Any]:
@@ -64,7 +60,7 @@ class Conformal(Table):
 
     @abstractmethod
     def _note_calibration(self, X: Any) -> None:
-        """Keep what the strata of the calibration rows depend on."""
+        """Keep what the strata depend on: a parameter may be set after the fit."""
 
     @abstractmethod
     def _strata(self, t: int, labels: np.ndarray) -> list[tuple[str, np.ndarray]]:

@@ -112,6 +112,10 @@ class ConformalClassifier(ClassTable, Conformal):
            [ True,  True]])
     """
 
+    scores_: np.ndarray
+    codes_: np.ndarray
+    _by_class: bool
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Conformal._parameter_constraints,
         "class_conditional": ["boolean"],
@@ -225,10 +229,10 @@ class ConformalClassifier(ClassTable, Conformal):
         return self._outputs(member, X, name)
 
     def _note_calibration(self, X: Any) -> None:
-        """Do nothing, because strata are those of the labels."""
+        self._by_class = self.class_conditional
 
     def _strata(self, t: int, labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
-        if not self.class_conditional:
+        if not self._by_class:
             return [("", np.ones(len(labels), dtype=bool))]
         return [
             (f" of class {label!r}", labels == code)
@@ -278,7 +282,7 @@ class ConformalClassifier(ClassTable, Conformal):
             )
             found = label_sets(
                 self.scores_[known, t],
-                self.codes_[known, t] if self.class_conditional else None,
+                self.codes_[known, t] if self._by_class else None,
                 new_scores=new,
                 coverage=share,
             )

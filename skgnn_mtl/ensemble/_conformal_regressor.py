@@ -109,7 +109,7 @@ class ConformalRegressor(NumericTable, Conformal):
         q = \lceil (n + 1) c \rceil \text{-th smallest of }
             |y_i - \mu(x_i)| / \sigma(x_i) .
 
-    A task with :math:`\lceil (n + 1) c \rceil > n`, for instance with less than 9
+    A task with :math:`\lceil (n + 1) c \rceil > n`, for instance with fewer than 9
     labels for 0.9, is refused.
 
     "split" and "prefit" cover a new label of each task with a probability of at least
@@ -123,10 +123,9 @@ class ConformalRegressor(NumericTable, Conformal):
     changes little without one fold [3]_. As the estimators of folds have fewer training
     rows, intervals are rather too wide.
 
-    Labels of weight zero and bounds do not calibrate, so that the coverage is that of
-    exact labels; other weights are for the estimator only.
-    Rows that cannot be read neither. A row of a category without calibration labels has
-    an infinite interval.
+    Labels of weight zero, bounds and rows that cannot be read do not calibrate, so that
+    the coverage is that of exact labels; other weights are for the estimator only. A
+    row of a category without calibration labels has an infinite interval.
 
     Equal rows on both sides of a split are reported. Training rows of a fitted
     estimator are noticed only if most labels are reproduced exactly, or if their means
@@ -163,6 +162,7 @@ class ConformalRegressor(NumericTable, Conformal):
     residuals_: np.ndarray
     widths_: np.ndarray | None
     categories_: np.ndarray | None
+    _category_of: Callable[[Any], Any] | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Conformal._parameter_constraints,
@@ -280,7 +280,8 @@ class ConformalRegressor(NumericTable, Conformal):
         mean, variance = moments_of(member, X, self.n_tasks_, name, spread=True)
         if variance is None:
             raise self._no_width()
-        return mean, np.broadcast_to(np.sqrt(variance), mean.shape)
+        # The error of a search is one number, also beside a row that is not predicted.
+        return mean, np.where(np.isnan(mean), np.nan, np.sqrt(variance))
 
     def _calibration_outputs(self, member: Any, X: Any, name: str) -> np.ndarray:
         return self._scaled(member, X, name, by_std=self.normalise is not None)
@@ -301,13 +302,14 @@ class ConformalRegressor(NumericTable, Conformal):
             )
 
     def _note_calibration(self, X: Any) -> None:
+        self._category_of = self.categories
         self.categories_ = self._categories_of(X)
 
     def _categories_of(self, X: Any) -> np.ndarray | None:
         """Ask for the category of each row, as text; None without categories."""
-        if self.categories is None:
+        if self._category_of is None:
             return None
-        found = np.asarray(self.categories(X))
+        found = np.asarray(self._category_of(X))
         if found.shape != (len(X),):
             raise ValueError(
                 f"categories must give one category for each of {len(X)} rows, but "

@@ -11,8 +11,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from joblib import delayed
-from sklearn.base import clone
-from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import has_fit_parameter
@@ -21,13 +19,19 @@ from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._component import Numbers
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._fitting import (
+    as_rows,
+    fit_arguments,
+    fit_member,
+    seeded_clone,
+    take,
+)
 from skgnn_mtl.model_selection._folds import table_folds
 
 from ._jobs import Jobs
 from ._members import mean_of, require_kind
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, moments_of
+from ._widths import Mixture, MixtureTable, mixture_of, takes_return_std
 
 # A sample has a given row with probability 0.63, so that failures mean many scarce
 # columns.
@@ -52,9 +56,6 @@ class Ensemble(Table):
         **Table._parameter_constraints,
         "n_members": [Numbers(Integral, 1, None, closed="left")],
         "resample": [StrOptions({"seeds", "folds", "bootstrap"})],
-        "n_jobs": [None, Integral],
-        "random_state": ["random_state"],
-        "checkpoint": [None, str, PathLike],
     }
 
     def _parts(self) -> Sequence[Any]:
@@ -80,7 +81,7 @@ class Ensemble(Table):
             "member",
             [
                 delayed(fit_member)(
-                    _seeded(estimator, seed),
+                    seeded_clone(estimator, seed),
                     X,
                     take(y, rows),
                     rows,
@@ -91,8 +92,7 @@ class Ensemble(Table):
             ],
         )
         self._note_features(self.estimators_[0])
-        for name in ("oof_predictions_", "oof_mse_"):
-            self.__dict__.pop(name, None)  # an earlier fit may have left it
+        self._forget("oof_predictions_", "oof_mse_")
         if folds:
             held_out = self._held_out(X, len(table), folds)
             self.oof_predictions_ = self._out_of_fold(held_out)
@@ -318,21 +318,15 @@ class EnsembleRegressor(MixtureTable, Ensemble):
         return self
 
     def _takes_return_std(self) -> bool:
-        return True  # the spread of the members, at least
+        # Several members have their spread, at least.
+        return self.n_members != 1 or takes_return_std(self.estimator)
 
     def _out_of_fold(self, table: np.ndarray) -> np.ndarray:
         return self._shaped(self._in_units(table))
 
     def _mixture(self, X: Any) -> Mixture:
-        X, names = as_rows(X), self._names()
-        pairs = [
-            moments_of(member, X, self.n_tasks_, name)
-            for member, name in zip(self.estimators_, names, strict=True)
-        ]
-        means, variances = zip(*pairs, strict=True)
-        known = getattr(self, "oof_mse_", None)
-        variances = [known if v is None else v for v in variances]
-        return Mixture(np.stack(means), variances, names, _CURE)
+        members, squares = self.estimators_, getattr(self, "oof_mse_", None)
+        return mixture_of(X, members, self._names(), self.n_tasks_, _CURE, squares)
 
 
 class EnsembleClassifier(ClassTable, Ensemble):
@@ -508,11 +502,3 @@ def draw_rows(presence: pd.DataFrame, groups: Any, seed: int) -> np.ndarray:
         f"{presence.columns[scarce]!r} has {present[:, scarce].sum()} label(s). Use "
         "resample='seeds', or drop the task."
     )
-
-
-def _seeded(estimator: Any, seed: int) -> Any:
-    # A clone, because setting seeds must not change the user's estimator. By a private
-    # function, because scikit-learn has no public one that seeds nested parts.
-    member = clone(estimator)
-    _set_random_states(member, np.random.RandomState(seed))
-    return member

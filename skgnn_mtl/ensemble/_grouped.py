@@ -9,20 +9,25 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from joblib import delayed
-from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
 
 from skgnn_mtl._callbacks import fit_of_members
+from skgnn_mtl._listed import listed
 from skgnn_mtl.estimators._class_columns import by_task
-from skgnn_mtl.metrics._tables import as_cells, find_task, listed
+from skgnn_mtl.metrics._tables import as_cells, find_task
 from skgnn_mtl.model_selection import suggest_task_groups
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member
+from skgnn_mtl.model_selection._fitting import (
+    as_rows,
+    fit_arguments,
+    fit_member,
+    without_tasks,
+)
 
 from ._jobs import Jobs
 from ._labels import MemberLabels
 from ._members import numbers_of, probabilities_of, require_kind
 from ._tables import ClassTable, Table
-from ._widths import Mixture, MixtureTable, moments_of, takes_return_std
+from ._widths import Mixture, MixtureTable, side_by_side, takes_return_std
 
 _CURE = "Use an estimator that accepts return_std, or ConformalRegressor."
 
@@ -43,8 +48,6 @@ class Grouped(Table):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Table._parameter_constraints,
         "task_groups": [None, StrOptions({"suggest"}), "array-like"],
-        "random_state": ["random_state"],
-        "checkpoint": [None, str, PathLike],
     }
 
     def _parts(self) -> Sequence[Any]:
@@ -60,7 +63,7 @@ class Grouped(Table):
         estimator = self._ready(self.estimator)
         columns = self._columns(labels, labels.of(estimator))
         jobs = Jobs(self, X=X, y=y, sample_weight=sample_weight, groups=groups)
-        self.__dict__.pop("effects_", None)  # an earlier fit may have left it
+        self._forget("effects_")
         # One task has no other beside it.
         if self.task_groups is None or self.n_tasks_ == 1:
             self.task_groups_ = [list(self.task_names_)]
@@ -84,7 +87,7 @@ class Grouped(Table):
             "group",
             [
                 delayed(fit_member)(
-                    clone(estimator),
+                    without_tasks(estimator, set(self.task_names_) - set(group)),
                     X,
                     columns[group],
                     None,
@@ -122,7 +125,8 @@ class GroupedRegressor(MixtureTable, Grouped):
     ----------
     estimator : estimator or Pipeline
         Regressor of a table with gaps, such as a ``MultiTaskGNNRegressor`` with its
-        featurizer. It is cloned for each group.
+        featurizer. It is cloned for each group, and a dict ``target_transform`` of its
+        own is cut to the tasks of the group.
     task_groups : "suggest", list of lists of str or int, or None, default="suggest"
         Names of the tasks of each group, or their positions; each task is in one. None
         is one group of all.
@@ -130,7 +134,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         cross-validation of this estimator counts their choice, too; see
         :func:`~skgnn_mtl.model_selection.suggest_task_groups`.
     n_trials : int, default=None
-        Number of random sets of tasks of "suggest".
+        Number of random sets of tasks of "suggest"; None means twice the number of
+        tasks.
     target_transform : None, "log", "log10", transformer or dict, default=None
         Transform of the labels of each task, as in :class:`PerTaskRegressor`. The
         estimators learn transformed labels.
@@ -258,25 +263,8 @@ class GroupedRegressor(MixtureTable, Grouped):
         return takes_return_std(self.estimator)
 
     def _mixture(self, X: Any) -> Mixture:
-        """Give one member: the estimators side by side."""
-        X, means, variances = as_rows(X), [], []
-        for member, group in zip(self.estimators_, self.task_groups_, strict=True):
-            name = f"Group {listed(group)}"
-            mean, variance = moments_of(member, X, len(group), name)
-            means.append(mean)
-            if variance is not None:
-                variances.append(np.broadcast_to(variance, mean.shape))
-        # A width of some groups only is no width of the table.
-        known = len(variances) == len(means)
-        found = Mixture(
-            self._in_order(means)[None],
-            [self._in_order(variances) if known else None],
-            [type(self.estimator).__name__],
-            _CURE,
-        )
-        # Here, because the spread of one member is 0, which is no width either.
-        found.require_noise()
-        return found
+        members, tasks = self.estimators_, self.task_groups_
+        return side_by_side(X, members, tasks, _CURE, self._in_order)
 
 
 class GroupedClassifier(ClassTable, Grouped):
@@ -294,7 +282,8 @@ class GroupedClassifier(ClassTable, Grouped):
         is one group of all.
         "suggest" finds them by trial fits, as in :class:`GroupedRegressor`.
     n_trials : int, default=None
-        Number of random sets of tasks of "suggest".
+        Number of random sets of tasks of "suggest"; None means twice the number of
+        tasks.
     n_jobs : int, default=None
         Number of fits in parallel.
     random_state : int, RandomState instance or None, default=None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
 from joblib import delayed
 from sklearn.base import clone
-from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 
 from skgnn_mtl._seeds import MAX_SEED
-from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_member, take
+from skgnn_mtl.model_selection._fitting import (
+    as_rows,
+    fit_arguments,
+    fit_member,
+    seeded_clone,
+    take,
+)
 from skgnn_mtl.model_selection._folds import Folds, require_partition, table_folds
 
 from ._embeddings import embed, fit_and_embed, require_embedding
@@ -53,9 +57,6 @@ class Hybrid(Table):
         **Table._parameter_constraints,
         "embeddings": ["boolean"],
         "blend": ["boolean"],
-        "n_jobs": [None, Integral],
-        "checkpoint": [None, str, PathLike],
-        "random_state": ["random_state"],
     }
 
     def _parts(self) -> Sequence[Any]:
@@ -93,7 +94,7 @@ class Hybrid(Table):
             self.learner_ = self._fit_learner(
                 learner, columns, learned, sample_weight, groups, jobs
             )
-        self.__dict__.pop("oof_mse_", None)  # an earlier fit may have left it
+        self._forget("oof_mse_")
         fit = delayed(fit_member)(clone(network), X, y, None, given, "network")
         self.network_ = jobs.run_one("network", fit)
         if self.embeddings:
@@ -129,15 +130,9 @@ class Hybrid(Table):
 
     def _make_network(self, X: Any, seed: int | None, *, classifier: bool) -> Any:
         if self.network is None:
-            network = default_network(X, classifier=classifier)
-        else:
-            require_kind(self.network, classifier=classifier, name="network")
-            network = clone(self.network)
-        if seed is not None:
-            # A private function, because scikit-learn has no public one that seeds
-            # nested parts.
-            _set_random_states(network, np.random.RandomState(seed))
-        return network
+            return seeded_clone(default_network(X, classifier=classifier), seed)
+        require_kind(self.network, classifier=classifier, name="network")
+        return seeded_clone(self.network, seed)
 
     def _make_learner(
         self, table: np.ndarray, groups: Any, seed: int | None, *, classifier: bool
@@ -158,9 +153,7 @@ class Hybrid(Table):
             )
             return kind(choice)
         require_kind(self.learner, classifier=classifier, name="learner")
-        learner = clone(self.learner)
-        if seed is not None:
-            _set_random_states(learner, np.random.RandomState(seed))
+        learner = seeded_clone(self.learner, seed)
         if isinstance(learner, PerTask):
             return learner
         return kind(learner, n_jobs=self.n_jobs)
@@ -213,7 +206,8 @@ class Hybrid(Table):
     def _columns(self, X: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Make the inputs of the learner, and mark the rows that have some."""
         columns = _as_table(self.descriptors_.transform(X), n_rows)
-        if self.embeddings:
+        # As of the fit, because the parameter may have been set since then.
+        if hasattr(self, "oof_mse_"):
             columns = np.hstack([columns, embed(self.network_, X)])
         return columns, np.isfinite(columns).any(axis=1)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from inspect import isfunction
 from io import BytesIO
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,6 @@ class Jobs:
 
     Raises
     ------
-    TypeError
-        If ``checkpoint`` is no path.
     ValueError
         If a member has a checkpoint of its own, if the folder is of another fit, or if
         a part cannot be kept.
@@ -59,10 +56,6 @@ class Jobs:
         _refuse_inner_checkpoints(model)
         if model.checkpoint is None:
             return
-        if not isinstance(model.checkpoint, (str, PathLike)):
-            raise TypeError(
-                f"checkpoint must be a path or None, but is {model.checkpoint!r}."
-            )
         self.folder = _own_folder(checkpoint_path(model.checkpoint))
         # Now, because a part that no file can hold must not be found after its fit.
         parts = model.get_params(deep=False)

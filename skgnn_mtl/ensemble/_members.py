@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warn
-from skgnn_mtl.metrics._tables import listed
+from skgnn_mtl.metrics._one_vs_rest import class_columns
 
 
 def numbers_of(member: Any, X: Any, n_tasks: int, name: str) -> np.ndarray:
@@ -65,16 +66,12 @@ def probabilities_of(
         raise ValueError(
             f"{name}: predict_proba gives {len(found)} tasks, but y has {len(classes)}."
         )
-    columns = []
+    columns: list[np.ndarray] = []
     for table, own, wanted in zip(found, known, classes, strict=True):
         labels = np.asarray(own).tolist()
         shown = np.asarray(wanted).tolist()
         # The only one, because a single class has a column, too.
-        for label in shown[1:] or shown:
-            # Times zero, because an invalid row must stay NaN.
-            columns.append(
-                table[:, labels.index(label)] if label in labels else 0.0 * table[:, 0]
-            )
+        columns += class_columns(table, labels, shown[1:] or shown)
     return np.column_stack(columns).astype(np.float64)
 
 

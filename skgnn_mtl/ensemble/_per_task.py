@@ -10,7 +10,6 @@ import numpy as np
 from joblib import delayed
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
-from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._callbacks import fit_of_members
 from skgnn_mtl._warn import warn
@@ -18,8 +17,13 @@ from skgnn_mtl.model_selection._fitting import as_rows, fit_arguments, fit_membe
 
 from ._jobs import Jobs
 from ._members import numbers_of, probabilities_of, require_kind
-from ._tables import ClassTable, NumericTable, Table
-from ._widths import half_width, moments_of, takes_return_std
+from ._tables import ClassTable, Table
+from ._widths import Mixture, MixtureTable, side_by_side, takes_return_std
+
+_CURE = (
+    "Use an estimator that accepts return_std, such as BayesianRidge, "
+    "EnsembleRegressor with resample='folds', or ConformalRegressor."
+)
 
 
 class PerTask(Table):
@@ -58,7 +62,7 @@ class PerTask(Table):
         jobs.finish()
 
 
-class PerTaskRegressor(NumericTable, PerTask):
+class PerTaskRegressor(MixtureTable, PerTask):
     """Fit one clone of a regressor on each column of y, on its labelled rows.
 
     It brings any regressor of scikit-learn to a table of properties with gaps. Tasks
@@ -108,7 +112,8 @@ class PerTaskRegressor(NumericTable, PerTask):
     X is passed on as it is, with the rows that have a label of the task. A task with
     few labels may have fewer than the estimator needs; the error names the task.
 
-    Widths are those of estimators that accept ``return_std``. A search by the squared
+    Widths are those of estimators that accept ``return_std``; if one of them does not,
+    there is no width of the table. A search by the squared
     error (``scoring="neg_mean_squared_error"``) over estimators without a width has
     that of its error on the test rows of its folds, the same for all rows.
 
@@ -198,90 +203,9 @@ class PerTaskRegressor(NumericTable, PerTask):
     def _takes_return_std(self) -> bool:
         return takes_return_std(self.estimator)
 
-    def _inner_moments(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Predict mean and deviation of the transformed labels, (n, t) each."""
-        X, means, deviations = as_rows(X), [], []
-        for member, name in zip(self.estimators_, self.task_names_, strict=True):
-            mean, variance = moments_of(member, X, 1, f"Task {name!r}")
-            if variance is None:
-                raise ValueError(
-                    f"Task {name!r}: return_std is not possible, because the width of "
-                    f"the predictions of {type(self.estimator).__name__} is not known. "
-                    "Use an estimator that accepts return_std, such as BayesianRidge, "
-                    "EnsembleRegressor with resample='folds', or ConformalRegressor."
-                )
-            means.append(mean)
-            deviations.append(np.broadcast_to(np.sqrt(variance), mean.shape))
-        return np.hstack(means), np.hstack(deviations)
-
-    def predict(
-        self, X: Any, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict all tasks.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,)
-            Inputs, as in ``fit``.
-        return_std : bool, default=False
-            Whether to return the standard deviations of the estimators, too.
-
-        Returns
-        -------
-        mean : ndarray of float64, (n_samples,) or (n_samples, n_tasks)
-            In the units and the dimensions of the ``y`` of fit; NaN where an estimator
-            predicts NaN, as for an invalid graph.
-        std : ndarray of the same shape
-            Only with ``return_std``, in the same units. With a target transform, half
-            of the width of the interval of one deviation to both sides.
-
-        Raises
-        ------
-        ValueError
-            If the width of an estimator is asked for and not known.
-        """
-        check_is_fitted(self)
-        if not return_std:
-            return self._shaped(self._in_units(self._predict_table(X)))
-        mean, std = self._inner_moments(X)
-        transforms = self.target_transforms_
-        low, middle, high = map(
-            transforms.inverse_transform, (mean - std, mean, mean + std)
-        )
-        # The deviations themselves, because a difference of ends would round them.
-        plain = np.array([step is None for step in transforms.steps])
-        std = np.where(plain, std, np.abs(high - low) / 2)
-        return self._shaped(middle), self._shaped(std)
-
-    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
-        """Predict central intervals of a normal distribution.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,)
-            Inputs, as in ``fit``.
-        coverage : float, default=0.9
-            Share of labels that the intervals should hold, between 0 and 1. It is
-            reached as far as mean and width are right; :class:`ConformalRegressor`
-            measures it.
-
-        Returns
-        -------
-        intervals : ndarray of shape (n_samples, n_tasks, 2)
-            Lower and upper ends in the units of ``y``; NaN for an invalid row. With a
-            target transform, the interval of the transformed label is brought back.
-
-        Raises
-        ------
-        ValueError
-            If the coverage is not between 0 and 1, or the width of an estimator is not
-            known.
-        """
-        check_is_fitted(self)
-        half = half_width(coverage)
-        mean, std = self._inner_moments(X)
-        ends = np.stack([mean - half * std, mean + half * std], axis=2)
-        return self.target_transforms_.inverse_ends(ends)
+    def _mixture(self, X: Any) -> Mixture:
+        tasks = [[name] for name in self.task_names_]
+        return side_by_side(X, self.estimators_, tasks, _CURE)
 
 
 class PerTaskClassifier(ClassTable, PerTask):
@@ -376,6 +300,7 @@ class PerTaskClassifier(ClassTable, PerTask):
             If a task has no label or labels that are no classes, or if the estimator
             refuses the rows of a task.
         """
+        self._validate_params()
         require_kind(self.estimator, classifier=True, name="estimator")
         X = as_rows(X)
         table = self._read_y(X, y, sample_weight, groups).exact

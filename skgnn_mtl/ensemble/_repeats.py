@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._pipelines import last_step
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray
-from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.model_selection._folds import Folds
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
+from numbers import Integral
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -78,9 +80,13 @@ class Table(
     n_tasks_: int
     _one_dimensional: bool
 
-    # target_transform has checks of its own, which name the task.
+    # A name that is no parameter of a subclass is passed over. target_transform has
+    # checks of its own, which name the task.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "censored": [StrOptions({"raise", "drop", "bound"})],
+        "n_jobs": [None, Integral],
+        "random_state": ["random_state"],
+        "checkpoint": [None, str, PathLike],
     }
 
     @abstractmethod
@@ -157,11 +163,15 @@ class Table(
         squares = np.stack([(part**2).sum(axis=-1) for part in errors], axis=-1)
         return mean_squares(squares, as_row_weights(sample_weight, len(table))[:, None])
 
+    def _forget(self, *names: str) -> None:
+        """Remove attributes that an earlier fit may have left, and this one may not."""
+        for name in names:
+            self.__dict__.pop(name, None)
+
     def _note_features(self, member: Any) -> None:
         """Keep what a fitted member learned about the columns of X."""
         for name in ("n_features_in_", "feature_names_in_"):
-            # An earlier fit may have left it, and this member may not have it.
-            self.__dict__.pop(name, None)
+            self._forget(name)
             if hasattr(member, name):
                 setattr(self, name, getattr(member, name))
 

@@ -9,14 +9,13 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._pipelines import at_last_step, last_step
-from skgnn_mtl.metrics._tables import listed
-from skgnn_mtl.metrics._widths import check_coverage
-from skgnn_mtl.model_selection._fitting import is_search
+from skgnn_mtl.metrics._widths import half_width
+from skgnn_mtl.model_selection._fitting import as_rows, is_search
 
 from ._members import in_columns, mean_of, numbers_of
 from ._tables import NumericTable
@@ -172,10 +171,11 @@ class Mixture:
         Raises
         ------
         ValueError
-            If some members have a variance and others do not.
+            If some members have a variance and others do not, or the only one has none.
         """
         bare = self._bare()
-        if bare and self.knows_noise:
+        # The spread of one member is 0, which is no width either.
+        if bare and (self.knows_noise or len(bare) == 1):
             raise self._refusal()
         m, _, n_tasks = self.means.shape
         weights = (
@@ -210,6 +210,93 @@ class Mixture:
         )
 
 
+def mixture_of(
+    X: Any,
+    members: Sequence[Any],
+    names: Sequence[str],
+    n_tasks: int,
+    cure: str,
+    squares: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> Mixture:
+    """Predict by members that know all tasks.
+
+    Parameters
+    ----------
+    X : array-like of shape (n,)
+        Inputs.
+    members : sequence of length m of estimator
+        Fitted regressors.
+    names : sequence of str of length m
+        Their names, for messages.
+    n_tasks : int
+        Number of columns of each.
+    cure : str
+        What to do about members without a variance, for errors.
+    squares : ndarray of shape (t,) or (m, t), optional
+        Squared errors out of fold, the variances of members without a width.
+    weights : ndarray of shape (m, t), optional
+        Weights of the members, None for equal ones.
+
+    Returns
+    -------
+    mixture : Mixture
+        Of the members.
+    """
+    X, means, variances = as_rows(X), [], []
+    for m, (member, name) in enumerate(zip(members, names, strict=True)):
+        mean, variance = moments_of(member, X, n_tasks, name)
+        if variance is None and squares is not None:
+            variance = np.broadcast_to(squares, (len(members), n_tasks))[m]
+        means.append(mean)
+        variances.append(variance)
+    return Mixture(np.stack(means), variances, names, cure, weights)
+
+
+def side_by_side(
+    X: Any,
+    estimators: Sequence[Any],
+    tasks: Sequence[Sequence[str]],
+    cure: str,
+    in_order: Callable[[list[np.ndarray]], np.ndarray] = np.hstack,
+) -> Mixture:
+    """Join estimators of different tasks to one member that predicts all of them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n,)
+        Inputs.
+    estimators : sequence of length k of estimator
+        Fitted regressors.
+    tasks : sequence of length k of sequence of str
+        Names of the tasks of each.
+    cure : str
+        What to do about an estimator without a width, for errors.
+    in_order : callable, default=np.hstack
+        Joins the columns of the estimators, (n, t_k) each, in the order of the table.
+
+    Returns
+    -------
+    mixture : Mixture
+        Of one member. A width of some tasks only is no width of the table.
+    """
+    X, means, variances, bare = as_rows(X), [], [], []
+    for estimator, names in zip(estimators, tasks, strict=True):
+        label = f"Task {listed(names)}"
+        mean, variance = moments_of(estimator, X, len(names), label)
+        means.append(mean)
+        if variance is None:
+            bare.append(listed(names))
+        else:
+            variances.append(np.broadcast_to(variance, mean.shape))
+    name, width = type(estimators[0]).__name__, None
+    if bare:
+        name += f" of task {bare[0]}"
+    else:
+        width = in_order(variances)
+    return Mixture(in_order(means)[None], [width], [name], cure)
+
+
 class MixtureTable(NumericTable):
     """Numbers with gaps, predicted by a mixture of members."""
 
@@ -237,13 +324,15 @@ class MixtureTable(NumericTable):
             In the units and the dimensions of the ``y`` of fit; NaN for a row that
             cannot be read.
         std : ndarray of the same shape
-            Only with ``return_std``, in the same units. If no member has a width, it is
-            the spread of their means, which does not count the noise of the labels.
+            Only with ``return_std``, in the same units. If there are several members
+            without a width, it is the spread of their means, which does not count the
+            noise of the labels.
 
         Raises
         ------
         ValueError
-            If a width is asked for, and some members have one and others do not.
+            If a width is asked for, and some members have one and others do not, or the
+            only member or the estimator of a task has none.
         """
         check_is_fitted(self)
         back = self.target_transforms_
@@ -286,19 +375,3 @@ class MixtureTable(NumericTable):
         mean, std = mixture.mean(), np.sqrt(mixture.variance())
         ends = np.stack([mean - half * std, mean + half * std], axis=2)
         return self.target_transforms_.inverse_ends(ends)
-
-
-def half_width(coverage: float) -> float:
-    """Half the width of the central interval of a standard normal distribution.
-
-    Parameters
-    ----------
-    coverage : float
-        Probability of the interval, between 0 and 1.
-
-    Returns
-    -------
-    half : float
-        1.645 for 0.9.
-    """
-    return float(ndtri((1 + check_coverage(coverage)) / 2))

@@ -133,7 +133,7 @@ def add_task(
     Raises
     ------
     ValueError
-        If the name is taken, a source unknown, there are less than two labels, or the
+        If the name is taken, a source unknown, there are fewer than two labels, or the
         encoder to train is frozen.
     KeyboardInterrupt
         If the user interrupts; nothing of the task is kept.

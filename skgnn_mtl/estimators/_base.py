@@ -224,14 +224,14 @@ class BaseGNN(*SUPPORT, BaseEstimator, ABC):  # type: ignore[misc]
             graphs, inputs = read_graphs(self, X), before.inputs
         data = FitData(X, y, sample_weight, groups, graphs, inputs)
         settings = replace(settings, scoring=scoring, spectrum=spectrum)
-        # States in and out, because a fit that fails must leave this estimator as it
-        # was.
-        # Once, because epochs and stages may find the same thing.
         # One epoch is not kept, because save() keeps it together with its end.
         own = None if partial or checkpoint else self._open_checkpoint("fit")
         checkpoint = checkpoint or own
         stage = checkpoint.stage("fit") if checkpoint else None
+        # Once, because epochs and stages may find the same thing.
         with stopped_by_sigterm(), warnings_once():
+            # States in and out, because a fit that fails must leave this estimator as
+            # it was.
             state = self._trained(settings, data, before, partial, stage)
         if own and not state.interrupted:
             own.finish()

@@ -23,7 +23,7 @@ from ._state import FittedState
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PublishedRegressor:
     """What a file of the authors' code holds, in our names.
 
     Parameters
@@ -45,9 +45,9 @@ class Checkpoint:
     scale: float
 
 
-def read_checkpoint(
+def read_published(
     path: str | PathLike[str], atom_features: str | PathLike[str]
-) -> Checkpoint:
+) -> PublishedRegressor:
     """Read a checkpoint of the CGCNN code, without executing anything in it.
 
     Parameters
@@ -59,7 +59,7 @@ def read_checkpoint(
 
     Returns
     -------
-    checkpoint : Checkpoint
+    checkpoint : PublishedRegressor
         Radius, Gaussians and number of neighbours are those of the published models.
 
     Raises
@@ -101,11 +101,11 @@ def read_checkpoint(
     for name, (weight, bias) in zip(names, [*hidden, output], strict=True):
         tensors |= {f"{name}.weight": weight, f"{name}.bias": bias}
     mean, scale = published.mean, published.scale
-    return Checkpoint(architecture, schema, tensors, mean, scale)
+    return PublishedRegressor(architecture, schema, tensors, mean, scale)
 
 
-def checkpoint_state(
-    estimator: Any, checkpoint: Checkpoint, task_name: str
+def published_state(
+    estimator: Any, checkpoint: PublishedRegressor, task_name: str
 ) -> FittedState:
     """Make the state of a regressor that predicts what a checkpoint does.
 
@@ -113,8 +113,8 @@ def checkpoint_state(
     ----------
     estimator : MultiTaskGNNRegressor
         With the architecture of the checkpoint. It is not changed.
-    checkpoint : Checkpoint
-        From :func:`read_checkpoint`.
+    checkpoint : PublishedRegressor
+        From :func:`read_published`.
     task_name : str
         Name of the task.
 

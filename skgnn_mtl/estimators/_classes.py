@@ -160,7 +160,7 @@ class ClassTargets(Targets):
 
     @property
     def has_widths(self) -> bool:
-        """No, because the labels may be classes."""
+        """No, because the labels are classes."""
         return False
 
     @property

@@ -52,7 +52,8 @@ class MultiTaskGNNClassifier(ClassifierMixin, MultiOutputMixin, LinearHeadGNN): 
     encoder : str or GraphEncoder, default="dmpnn"
         Makes node states: "gin", "gcn", "graphsage", "gat", "dmpnn", "cgcnn" (for
         crystals), or an instance such as ``DMPNN(width=600)``, which is cloned;
-        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights.
+        :class:`~skgnn_mtl.encoders.Pretrained` starts from given weights, "pretrained"
+        from those of :func:`~skgnn_mtl.encoders.load_encoder`.
     readout : str or Readout, default="auto"
         Makes one vector per graph: "mean", "sum", "attention", or an instance; "auto"
         is ``Sum(norm=20)`` for molecules, and the mean for others.
@@ -178,6 +179,10 @@ callable, default="cosine"
     held_out_rows_ : ndarray of int
         With ``BLO`` and ``RCGrad(learn="heldout")``: training rows that they
         learn from, and that the network is not trained on.
+    hessian_spectrum_ : HessianSpectrum or dict
+        With ``hessian_spectrum``; a dict if its option ``parameters`` is one.
+    hessian_spectrum_path_ : list of HessianSpectrum
+        With the option ``at``; their ``settings["epoch"]`` say when.
 
     See Also
     --------

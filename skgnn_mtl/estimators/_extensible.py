@@ -80,13 +80,13 @@ class ExtensibleGNN(BaseGNN, ABC):
 
     @property
     def target_mean_(self) -> np.ndarray:
-        """What the targets were reduced by, in units of ``y``."""
+        """What the targets were reduced by, after their transform."""
         mean: np.ndarray = self.targets_.mean
         return mean
 
     @property
     def target_scale_(self) -> np.ndarray:
-        """What the targets were divided by, in units of ``y``."""
+        """What the targets were divided by, after their transform."""
         spread: np.ndarray = self.targets_.spread
         return spread
 
@@ -152,8 +152,8 @@ class ExtensibleGNN(BaseGNN, ABC):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the name is taken, a source unknown, X of other columns, there are less
-            than two labels, or the encoder to train is frozen.
+            If the name is taken, a source unknown, X of other columns, there are
+            fewer than two labels, or the encoder to train is frozen.
         """
         state = self._state
         self._check_parameters()
@@ -245,9 +245,9 @@ class ExtensibleGNN(BaseGNN, ABC):
 
         Returns
         -------
-        intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
-            Lower and upper end behind the dimensions of the predictions, in the units
-            of ``y``; NaN for an invalid graph.
+        intervals : ndarray of float64, (n_samples, n_tasks, 2)
+            Lower and upper ends in the units of ``y``, also of a one-dimensional one;
+            NaN for an invalid graph.
 
         Raises
         ------

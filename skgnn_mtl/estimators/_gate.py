@@ -166,7 +166,7 @@ default=(128,), (64,), (64,)
     source_names_, added_names_ : list of str
         Tasks trained together, and tasks added to them.
     target_mean_, target_scale_ : ndarray of shape (n_tasks,)
-        What the targets were standardised with, in units of ``y``.
+        What the targets were standardised with, after their transform.
     targets_ : object
         What was learned about ``y``: names, units or classes, the loss; curvature
         and files read it.

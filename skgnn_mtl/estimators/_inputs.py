@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
 from skgnn_mtl.graphs import GraphArray, GraphSchema
 from skgnn_mtl.metrics._bounds import take_bounds
@@ -398,7 +399,7 @@ def lists_tasks(tasks: Any, names: Sequence[str]) -> bool:
     """
     if isinstance(tasks, tuple):
         return name_of(tasks) not in names
-    return isinstance(tasks, (list, np.ndarray, pd.Index))
+    return isinstance(tasks, (list, range, np.ndarray, pd.Index, pd.Series))
 
 
 def in_task_order(y: Any, names: Sequence[str]) -> Any:
@@ -454,10 +455,10 @@ def check_labels(weights: np.ndarray, names: Sequence[str], where: str) -> None:
     ValueError
         Naming the tasks that have no label.
     """
-    bare = [repr(names[t]) for t in np.flatnonzero(~(weights > 0).any(axis=0)).tolist()]
+    bare = [names[t] for t in np.flatnonzero(~(weights > 0).any(axis=0)).tolist()]
     if bare:
         raise ValueError(
-            f"Task {', '.join(bare)} has no label in the {where} rows; drop it or "
+            f"Task {listed(bare)} has no label in the {where} rows; drop it or "
             "choose another split."
         )
 
@@ -560,15 +561,10 @@ def read_row_weights(graphs: GraphArray, sample_weight: Any) -> np.ndarray:
     if invalid.size:
         warn(
             f"{invalid.size} invalid graphs are left out of fit, at rows "
-            f"{_enumerate(invalid)}."
+            f"{listed(invalid.tolist())}."
         )
     if invalid.size == len(graphs):
         raise ValueError(
             f"All {invalid.size} graphs are invalid: there is nothing to fit."
         )
     return np.where(graphs.valid, weight, 0.0)
-
-
-def _enumerate(rows: np.ndarray, most: int = 10) -> str:
-    shown = ", ".join(map(str, rows[:most]))
-    return shown + (", ..." if rows.size > most else "")

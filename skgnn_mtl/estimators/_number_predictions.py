@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from skgnn_mtl.curvature import LastLayerPosterior
+from skgnn_mtl.metrics._widths import half_width
 from skgnn_mtl.training import MultiTaskModel
 
 from ._inputs import read_graphs
@@ -61,7 +60,7 @@ def predict_intervals(estimator: Any, X: Any, coverage: Any) -> np.ndarray:
 
     Returns
     -------
-    intervals : ndarray of float64, (n_samples, 2) or (n_samples, n_tasks, 2)
+    intervals : ndarray of float64, (n_samples, n_tasks, 2)
         Lower and upper end.
 
     Raises
@@ -69,29 +68,11 @@ def predict_intervals(estimator: Any, X: Any, coverage: Any) -> np.ndarray:
     ValueError
         If the coverage is not between 0 and 1, or there is no width.
     """
-    factor = float(norm.ppf(0.5 + check_coverage(coverage) / 2))
+    half = half_width(coverage)
     fitted = estimator._at_rest()
     outputs, std = _outputs_with_std(fitted, X)
-    intervals: np.ndarray = fitted.targets_.decode_ends(outputs, std, factor)
+    intervals: np.ndarray = fitted.targets_.decode_ends(outputs, std, half)
     return intervals
-
-
-def check_coverage(coverage: Any) -> float:
-    """Refuse a coverage that is not between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        Naming what was passed.
-    """
-    # A bool is a number in Python, and NaN compares as False.
-    is_number = isinstance(coverage, Real) and not isinstance(coverage, bool)
-    if not is_number or not 0 < float(coverage) < 1:
-        raise ValueError(
-            "coverage must be a number above 0 and below 1, such as 0.9 for nine "
-            f"labels in ten; got {coverage!r}."
-        )
-    return float(coverage)
 
 
 def _outputs_with_std(fitted: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -43,11 +43,13 @@ class NumericTargets(Targets):
         What was learned about it.
     mean, spread : ndarray of shape (n_tasks,)
         What a transformed label is reduced by, and then divided by.
+    falling : tuple of str
+        Tasks whose transform falls, and so exchanges lower and upper bounds.
     """
 
     LEARNED: ClassVar[tuple[str, ...]] = (
         *Targets.LEARNED,
-        *("transforms", "mean", "spread"),
+        *("transforms", "mean", "spread", "falling"),
     )
 
     loss: str | Callable[..., Any] = "squared_error"
@@ -59,6 +61,7 @@ class NumericTargets(Targets):
     )
     mean: np.ndarray = field(default_factory=_nothing)
     spread: np.ndarray = field(default_factory=_nothing)
+    falling: tuple[str, ...] = ()
 
     def begin(
         self, graphs: GraphArray, y: Any, usable: np.ndarray
@@ -89,7 +92,12 @@ class NumericTargets(Targets):
         known = np.where(weights > 0, table.real, np.nan)
         transforms = TargetTransforms.fit(self.transform, known, self.names)
         mean, spread = mean_and_scale(transforms.transform(known), weights, self.names)
-        learned = replace(self, transforms=transforms, mean=mean, spread=spread)
+        # From labels, because the inverse may turn where there are none, as 1 / y at 0.
+        falls = transforms.directions(known) < 0
+        falling = tuple(np.array(self.names)[falls].tolist())
+        learned = replace(
+            self, transforms=transforms, mean=mean, spread=spread, falling=falling
+        )
         if self.normalize:
             return learned
         # Only a warning, because the units of y may be meant.
@@ -108,14 +116,9 @@ class NumericTargets(Targets):
         transformed = self.transforms.transform(table.real)
         encoded: np.ndarray = (transformed - self.mean) / self.spread
         if np.iscomplexobj(table):
-            encoded = encoded + 1j * (table.imag * self._directions())
+            signs = np.where(np.isin(self.names, self.falling), -1.0, 1.0)
+            encoded = encoded + 1j * (table.imag * signs)
         return encoded
-
-    def _directions(self) -> np.ndarray:
-        """Find the transforms that fall, -1, and so exchange lower and upper bounds."""
-        ends = np.stack([self.mean - self.spread, self.mean + self.spread])
-        low, high = self.transforms.inverse_transform(ends)
-        return np.where(high < low, -1.0, 1.0)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Turn outputs (n, t) into predictions in the units and dimensions of y."""
@@ -130,15 +133,10 @@ class NumericTargets(Targets):
     def decode_ends(
         self, outputs: np.ndarray, std: np.ndarray, factor: float
     ) -> np.ndarray:
-        """Turn outputs -/+ ``factor`` standard deviations into intervals (n, t, 2).
-
-        One-dimensional y has intervals (n, 2).
-        """
+        """Turn outputs -/+ ``factor`` standard deviations into intervals (n, t, 2)."""
         sides = [outputs + sign * factor * std for sign in (-1, 1)]
         transformed = [side * self.spread + self.mean for side in sides]
-        ends = self.transforms.inverse_ends(np.stack(transformed, axis=2))
-        intervals: np.ndarray = ends[:, 0] if self.one_dimensional else ends
-        return intervals
+        return self.transforms.inverse_ends(np.stack(transformed, axis=2))
 
     def for_tasks(self, names: Sequence[str]) -> Self:
         """Give the parameters for some of the tasks that they describe."""
@@ -160,6 +158,7 @@ class NumericTargets(Targets):
             transforms=TargetTransforms(names, steps),
             mean=self.mean[list(order)],
             spread=self.spread[list(order)],
+            falling=tuple(name for name in self.falling if name in names),
         )
 
     def joined(self, other: NumericTargets) -> Self:
@@ -173,6 +172,7 @@ class NumericTargets(Targets):
             transforms=TargetTransforms(names, steps),
             mean=np.append(self.mean, other.mean),
             spread=np.append(self.spread, other.spread),
+            falling=self.falling + other.falling,
         )
 
     def weigh(self, table: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -7,16 +7,14 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils._set_output import _get_output_config
 
 from skgnn_mtl.auxiliary import AuxiliaryTask
 from skgnn_mtl.encoders import GraphEncoder
-from skgnn_mtl.graphs import GraphArray
+from skgnn_mtl.graphs._output import with_index
 from skgnn_mtl.readouts import Readout
 from skgnn_mtl.weighting import TaskWeighting
 
@@ -291,7 +289,8 @@ callable, default="cosine"
 
         The first call fixes the columns of the graphs, the tasks, and the losses and
         scales of the columns of ``y``, as well as the scales of auxiliary tasks. The
-        learning rate is constant; ``set_params(lr=...)`` changes it between calls.
+        learning rate is constant; ``set_params(lr=...)`` changes it between calls. Of
+        ``weight_averaging``, "ema" goes on from call to call, and "tail" has no effect.
 
         Parameters
         ----------
@@ -341,15 +340,7 @@ callable, default="cosine"
         ValueError
             If the graphs have other columns than in fit.
         """
-        vectors = self.embed(X)
-        index = X.index if isinstance(X, GraphArray) else None
-        # A private function, because scikit-learn has no public one that reads
-        # set_output.
-        if index is None or _get_output_config("transform", self)["dense"] != "pandas":
-            return vectors
-        # scikit-learn takes the index of frames only, and joins tables by it.
-        frame: Any = pd.DataFrame(vectors, index=index)
-        return frame  # type: ignore[no-any-return]
+        return with_index(self.embed(X), X, self)
 
     @property
     def encoder_(self) -> GraphEncoder:

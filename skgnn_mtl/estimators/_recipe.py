@@ -52,13 +52,13 @@ class StepNeeds:
     watched : ndarray of int
         Positions of the target tasks.
     n_steps : int
-        Length of the training; 0 in a training that goes on, which has no beginning.
+        Steps of the training; 0 in one that goes on, which has no beginning.
     held_out : HeldOutRows or None
         Rows that the task weighting learns from.
     seed : int
         Seed of everything that the step draws.
     n_epochs : int, default=0
-        Length of the training; 0 in one that goes on.
+        Epochs of the training; 0 in one that goes on.
     world : World, optional
         Processes that have the other rows of each batch.
     """

@@ -51,7 +51,7 @@ def complete(error: RowError, first: int, rows: list[Any]) -> ValueError:
     place, row = str(first + error.position), rows[error.position]
     if error.part is not None:
         place, row = f"{place}, {error.part}", row[error.part]
-    named = _named(place, row)
+    named = _named(place, row).rstrip(",")
     reason = f": {error.reason.rstrip('.')}" if error.reason else ""
     return ValueError(f"{error.problem} of {named}{reason}.")
 

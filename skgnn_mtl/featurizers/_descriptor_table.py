@@ -17,7 +17,9 @@ from sklearn.utils.validation import validate_data
 
 from skgnn_mtl._callbacks import SUPPORT, one_task
 from skgnn_mtl._links import TEMPLATE, page_of
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
+from skgnn_mtl.graphs._output import with_index
 
 from ._base import check_width
 from ._complaints import RowError, complete, unreadable
@@ -25,7 +27,6 @@ from ._descriptors import Described, table_of
 from ._parts import flat, n_parts, names_of_parts, of_row, place_of
 
 _CHUNK = 250
-_SHOWN_ROWS = 10
 
 
 class DescriptorTable(
@@ -109,7 +110,9 @@ class DescriptorTable(
         Returns
         -------
         values : ndarray of float64 of shape (n, n_columns)
-            One row per row of X, in order. NaN for a row that cannot be read.
+            One row per row of X, in order. NaN for a row that cannot be read. Under
+            ``set_output`` a table; graphs give it the index of the frame that they come
+            from.
 
         Raises
         ------
@@ -136,7 +139,7 @@ class DescriptorTable(
             raise complete(of_row(error, n_parts(rows)), 0, rows) from error.__cause__
         table = table.reshape(shape)
         table[np.array(invalid, dtype=int) // n_parts(rows)] = np.nan
-        return table
+        return with_index(table, X, self)
 
     def _described(self, rows: list[Any]) -> list[Described | None]:
         workers = min(effective_n_jobs(self.n_jobs), math.ceil(len(rows) / _CHUNK))
@@ -162,11 +165,9 @@ class DescriptorTable(
             raise ValueError(
                 f'{complaint} With on_error="nan" such a row stays, as a row of NaN.'
             )
-        listed = ", ".join(map(str, invalid[:_SHOWN_ROWS]))
-        more = ", ..." if len(invalid) > _SHOWN_ROWS else ""
         warn(
             f"{len(invalid)} of {len(rows)} rows of X became rows of NaN: rows "
-            f"{listed}{more}. {complaint}"
+            f"{listed(invalid)}. {complaint}"
         )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -21,7 +21,6 @@ from skgnn_mtl.graphs import GraphArray
 
 from ._smiles import SmilesToGraph
 
-_REMAINDER = "remainder"
 # What a feature reads: as in ColumnTransformer.
 Columns = str | int | slice | Sequence[str] | Sequence[int] | Callable[[Any], Any]
 Feature = tuple[str, Any, Columns]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl.graphs import GraphArray
 
 from ._parts import n_parts
@@ -207,11 +208,10 @@ def _chosen(names: list[Any], column: Column, where: str) -> Any:
     """Check that a table has the columns; without a name it must be the only one."""
     if isinstance(column, (list, tuple)):
         return [_chosen(names, name, where) for name in column]
-    listed = ", ".join(map(repr, names[:10])) + ", ..." * (len(names) > 10)
     if column is None and len(names) != 1:
-        raise ValueError(f"{where} has columns {listed}; name one by column=.")
+        raise ValueError(f"{where} has columns {listed(names)}; name one by column=.")
     if column is not None and column not in names:
-        raise ValueError(f"{where} has columns {listed}, but not {column!r}.")
+        raise ValueError(f"{where} has columns {listed(names)}, but not {column!r}.")
     return names[0] if column is None else column
 
 

@@ -165,10 +165,10 @@ def atom_attributions(
     _check_options(method, n_steps)
     fitted, network, graphs = _read(estimator, X)
     targets = fitted.targets_
-    asked = list(range(targets.n_tasks)) if task is None else task
-    tasks = task_positions(asked, targets.names, "task")
-    is_one = targets.one_dimensional
-    if task is not None:
+    if task is None:
+        tasks, is_one = list(range(targets.n_tasks)), targets.one_dimensional
+    else:
+        tasks = task_positions(task, targets.names, "task")
         is_one = not lists_tasks(task, targets.names)
     read_outputs = _reader(fitted, tasks, [label] if is_one else label)
     rows = np.flatnonzero(graphs.valid)

@@ -11,12 +11,12 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from skgnn_mtl._pipelines import at_last_step
-from skgnn_mtl.estimators._inputs import task_positions
 from skgnn_mtl.featurizers._strings import as_rows
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics._tables import name_of
 
 from ._atom_attributions import atom_attributions
+from ._shown_tasks import shown_tasks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,14 +145,16 @@ class AtomAttributionDisplay:
         rows = X if _is_many(X) else [X]
         graphs, fitted = at_last_step(estimator, rows)
         known = fitted.task_names_
-        asked = list(range(len(known))) if tasks is None else _listed(tasks)
+        chosen = shown_tasks(tasks, known)
         if label is not None and not isinstance(label, (list, tuple, np.ndarray)):
             label = [label]
+        # By name, because a position may be the name of another task.
+        asked = [known[k] for k in chosen]
         found = atom_attributions(
             fitted, graphs, asked, label=label, method=method, n_steps=n_steps
         )
         names = _explained(fitted)
-        names = [names[k] for k in task_positions(asked, known, "tasks")]
+        names = [names[k] for k in chosen]
         if label is not None:
             names = [f"{n}: {c}" for n, c in zip(names, label, strict=True)]
         shown = graphs if _are_crystals(graphs) else rows
@@ -319,11 +321,6 @@ def _is_many(X: Any) -> bool:
     """Whether X holds several rows; a text, a molecule and a structure are one."""
     # Not by their length, because structures have one.
     return isinstance(X, (list, tuple, GraphArray)) or hasattr(X, "shape")
-
-
-def _listed(tasks: Any) -> Any:
-    """Make a list of one task, so that arrays have a column for it."""
-    return [tasks] if isinstance(tasks, (str, int)) else tasks
 
 
 def _are_crystals(X: Any) -> bool:

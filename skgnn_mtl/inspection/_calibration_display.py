@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
 
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import in_task_order
 from skgnn_mtl.metrics import nan_interval_coverage
 from skgnn_mtl.metrics._probabilities import check_bins
-from skgnn_mtl.metrics._scorers import fitted_task_names
+from skgnn_mtl.metrics._scorers import fitted_task_names, with_method
 from skgnn_mtl.metrics._tables import column_names, name_of
-from skgnn_mtl.metrics._width_scorers import predict_interval, predict_with_std
-from skgnn_mtl.metrics._widths import check_coverage, error_by_width, read_std
+from skgnn_mtl.metrics._width_scorers import predict_with_std
+from skgnn_mtl.metrics._widths import (
+    check_coverage,
+    error_by_width,
+    half_width,
+    read_std,
+)
 
 from ._shown_tasks import shown_tasks
 
@@ -49,8 +53,8 @@ class CalibrationDisplay:
         Intervals by their coverage; by default those of normal distributions for
         coverages from 0.1 to 0.95.
     n_bins : int, default=10
-        Bins of the width, with equal counts; fewer where a bin would have less than 10
-        labels.
+        Bins of the width, with equal counts; fewer where a bin would have fewer than
+        10 labels.
     task_names : sequence of str, optional
         Names of the tasks; by default the columns of `y_true`, or ``task_0``,
         ``task_1``, ...
@@ -157,9 +161,11 @@ class CalibrationDisplay:
             y = in_task_order(y, names)
         mean, std = predict_with_std(estimator, X)
         try:
-            intervals = {c: predict_interval(estimator, X, c) for c in coverages}
+            last, rows = with_method(estimator, X, "predict_interval")
         except TypeError:  # because it only predicts standard deviations
             intervals = _normal_intervals(mean, std, coverages)
+        else:
+            intervals = {c: last.predict_interval(rows, coverage=c) for c in coverages}
         return cls.from_predictions(
             y,
             mean,
@@ -319,5 +325,5 @@ def _normal_intervals(
 ) -> dict[float, np.ndarray]:
     """Compute the central intervals (n, t, 2) of normal distributions."""
     middle, width = (np.asarray(table, dtype=np.float64) for table in (mean, std))
-    halves = {c: norm.ppf(0.5 + check_coverage(c) / 2) * width for c in coverages}
+    halves = {c: half_width(c) * width for c in coverages}
     return {c: np.stack([middle - h, middle + h], axis=-1) for c, h in halves.items()}

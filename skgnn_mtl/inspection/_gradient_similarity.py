@@ -12,10 +12,10 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skgnn_mtl._gram import cosines
+from skgnn_mtl._listed import listed
 from skgnn_mtl._overlap import label_overlap
 from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warn
-from skgnn_mtl.metrics._tables import listed
 from skgnn_mtl.training import MultiTaskModel
 
 if TYPE_CHECKING:

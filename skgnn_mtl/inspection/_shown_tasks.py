@@ -13,7 +13,7 @@ def shown_tasks(tasks: Any, names: Sequence[str]) -> list[int]:
 
     Parameters
     ----------
-    tasks : str, int, sequence of these, or None
+    tasks : label of a column, int, sequence of these, or None
         What the user gives; None stands for all.
     names : sequence of str of length t
         Names of the tasks.
@@ -30,6 +30,4 @@ def shown_tasks(tasks: Any, names: Sequence[str]) -> list[int]:
     """
     if tasks is None:
         return list(range(len(names)))
-    # One task may stand alone; other sequences become lists.
-    asked = tasks if isinstance(tasks, (str, int)) else list(tasks)
-    return task_positions(asked, names, "tasks")
+    return task_positions(tasks, names, "tasks")

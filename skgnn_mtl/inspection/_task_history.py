@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._shown_tasks import shown_tasks
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -68,7 +70,7 @@ class TaskHistoryDisplay:
         ----------
         estimator : fitted estimator
             A multi-task graph network of this package.
-        tasks : sequence of str, optional
+        tasks : sequence of str, int or other label, optional
             Tasks to show; by default all.
         axes : sequence of two matplotlib Axes, optional
             Axes to draw into; by default those of a new figure.
@@ -99,7 +101,7 @@ class TaskHistoryDisplay:
 
         Parameters
         ----------
-        tasks : sequence of str, optional
+        tasks : sequence of str, int or other label, optional
             Tasks to show; by default all.
         axes : sequence of two matplotlib Axes, optional
             Axes to draw into; by default those of a new figure.
@@ -120,10 +122,7 @@ class TaskHistoryDisplay:
         if not self.history:
             raise ValueError("The history must have an epoch, but is empty.")
         names = list(self.history[0]["train_losses"])
-        chosen = names if tasks is None else list(tasks)
-        unknown = [name for name in chosen if name not in names]
-        if unknown:
-            raise ValueError(f"tasks must be some of {names}, got {unknown}.")
+        chosen = [names[k] for k in shown_tasks(tasks, names)]
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
         panels = np.ravel(np.asarray(axes, dtype=object))

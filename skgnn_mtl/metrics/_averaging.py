@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
 
-from ._tables import listed, read_scored
+from ._tables import read_scored
 
 
 class Metric(NamedTuple):

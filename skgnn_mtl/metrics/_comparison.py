@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from ._tables import as_cells, as_numbers, column_names, is_frame, listed, name_of
+from skgnn_mtl._listed import listed
+
+from ._tables import as_cells, as_numbers, column_names, is_frame, name_of
 
 
 def delta_m(

@@ -103,14 +103,10 @@ def one_vs_rest(
         column, missing = cells[:, t], pd.isna(cells[:, t])
         every = _sorted(known[t], column[~missing]) if classes is None else classes[t]
         # The second of two, because the columns of both say the same.
-        for label in every[1:] if len(every) == 2 else every:
+        shown = every[1:] if len(every) == 2 else every
+        scores += class_columns(tables[t], known[t], shown)
+        for label in shown:
             true.append(np.where(missing, np.nan, [value == label for value in column]))
-            # Times zero, because an invalid row must stay NaN.
-            scores.append(
-                tables[t][:, known[t].index(label)]
-                if label in known[t]
-                else 0.0 * tables[t][:, 0]
-            )
             owners.append(t)
             titles.append(f"{name} = {label!r}")
     return Columns(
@@ -119,6 +115,32 @@ def one_vs_rest(
         np.array(owners),
         names,
     )
+
+
+def class_columns(
+    table: np.ndarray, known: Sequence[Any], wanted: Sequence[Any]
+) -> list[np.ndarray]:
+    """Take the probabilities of some classes of a task.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, k)
+        Probabilities of the classes that a model knows, NaN for an invalid row.
+    known : sequence of length k
+        These classes.
+    wanted : sequence of length c
+        Classes to take.
+
+    Returns
+    -------
+    columns : list of ndarray of shape (n,)
+        0 for a class that the model does not know, but NaN for an invalid row.
+    """
+    # Times zero, because an invalid row must stay NaN.
+    return [
+        table[:, known.index(label)] if label in known else 0.0 * table[:, 0]
+        for label in wanted
+    ]
 
 
 def _tables(cells: np.ndarray, y_score: Any) -> list[np.ndarray] | None:

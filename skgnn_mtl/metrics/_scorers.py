@@ -18,6 +18,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 # Because multi-metric scoring shares predictions among subclasses of this class only.
 from sklearn.metrics._scorer import _BaseScorer, _Scorer
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
 
 from ._class_scores import (
@@ -41,7 +42,6 @@ from ._tables import (
     column_names,
     find_task,
     is_frame,
-    listed,
     made_up_names,
     name_of,
     read_scored,

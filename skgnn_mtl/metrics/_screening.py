@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._tables import find_task, listed, read_scored
+from skgnn_mtl._listed import listed
+
+from ._tables import find_task, read_scored
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
 
 from ._bounds import take_bounds
 
-# Rows or tasks named in one message; the rest is counted.
-N_NAMED = 10
 _SHOWN_LETTERS = 60
 
 
@@ -260,14 +259,6 @@ def find_task(task: Any, names: Sequence[str]) -> int | None:
             f"of the task at position {named}: write a name as a string, '{task}'."
         )
     return position
-
-
-def listed(items: Any) -> str:
-    """Write the first items and the number of the others."""
-    items = list(items)
-    shown = ", ".join(repr(item) for item in items[:N_NAMED])
-    more = len(items) - N_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _common_names(y_true: Any, y_pred: Any) -> list[str]:

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 from scipy.stats import rankdata
+
+from skgnn_mtl._listed import listed
 
 from ._averaging import mean_of_tasks, weighted_mean
 from ._probabilities import check_bins
@@ -17,7 +20,6 @@ from ._tables import (
     as_table,
     column_names,
     is_frame,
-    listed,
     read_scored,
 )
 
@@ -47,8 +49,9 @@ def nan_interval_coverage(
         Labels; NaN, or a bound such as ">100", = unlabelled. The columns of a DataFrame
         name the tasks.
     interval : array-like of shape (n_samples, 2) or (n_samples, n_tasks, 2)
-        Lower and upper ends; the first shape is that of a single task. A row that is
-        NaN in every task (an invalid graph) is left out, with a warning.
+        Lower and upper ends; the first shape is that of a single task. The lower end
+        may be minus infinity and the upper one infinity. A row that is NaN in every
+        task (an invalid graph) is left out, with a warning.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
@@ -64,8 +67,8 @@ def nan_interval_coverage(
     Raises
     ------
     ValueError
-        If shapes differ, if a lower end is above its upper end, if an end is infinite
-        or missing in some tasks only, or if no task has a label.
+        If shapes differ, if a lower end is above its upper end or both are the same
+        infinity, if an end is missing in some tasks only, or if no task has a label.
 
     Warns
     -----
@@ -111,8 +114,7 @@ def nan_interval_width(
         Labels, which choose the rows; NaN, or a bound such as ">100", = unlabelled. The
         columns of a DataFrame name the tasks.
     interval : array-like of shape (n_samples, 2) or (n_samples, n_tasks, 2)
-        Lower and upper ends; the first shape is that of a single task. A row that is
-        NaN in every task (an invalid graph) is left out, with a warning.
+        Lower and upper ends, as for :func:`nan_interval_coverage`.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, at least 0. A row of weight zero counts as unlabelled.
     multioutput : str or array-like of shape (n_tasks,), default="uniform_average"
@@ -123,7 +125,8 @@ def nan_interval_width(
     Returns
     -------
     width : float or ndarray of shape (n_tasks,)
-        In the unit of each task. The raw value of a task without labels is NaN.
+        In the unit of each task; infinite if an interval of a labelled row is. The raw
+        value of a task without labels is NaN.
 
     Raises
     ------
@@ -146,7 +149,9 @@ def nan_interval_width(
     1.5
     """
     ends = _read_interval(y_true, interval, sample_weight)
-    values = weighted_mean(ends.high - ends.low, ends.scored.weight)
+    weight = ends.scored.weight
+    # Widths of labelled rows alone, because infinity times a weight of 0 is NaN.
+    values = weighted_mean(np.where(weight > 0, ends.high - ends.low, 0.0), weight)
     return _mean(nan_interval_width, values, ends.scored, multioutput)
 
 
@@ -382,7 +387,8 @@ def nan_error_rank_correlation(
             for k, rows in enumerate((scored.weight > 0).T)
         ]
     )
-    return _mean(nan_error_rank_correlation, values, scored, multioutput)
+    needs = "two different errors and widths"
+    return _mean(nan_error_rank_correlation, values, scored, multioutput, needs)
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
@@ -455,6 +461,27 @@ def check_coverage(coverage: Any) -> float:
     return float(coverage)
 
 
+def half_width(coverage: float) -> float:
+    """Compute half the width of the central interval of a standard normal distribution.
+
+    Parameters
+    ----------
+    coverage : float
+        Probability of the interval, between 0 and 1.
+
+    Returns
+    -------
+    half : float
+        1.645 for 0.9.
+
+    Raises
+    ------
+    ValueError
+        If the coverage is something else.
+    """
+    return float(ndtri((1 + check_coverage(coverage)) / 2))
+
+
 class _Ends(NamedTuple):
     """Ends of intervals (n_rows, n_tasks), with the labels of the same rows."""
 
@@ -477,12 +504,15 @@ def _read_interval(y_true: Any, interval: Any, sample_weight: Any) -> _Ends:
             f"{np.shape(interval)}."
         )
     low, high = ends[..., 0], ends[..., 1]
-    scored = read_scored(y_true, low, sample_weight, "interval")
+    # Only what is missing, because predictions must be finite, and ends need not.
+    gaps = np.where(np.isnan(low), np.nan, 0.0)
+    scored = read_scored(y_true, gaps, sample_weight, "interval")
+    in_order = (low <= high) & (low < np.inf) & (high > -np.inf)
     _check_everywhere(
-        np.isfinite(high) & (low <= high) | np.isnan(low) & np.isnan(high),
+        in_order | np.isnan(low) & np.isnan(high),
         scored.names,
         lambda row, task: (
-            "interval must have finite ends, the lower one first, but is "
+            "interval must have two ends, the lower one first, but is "
             f"{ends[row, task].tolist()}"
         ),
     )
@@ -526,10 +556,11 @@ def _check_everywhere(
 
 
 def _mean(
-    function: Callable[..., Any], values: np.ndarray, scored: Scored, multioutput: Any
+    function: Callable[..., Any],
+    values: np.ndarray,
+    scored: Scored,
+    multioutput: Any,
+    needs: str = "a label",
 ) -> float | np.ndarray:
-    needs = "a label"
-    if function is nan_error_rank_correlation:
-        needs = "two different errors and widths"
     name = function.__name__
     return mean_of_tasks(values, scored.names, multioutput, name, needs)

@@ -6,7 +6,6 @@ ones, and of methods that transfer knowledge from properties with many labels to
 ones.
 """
 
-from ._compare import SingleTaskComparison, compare_with_single_task
 from ._compare_models import compare_models
 from ._composition import CompositionKFold, composition_groups
 from ._cross_val_predict import cross_val_predict_with_gaps
@@ -16,6 +15,7 @@ from ._molecule_groups import molecule_groups
 from ._scaffold import scaffold_groups
 from ._scaffold_splits import ScaffoldKFold, ScaffoldSplit, scaffold_train_test_split
 from ._search_space import search_space
+from ._single_task import SingleTaskComparison, compare_with_single_task
 from ._task_groups import TaskGroups, suggest_task_groups
 from ._transfer import TransferComparison, compare_transfer
 from ._transfer_methods import TransferModel, TransferProblem

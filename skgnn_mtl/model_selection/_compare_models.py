@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from sklearn.base import clone, is_classifier
-from sklearn.ensemble._base import _set_random_states
+from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
+from skgnn_mtl._listed import listed
+from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl._warn import warn, warnings_once
 from skgnn_mtl.estimators._class_labels import (
     encode_labels,
@@ -26,9 +27,16 @@ from skgnn_mtl.metrics._class_scores import RANKINGS
 from skgnn_mtl.metrics._one_vs_rest import Columns, one_vs_rest
 from skgnn_mtl.metrics._scorers import METRICS, class_scores
 from skgnn_mtl.metrics._scores import NUMBERS
-from skgnn_mtl.metrics._tables import as_cells, listed
+from skgnn_mtl.metrics._tables import as_cells
 
-from ._fitting import as_rows, fit_arguments, fit_member, take
+from ._fitting import (
+    as_rows,
+    errors_of,
+    fit_arguments,
+    fit_member,
+    seeded_clone,
+    take,
+)
 from ._folds import (
     Folds,
     class_presence,
@@ -37,8 +45,6 @@ from ._folds import (
     table_folds,
 )
 from ._model_comparison import ModelComparison
-
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 def compare_models(
@@ -79,7 +85,8 @@ def compare_models(
     n_jobs : int, default=None
         Number of fits in parallel. Times are comparable with one only.
     random_state : int, RandomState instance or None, default=None
-        Seed of the folds. If it is given, the parameters named ``random_state`` of the
+        Seed of the folds, except those of a splitter with ``n_repeats=1``, which has a
+        seed of its own. If it is given, the parameters named ``random_state`` of the
         models get a new seed in each fold, the same for all models.
 
     Returns
@@ -142,11 +149,11 @@ def compare_models(
     require_groups(groups, len(problem.table))
     generator = check_random_state(random_state)
     runs = list(_runs(cv, n_repeats, X, y, problem.presence, groups, generator))
-    seeds = generator.randint(_MAX_SEED, size=len(runs)).tolist()
+    seeds = generator.randint(MAX_SEED, size=len(runs)).tolist()
     arguments = fit_arguments(named, None, groups)
     jobs = [
         delayed(_fit_and_predict)(
-            _seeded(model, seed if random_state is not None else None),
+            seeded_clone(model, seed if random_state is not None else None),
             X,
             y,
             rows,
@@ -239,6 +246,7 @@ def _read_scoring(scoring: str | None, *, classifier: bool) -> str:
 
 
 def read_problem(X: Any, y: Any, *, classifier: bool) -> _Problem:
+    """Read labels of numbers or classes, and what each fold must have of them."""
     if not classifier:
         # Bounds have no error; whether they are learned is a matter of the models.
         values, names = read_targets(X, y, "drop")
@@ -276,7 +284,7 @@ def _runs(
     if not isinstance(n_repeats, Integral) or n_repeats < 1:
         raise ValueError(f"n_repeats must be a positive integer, but is {n_repeats!r}.")
     for repeat in range(n_repeats):
-        seed = int(generator.randint(_MAX_SEED))
+        seed = int(generator.randint(MAX_SEED))
         drawn = cv if n_repeats == 1 else _redrawn(cv, seed)
         folds: Folds = table_folds(drawn, X, y, presence, groups, random_state=seed)
         for fold, rows in enumerate(folds):
@@ -297,13 +305,6 @@ def _redrawn(cv: Any, seed: int) -> Any:
     return drawn
 
 
-def _seeded(model: Any, seed: int | None) -> Any:
-    copy = clone(model)
-    if seed is not None:
-        _set_random_states(copy, np.random.RandomState(seed))
-    return copy
-
-
 def _fit_and_predict(
     model: Any,
     X: Any,
@@ -318,13 +319,14 @@ def _fit_and_predict(
     fit_member(model, X, take(y, train), train, arguments, name)
     fitted = time.perf_counter()
     inputs = take(X, test)
-    found = (
-        model.predict(inputs)
-        if classes is None
-        else _class_scores(model, inputs, take(y, test), classes)
-    )
-    done = time.perf_counter()
-    table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
+    with errors_of(name):
+        found = (
+            model.predict(inputs)
+            if classes is None
+            else _class_scores(model, inputs, take(y, test), classes)
+        )
+        done = time.perf_counter()
+        table = np.asarray(found, dtype=np.float64).reshape(len(test), -1)
     return _Outcome(table, fitted - start, done - fitted)
 
 

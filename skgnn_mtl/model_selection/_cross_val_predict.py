@@ -9,12 +9,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
 from skgnn_mtl.estimators._class_labels import find_classes, read_class_labels
 from skgnn_mtl.estimators._inputs import read_cells
+from skgnn_mtl.metrics._one_vs_rest import class_columns
+
+from ._folds import require_partition, splitter_folds
 
 _METHODS = ("predict", "predict_proba", "decision_function", "predict_logits")
 
@@ -101,9 +103,9 @@ default="predict"
         raise ValueError(f"method must be one of {_METHODS}, got {method!r}.")
     shape = read_cells(X, y).shape
     X, y = (list(part) if isinstance(part, tuple) else part for part in (X, y))
-    folds = list(check_cv(cv).split(X, y, groups))
-    order = np.concatenate([_positions(test, shape[0]) for _, test in folds])
-    _check_each_once(order, shape[0])
+    folds = splitter_folds(cv, X, y, groups, shape[0])
+    require_partition(folds, shape[0])
+    order = np.concatenate([test for _, test in folds])
     classes = [] if method == "predict" else _classes(X, y)
     if method in ("decision_function", "predict_logits"):
         _require_two_classes(classes)
@@ -121,28 +123,11 @@ default="predict"
     if method == "predict_proba":
         parts = [np.column_stack([table[:, -1] for table in part]) for part in parts]
     tables = [
-        _in_columns(part, len(_positions(test, shape[0])), shape)
+        _in_columns(part, len(test), shape)
         for part, (_, test) in zip(parts, folds, strict=True)
     ]
     predictions: np.ndarray = np.concatenate(tables)[np.argsort(order)].reshape(shape)
     return predictions
-
-
-def _positions(rows: Any, n: int) -> np.ndarray:
-    """List the positions of the rows of a mask or of an array of positions."""
-    positions: np.ndarray = np.arange(n)[np.asarray(rows)]
-    return positions
-
-
-def _check_each_once(tested: np.ndarray, n: int) -> None:
-    times = np.bincount(tested, minlength=n)
-    wrong = np.flatnonzero(times != 1)
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(
-            f"Each row must be in one test fold, but row {row} is in {times[row]}: use "
-            "a splitter that partitions the rows, such as KFold."
-        )
 
 
 def _classes(X: Any, y: Any) -> list[tuple[str, list[Any]]]:
@@ -171,7 +156,7 @@ def _fit_and_predict(
     params: dict[str, Any],
     classes: Sequence[tuple[str, list[Any]]],
 ) -> Any:
-    train, test = (_positions(part, len(X)) for part in rows)
+    train, test = rows
     fit_params = _check_method_params(X, params, indices=train)
     model.fit(_safe_indexing(X, train), _safe_indexing(y, train), **fit_params)
     found = getattr(model, method)(_safe_indexing(X, test))
@@ -183,7 +168,11 @@ def _fit_and_predict(
     if method == "predict_proba":
         tables = found if isinstance(found, list) else [found]
         columns = zip(tables, known, classes, strict=True)
-        return [_probabilities(*column) for column in columns]
+        return [
+            # The training rows of this fold may lack a class.
+            np.column_stack(class_columns(table, own, labels))
+            for table, own, (_, labels) in columns
+        ]
     for part, (name, both) in zip(known, classes, strict=True):
         if part != both:
             raise ValueError(
@@ -191,21 +180,6 @@ def _fit_and_predict(
                 f"{name!r}, not {both}: choose another cv, or predict_proba."
             )
     return found
-
-
-def _probabilities(
-    table: np.ndarray, known: list[Any], task: tuple[str, list[Any]]
-) -> np.ndarray:
-    """Probabilities of the classes, some of which a fold may not know."""
-    return np.column_stack(
-        [
-            table[:, known.index(label)]
-            if label in known
-            # The training rows of this fold lack it; an invalid graph stays NaN.
-            else 0.0 * table[:, 0]
-            for label in task[1]
-        ]
-    )
 
 
 def _in_columns(found: Any, n: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import _safe_indexing
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from skgnn_mtl._listed import listed
 from skgnn_mtl._warn import warn
-from skgnn_mtl.metrics._tables import listed
 
 
 def as_rows(X: Any) -> Any:
@@ -29,6 +32,52 @@ def as_rows(X: Any) -> Any:
 def take(X: Any, rows: np.ndarray | None) -> Any:
     """Take rows of any container; None stands for all of them."""
     return X if rows is None else _safe_indexing(X, rows)
+
+
+def without_tasks(estimator: Any, tasks: Collection[str]) -> Any:
+    """Clone an estimator without the transforms of tasks that it is not to learn.
+
+    Parameters
+    ----------
+    estimator : estimator or pipeline
+        Its parameters named ``target_transform``, at any depth, may be dicts by task.
+    tasks : collection of str
+        Names that the labels do not have; a transform of these would be refused.
+
+    Returns
+    -------
+    estimator : estimator or pipeline
+        Not fitted.
+    """
+    parameters = estimator.get_params(deep=True)
+    cut = {
+        name: {task: own for task, own in value.items() if str(task) not in tasks}
+        for name, value in parameters.items()
+        if name.split("__")[-1] == "target_transform" and isinstance(value, Mapping)
+    }
+    return clone(estimator).set_params(**cut)
+
+
+def seeded_clone(estimator: Any, seed: int | None) -> Any:
+    """Clone an estimator, and seed it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not changed.
+    seed : int or None
+        Seed of all parameters named ``random_state``, at any depth; None leaves them.
+
+    Returns
+    -------
+    estimator : estimator
+        The clone.
+    """
+    member = clone(estimator)
+    if seed is not None:
+        # Private, because scikit-learn has no public function that seeds nested parts.
+        _set_random_states(member, np.random.RandomState(seed))
+    return member
 
 
 def is_search(estimator: Any) -> bool:
@@ -151,8 +200,26 @@ def fit_member(
         Those of the member, with its name in front.
     """
     arguments = {key: take(value, rows) for key, value in arguments.items()}
-    try:
+    with errors_of(name):
         return member.fit(take(X, rows), y, **arguments)
+
+
+@contextmanager
+def errors_of(name: str) -> Iterator[None]:
+    """Put the name of a member in front of its errors.
+
+    Parameters
+    ----------
+    name : str
+        Name of the member.
+
+    Raises
+    ------
+    ValueError, FloatingPointError
+        Those of the member, with its name in front.
+    """
+    try:
+        yield
     except (ValueError, FloatingPointError) as error:
         # Exact types, because a subclass may have arguments of its own.
         if type(error) in (ValueError, FloatingPointError):

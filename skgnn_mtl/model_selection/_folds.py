@@ -114,7 +114,7 @@ def table_folds(
         splitter = GroupKFold(int(cv), shuffle=True, random_state=random_state)
         folds = list(splitter.split(presence, groups=groups))
     else:
-        folds = _folds_of_splitter(cv, X, y, groups, len(presence))
+        folds = splitter_folds(cv, X, y, groups, len(presence))
     present = presence.notna().to_numpy()
     _require_training_labels(folds, present, list(presence.columns))
     return folds
@@ -148,8 +148,28 @@ def require_groups(groups: Any, n: int) -> None:
         )
 
 
-def _folds_of_splitter(cv: Any, X: Any, y: Any, groups: Any, n_rows: int) -> Folds:
-    """Ask a splitter of the user's, or read a list; errors name the parameter."""
+def splitter_folds(cv: Any, X: Any, y: Any, groups: Any, n_rows: int) -> Folds:
+    """Ask a splitter of the user's, or read a list of folds.
+
+    Parameters
+    ----------
+    cv : int, splitter or iterable
+        A number stands for folds without shuffling.
+    X, y, groups : object
+        Arguments of the splitter.
+    n_rows : int
+        Number of rows.
+
+    Returns
+    -------
+    folds : list of (train, test)
+        Positions of the rows, arrays of int.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold, or the splitter fails; the parameter is named.
+    """
     every = np.arange(n_rows)
     try:
         pairs = list(check_cv(cv).split(X, y, groups))
@@ -188,6 +208,11 @@ def require_partition(folds: Folds, n_rows: int) -> None:
         Positions of the rows.
     n_rows : int
         Number of rows.
+
+    Raises
+    ------
+    ValueError
+        Naming the first row that is tested in no fold or in two.
     """
     times = np.bincount(np.concatenate([test for _, test in folds]), minlength=n_rows)
     wrong = np.flatnonzero(times != 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skgnn_mtl._warn import warn
-from skgnn_mtl.estimators._splits import assign_sides
+from skgnn_mtl.estimators._sides import assign_sides
 from skgnn_mtl.metrics._tables import as_cells, column_names, made_up_names
 
 from ._base import KFoldSplitter
@@ -141,7 +141,7 @@ def _warn_of_scarce_tasks(counts: list[int], y: Any, n_splits: int) -> None:
 def _warn_of_shared_rows(
     present: np.ndarray, fold_of_row: np.ndarray, enough: np.ndarray, y: Any
 ) -> None:
-    names = column_names(y) or [f"task_{k}" for k in range(present.shape[1])]
+    names = column_names(y) or made_up_names(present.shape[1])
     lacking = [
         repr(name)
         for name, labels, is_enough in zip(names, present.T, enough, strict=True)

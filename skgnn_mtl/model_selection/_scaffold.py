@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skgnn_mtl._listed import N_NAMED
 from skgnn_mtl.featurizers._complaints import unreadable
 from skgnn_mtl.featurizers._parts import (
     flat,
@@ -24,8 +25,6 @@ from skgnn_mtl.featurizers._strings import as_rows
 from skgnn_mtl.graphs import GraphArray
 
 from ._base import check_option, group_numbers
-
-N_NAMED = 10
 
 
 def scaffold_groups(

@@ -100,11 +100,10 @@ class ScaffoldSplit(BaseShuffleSplit):  # type: ignore[misc]
     """Split molecules by scaffold as benchmarks do, into train, validation and test.
 
     Molecules, X of shape (n_samples,), are grouped by Bemis-Murcko scaffold. The groups
-    are sorted by size and
-    then by first row, both descending. Each group joins the first part :math:`k` for
-    which parts 0 to :math:`k` together stay within their share of the readable rows.
-    The training part has the frequent scaffolds and the last part has the rare ones, as
-    in MoleculeNet [1]_ and the pre-training benchmarks [2]_.
+    are sorted by size and then by first row, both descending. Each group joins the
+    first part :math:`k` for which parts 0 to :math:`k` together stay within their share
+    of the readable rows. The training part has the frequent scaffolds and the last part
+    has the rare ones, as in MoleculeNet [1]_ and the pre-training benchmarks [2]_.
 
     Parameters
     ----------

@@ -29,8 +29,9 @@ _INNER = ("network", "estimator")
 def search_space(estimator: Any, *, kind: str = "random") -> dict[str, Any]:
     """Make a search space of the hyper-parameters that matter most.
 
-    They are the learning rate, the batch size, the hidden layers of the heads, and
-    depth, width and dropout of the encoder.
+    They are the learning rate, the hidden layers in front of the heads, and depth and
+    dropout of the encoder; random draws also vary its width, the batch size and the
+    weight decay.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from skgnn_mtl._seeds import MAX_SEED
 from skgnn_mtl.metrics._tables import as_cells
 
 from ._compare_models import compare_models, read_problem
-from ._fitting import as_rows
+from ._fitting import as_rows, without_tasks
 from ._folds import table_folds
 
 # Penalties of the regression, of which leave-one-out errors choose one.
@@ -121,7 +121,8 @@ def suggest_task_groups(
     ----------
     estimator : estimator or Pipeline
         Model of the whole table; it is cloned. Fewer epochs than those of the final
-        model are enough to rank tasks.
+        model are enough to rank tasks. A dict ``target_transform`` is cut to the tasks
+        of each fit.
     X : array-like of shape (n,)
         Inputs of the estimator.
     y : DataFrame or array-like of shape (n, t)
@@ -337,8 +338,9 @@ class _Fits:
     def _errors(
         self, tasks: list[str], rows: tuple[np.ndarray, np.ndarray]
     ) -> pd.Series:
+        others = [name for name in self.y.columns if name not in tasks]
         comparison = compare_models(
-            {"model": self.estimator},
+            {"model": without_tasks(self.estimator, others)},
             self.X,
             self.y[tasks],
             cv=[rows],

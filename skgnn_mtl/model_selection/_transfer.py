@@ -20,8 +20,8 @@ from sklearn.utils import _safe_indexing
 from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.metrics._tables import find_task
 
-from ._compare import _as_frame, _check_seeds
 from ._label_presence import LabelPresenceKFold
+from ._single_task import as_frames, check_seeds
 from ._transfer_methods import (
     METHODS,
     SourceModels,
@@ -239,8 +239,8 @@ def compare_transfer(
     encoder : str or GraphEncoder, default="dmpnn"
         Encoder of all networks.
     parameters : dict, optional
-        Training parameters of all networks, by default those of GATE: a learning rate
-        of 1e-3, batches of 256, and so on.
+        Training parameters of all networks, by default those of GATE on the CPU: a
+        learning rate of 1e-3, batches of 256, and so on.
     gate_parameters : dict, optional
         Parameters of GATE only, such as ``latent_dim``.
     source_steps, target_steps : int, default=2000, 1000
@@ -294,11 +294,12 @@ def compare_transfer(
     >>> comparison.errors.shape  # 2 methods, 2 sizes, 4 folds
     (16, 14)
     """
-    table = _as_frame(X, y)
+    # Without bounds, because ridge regressions need numbers.
+    table, _ = as_frames(X, y, None)
     sources, targets = _check_tasks(table, sources, targets)
     functions = _check_methods(methods)
     _check_sizes(sizes)
-    _check_seeds(random_states)
+    check_seeds(random_states)
     for name, steps in (("source_steps", source_steps), ("target_steps", target_steps)):
         if not steps >= 1:
             raise ValueError(f"{name} must be at least 1, got {steps!r}.")

@@ -22,7 +22,7 @@ from sklearn.utils import _safe_indexing
 from skgnn_mtl.encoders import Pretrained
 from skgnn_mtl.estimators import GATERegressor, MultiTaskGNNRegressor
 
-# The defaults of GATERegressor, because all networks have the same training.
+# The defaults of GATERegressor on the CPU, because all networks have the same training.
 _TRAINING: dict[str, Any] = {
     "batch_size": 256,
     "lr": 1e-3,

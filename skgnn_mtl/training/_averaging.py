@@ -91,8 +91,11 @@ class WeightAverage:
         steps = {"n_steps": self.n_steps, "first": self.first}
         return {"average": average, "raw": raw, **steps}
 
-    def restore(self, state: dict[str, Any], device: Any = None) -> None:
-        """Continue from the :meth:`state` of an earlier training of this model."""
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Continue from the :meth:`state` of an earlier training of this model.
+
+        The average is then on the device of the model, wherever the state has been.
+        """
         average, raw = state["average"], state["raw"]
         self._average = {name: v.to(device, copy=True) for name, v in average.items()}
         self._raw = raw and {name: v.to(device) for name, v in raw.items()}

@@ -14,18 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from ._distributed import World
+from ._replay import batch_norms
 
 
 @contextmanager
 def common_statistics(model: nn.Module, world: World) -> Iterator[None]:
     """Normalise by the batch of all processes."""
-    kinds = nn.modules.batchnorm._BatchNorm
-    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
-    if world.is_alone:
-        layers = []
+    layers = [] if world.is_alone else batch_norms(model)
     for layer in layers:
         # An attribute of the layer hides the method of its class.
-        layer.forward = partial(_normalise, layer, world)  # type: ignore[method-assign]
+        layer.forward = partial(_normalise, layer, world)
     try:
         yield
     finally:

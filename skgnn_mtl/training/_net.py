@@ -137,7 +137,7 @@ def train(
         # For any optimizer, because the weighting has a state of its own.
         step.restore(optimizer_state["step"])
         if average is not None and optimizer_state["average"] is not None:
-            average.restore(optimizer_state["average"])
+            average.restore(optimizer_state["average"], device)
     result = TrainingResult(history=epochs.records)
     # Not net.fit, which would initialise the network and the optimizer again.
     net.notify("on_train_begin", X=train_set, y=None)

@@ -57,7 +57,10 @@ def sharpness_aware(
     ------
     ValueError
         If a sharpness-aware method has a base that is none, or other wrong parameters.
+    TypeError
+        If a sharpness-aware method is a class.
     """
+    _require_instance("optimizer", optimizer)
     method = optimizer
     if isinstance(optimizer, str) and optimizer in SHARPNESS_AWARE:
         method = SHARPNESS_AWARE[optimizer]()
@@ -65,6 +68,7 @@ def sharpness_aware(
         return None, optimizer
     method.check_parameters()
     base = method.base
+    _require_instance("base", base)
     if isinstance(base, str) and base not in OPTIMIZERS:
         raise ValueError(
             f"base must be one of {sorted(OPTIMIZERS)} or a callable, got {method!r}."
@@ -72,6 +76,15 @@ def sharpness_aware(
     if isinstance(base, SharpnessAware):
         raise ValueError(f"base must not be sharpness-aware itself, got {method!r}.")
     return method, base
+
+
+def _require_instance(name: str, value: Any) -> None:
+    # Other classes are optimizers of torch, which are made of parameters.
+    if isinstance(value, type) and issubclass(value, SharpnessAware):
+        raise TypeError(
+            f"{name} must be an instance of a sharpness-aware method, such as "
+            f"{value.__name__}(), but is the class {value.__name__}."
+        )
 
 
 def sharpen(step: Step, optimizer: Any) -> None:

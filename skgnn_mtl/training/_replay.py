@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,11 +67,16 @@ class Replay:
                 self.draws.set_state(now)
 
 
+def batch_norms(model: nn.Module) -> list[Any]:
+    """List the layers of batch normalisation of a model."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the batch without a change of the running statistics."""
-    kinds = nn.modules.batchnorm._BatchNorm
-    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
+    layers = batch_norms(model)
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
         # Without momentum the running statistics keep their values.
@@ -119,8 +125,7 @@ def recalibrate(
     batch_size : int
         Largest number of graphs at a time.
     """
-    kinds = nn.modules.batchnorm._BatchNorm
-    layers = [layer for layer in encoder.modules() if isinstance(layer, kinds)]
+    layers = batch_norms(encoder)
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]

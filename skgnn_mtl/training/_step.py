@@ -231,6 +231,8 @@ class TrainingStep(Step):
             "anchor": None
             if pool is None
             else pooling(mass, tasks, self.targets, pool),
+            # Until the descent has one.
+            "lookback": None,
         }
 
     def _spread(self, weights: Tensor, tasks: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ class TaskWeighting(Component, ABC):
     * ``lookback`` (t,), the inner products of the target's gradient with the gradients
       of the previous evaluation, None without one;
     * ``cross`` (t, t), the inner products of the gradients of the first half of the
-      batch with those of the second half, which costs one more backward pass per task;
+      batch with those of the second half, which costs one more backward pass per task.
+      It needs a Gramian of ``gradients="parameters"`` without a ``pool``;
     * ``diagonals``, a function without arguments that draws an unbiased sample (t, p)
       of the diagonals of the present tasks' Gauss-Newton matrices at the batch, for one
       backward pass per task.
@@ -104,6 +105,15 @@ class TaskWeighting(Component, ABC):
         check_choice(self, "rescale", ("none", "mean1"))
         wanted = ("labels", "tasks")
         check_choice(self, "pool", wanted if self._needs_pool() else (None, *wanted))
+        # With a default, because only Gramian weightings have this option. At the
+        # representation two halves of a batch have nothing in common.
+        whole = getattr(self, "gradients", None) == "parameters"
+        if wants(self, "cross") and not (whole and self.pool is None):
+            raise ValueError(
+                "The products of two halves of a batch, cross, are those of a "
+                "GramianWeighting with gradients='parameters' and pool=None, got "
+                f"{self!r}."
+            )
 
     @property
     def rule(self) -> TaskWeighting:

@@ -20,10 +20,10 @@ class Fixed(LossWeighting):
 
     Parameters
     ----------
-    weights : array-like of shape (n_tasks,) or dict of str to float
+    weights : array-like of shape (n_tasks,) or dict of str to float, default=None
         The weights in the order of the columns of ``y``, or by task name. They must not
         be negative or all zero. The ``task_weights_`` of a fitted estimator can be
-        passed on.
+        passed on. None is refused, because there are no weights to start from.
     pool : None, "labels" or "tasks", default=None
         Multiply the weights of the targets by their shares, which sum to 1: shares of
         the labels in the batch, or equal shares.
@@ -33,7 +33,7 @@ class Fixed(LossWeighting):
     Raises
     ------
     ValueError
-        In ``build``, if the weights do not fit the tasks.
+        In ``build``, if the weights are None or do not fit the tasks.
 
     See Also
     --------

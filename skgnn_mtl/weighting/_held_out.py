@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from torch.autograd import forward_ad
 
 from skgnn_mtl._flat import flat_size, flatten, pull_back, unflatten
 
-from ._constraints import check_choice
+from ._constraints import check_choice, check_count
 
 
 class HeldOut(NamedTuple):
@@ -384,8 +384,7 @@ def check_held_out(part: Any) -> None:
     ValueError
         If one of them is out of range; the message names it.
     """
-    if not isinstance(part.every, Integral) or part.every < 1:
-        raise ValueError(f"every must be an integer >= 1, got {part!r}.")
+    check_count(part, "every")
     if not isinstance(part.fraction, Real) or not 0 < float(part.fraction) < 1:
         raise ValueError(f"fraction must lie in (0, 1), got {part!r}.")
     check_choice(part, "split", ("tail", "random"))

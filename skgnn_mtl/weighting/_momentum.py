@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 AdaptiveMomentum = bool | Sequence[float]
 # Bounds that True stands for; the upper one is the momentum of Adam.
 _BOUNDS = (0.5, 0.9)
@@ -14,7 +16,7 @@ def momentum_bounds(weighting: Any) -> tuple[float, float] | None:
     """Read the smallest and the largest momentum; NaN stands for what is wrong."""
     # With a default, because only gradient methods have this option.
     value = getattr(weighting, "adaptive_momentum", False)
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):  # the latter from a grid in an array
         return _BOUNDS if value else None
     try:
         least, most = (float(bound) for bound in value)

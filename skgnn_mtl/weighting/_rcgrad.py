@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skgnn_mtl._component import Numbers
+
 from ._anchored import TargetRelation, relate_to_target
 from ._base import Decision, GramianWeighting, as_matrix, positions
 from ._capabilities import EpochAware, TargetAware
-from ._constraints import check_choice
+from ._constraints import NOT_NEGATIVE, check_choice
 from ._held_out import (
     HeldOut,
     HeldOutEvidence,
@@ -67,7 +69,8 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
         Rate :math:`\eta`.
     learn : {"next", "heldout"} or None, default="next"
         Source of :math:`g_v` with mode "angle": the next batch, or training rows that
-        are kept out. None keeps :math:`x_i` at its first value.
+        are kept out; both need ``gradients="parameters"``. None keeps the first value
+        of :math:`x_i`.
     every : int, default=10
         Steps between two evaluations of the rows kept out.
     fraction : float, default=0.2
@@ -95,7 +98,7 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
     Raises
     ------
     ValueError
-        In ``build``, if a parameter is out of range.
+        At the start of a fit, if a parameter is out of range.
 
     See Also
     --------
@@ -130,6 +133,13 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
     shares: Tensor
     last_gradients: Tensor
     auxiliary: Tensor
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "rotation_init": [Numbers(Real, 0, 1, closed="both")],
+        "rotation_lr": [NOT_NEGATIVE],
+        "max_gain": [NOT_NEGATIVE],
+        "decay_steps": [Numbers(Integral, 1, None, closed="left")],
+    }
 
     def __init__(
         self,
@@ -176,21 +186,12 @@ class RCGrad(GramianWeighting, HeldOutWeighting, TargetAware, EpochAware):
             ("learn", ("next", "heldout", None)),
         ):
             check_choice(self, name, choices)
-        for name, least, most in (
-            ("rotation_init", 0.0, 1.0),
-            ("rotation_lr", 0.0, np.inf),
-            ("max_gain", 0.0, np.inf),
-            ("decay_steps", 1.0, np.inf),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not least <= float(value) <= most:
-                raise ValueError(
-                    f"{name} must be a number in [{least:g}, {most:g}], got {self!r}."
-                )
         check_held_out(self)
-        if self.held_out is not None and self.gradients != "parameters":
+        learns = self.mode == "angle" and self.learn is not None
+        if learns and self.gradients != "parameters":
             raise ValueError(
-                f"learn='heldout' needs gradients='parameters', got {self!r}."
+                f"learn={self.learn!r} needs gradients='parameters', got {self!r}. Set "
+                "learn=None to keep the rotations at rotation_init."
             )
         # Whether conflicting gradients are projected; BLO sets it, too.
         self.projects = self.mode != "angle"

@@ -50,21 +50,6 @@ class SimplexWeighting(GramianWeighting):
         equal = torch.full((n_tasks,), 1.0 / n_tasks, dtype=torch.float64)
         self.register_buffer("w", equal)
 
-    def check_options(self) -> None:
-        """Check the options of the family.
-
-        Raises
-        ------
-        ValueError
-            If an option has a value that it cannot have.
-        """
-        super().check_options()
-        if self.gradients != "parameters":
-            raise ValueError(
-                "Gradients of two halves of a batch have nothing in common at the "
-                f"representation; set gradients='parameters': {self!r}."
-            )
-
     def read(self, tasks: Tensor | None) -> tuple[np.ndarray, np.ndarray, float]:
         """Read the weights of the present tasks.
 

@@ -326,6 +326,14 @@ def test_descriptors_beyond_single_precision_are_missing():
     np.testing.assert_allclose(values[:3].std(), 1.0, rtol=1e-5)
 
 
+def test_descriptors_that_are_constant_but_for_rounding_have_no_spread():
+    X = SmilesToGraph().fit_transform(["CCO", "COC"])  # two orders of one sum
+    task = DescriptorPrediction(names=("MolWt", "MolLogP"))
+    built(task, X)
+    np.testing.assert_allclose(abs(task.prepare(X)), [[0, 1], [0, 1]], atol=1e-5)
+    assert task.scale_[0] == 1.0
+
+
 def test_rdkit_keeps_quiet(capfd):
     odd = SmilesToGraph().transform(["[H+].[Cl-]", "CCO"])  # RDKit warns of the proton
     counts = fragment_counts(odd, fragment_names())

@@ -84,6 +84,15 @@ def test_sets_by_hand():
     np.testing.assert_array_equal(model.predict_set([[0.5]]), [[False, True]])
 
 
+def test_classes_are_conditioned_on_as_in_the_fit(labels):
+    X, y = labels
+    for by_class in (False, True):
+        model = ConformalClassifier(LINE, class_conditional=by_class, coverage=0.6)
+        expected = model.set_params(random_state=0).fit(X, y).predict_set(X)
+        model.set_params(class_conditional=not by_class)
+        np.testing.assert_array_equal(model.predict_set(X), expected)
+
+
 # -- coverage ---------------------------------------------------------------------
 
 

@@ -188,12 +188,25 @@ def test_a_parameter_that_is_set_after_the_fit_waits_for_the_next(numbers):
         assert not np.allclose(model.fit(X, y).predict_interval(X), expected)
 
 
+def test_categories_that_are_set_after_the_fit_wait_for_the_next(numbers):
+    def sign(X):
+        return np.asarray(X)[:, 0] > 0
+
+    X, y = numbers
+    model = ConformalRegressor(LINE, coverage=0.5, random_state=0)
+    for before, after in [(None, sign), (sign, None), (sign, lambda X: ["new"])]:
+        expected = model.set_params(categories=before).fit(X, y).predict_interval(X)
+        model.set_params(categories=after)
+        np.testing.assert_array_equal(model.predict_interval(X), expected)
+
+
 def test_categories_have_quantiles_of_their_own():
     def noise(X):
         return np.where(X[:, :1] > 0, 3.0, 0.3)
 
     def kind(X):
-        return np.where(np.asarray(X)[:, 0] > 0, "loud", "calm")
+        first = np.asarray(X)[:, 0]
+        return np.select([first > 99, first > 0], ["new", "loud"], "calm")
 
     X, y = linear(3000, 1, noise)
     model = ConformalRegressor(LINE, categories=kind, random_state=0)
@@ -203,9 +216,10 @@ def test_categories_have_quantiles_of_their_own():
         share = covered(model, X[2000:][rows], y[2000:][rows])
         assert share == pytest.approx(0.9, abs=0.05)
     assert set(model.categories_) == {"loud", "calm"}
-    model.categories = lambda X: np.array(["calm", "new", "loud"])
+    rows = np.zeros((3, X.shape[1]))
+    rows[:, 0] = -1, 100, 1
     with pytest.warns(UserWarning, match="1 of 3 rows are of a category without"):
-        ends = model.predict_interval(X[:3])
+        ends = model.predict_interval(rows)
     np.testing.assert_array_equal(ends[1], [[-np.inf, np.inf]] * 2)
     width = np.diff(ends)[..., 0]
     assert (width[2] > 5 * width[0]).all()
@@ -233,6 +247,19 @@ def test_errors_may_be_divided_by_a_mere_spread(in_pipeline, numbers):
     model = ConformalRegressor(search, normalise="std", cv=2, random_state=0)
     ends = model.fit(X, y.fillna(0)).predict_interval(X)
     assert (np.ptp(np.diff(ends), axis=0) > 0).all()
+
+
+def test_a_row_without_a_prediction_has_no_deviation():
+    class Gaps(Zero):
+        def predict(self, X):
+            return np.where(np.asarray(X)[:, 0] > 0, 0.0, np.nan)
+
+    X, y = numbered(20), np.random.default_rng(0).normal(size=20)
+    search = GridSearchCV(Gaps(), {}, scoring="neg_mean_squared_error", cv=2)
+    model = ConformalRegressor(search, cv=2, random_state=0).fit(X, y)
+    mean, std = model.predict([[1.0, 0], [0.0, 1]], return_std=True)
+    assert np.isnan(mean).tolist() == np.isnan(std).tolist() == [False, True]
+    assert std[0] == pytest.approx(np.sqrt(-model.estimator_.best_score_))
 
 
 # -- which rows calibrate ---------------------------------------------------------

@@ -39,6 +39,16 @@ def test_each_group_has_the_model_of_its_columns():
     assert model.task_names_ == ["a", "b", "c"]
 
 
+def test_transforms_of_the_estimator_go_with_their_tasks():
+    y = Y.assign(b=np.exp(Y["b"]))
+    model = small(target_transform={"b": "log", "a": None})
+    found = GroupedRegressor(model, GROUPS).fit(GRAPHS, y).predict(GRAPHS)
+    alone = small(target_transform="log").fit(GRAPHS, y[["b"]]).predict(GRAPHS)
+    np.testing.assert_array_equal(found[:, [1]], alone)
+    with pytest.raises(ValueError, match="target_transform names the task 'd'"):
+        GroupedRegressor(small(target_transform={"d": "log"}), GROUPS).fit(GRAPHS, y)
+
+
 def test_groups_by_position_are_the_same():
     one, two = (
         GroupedRegressor(small(), groups).fit(GRAPHS, y).predict(GRAPHS)

@@ -61,6 +61,16 @@ def test_each_row_must_have_a_group(model, groups, message, numbers, labels):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("name", ["n_jobs", "checkpoint", "random_state", "censored"])
+def test_a_wrong_parameter_is_named(model, name, numbers, labels):
+    if name not in model.get_params():
+        return
+    X, y = numbers if hasattr(model, "censored") else labels
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of"):
+        clone(model).set_params(**{name: 1.5}).fit(X, y)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 def test_no_row_is_refused_as_such(model, numbers):
     X, y = numbers
     with pytest.raises(ValueError, match=r"found array with 0 sample\(s\)"):

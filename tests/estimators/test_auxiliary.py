@@ -192,10 +192,10 @@ def test_tasks_that_can_do_nothing_are_named(aided, hu2020, table):
     ("weighting", "message"),
     [
         (GNS(max_scale=-1.0), "'max_scale' parameter of GNS"),
-        (RCGrad(max_gain=-5.0), "max_gain must be a number in"),
-        (RCGrad(rotation_init=2.0), r"rotation_init must be a number in \[0, 1\]"),
-        (RCGrad(rotation_init=np.nan), "rotation_init must be"),
-        (RCGrad(mode="schedule", decay_steps=0), "decay_steps must be"),
+        (RCGrad(max_gain=-5.0), "'max_gain' parameter of RCGrad must be a float in"),
+        (RCGrad(rotation_init=2.0), r"'rotation_init' parameter .* in the range"),
+        (RCGrad(rotation_init=np.nan), "'rotation_init' parameter"),
+        (RCGrad(mode="schedule", decay_steps=0), "'decay_steps' parameter"),
     ],
     ids=str,
 )

@@ -127,6 +127,25 @@ def test_a_falling_transform_turns_bounds_round(small, graphs, censored):
     )
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_bounds_turn_round_also_where_the_inverse_turns(small, graphs, gaps, normalize):
+    # Above 0 the reciprocal falls, but one deviation below their mean is below 0.
+    rates = pd.Series(np.exp(gaps[:, 0]), name="a")
+    bounds = rates.astype(object)
+    limit = float(rates.median())
+    settings = {"censored": "bound", "normalize_targets": normalize}
+    reciprocal = FunctionTransformer(np.reciprocal, np.reciprocal)
+    model = small(target_transform=reciprocal, **settings)
+    model.fit(graphs, bounds.mask(rates > limit, f">{limit!r}"))
+    expected = small(**settings)
+    expected.fit(
+        graphs, (1 / rates).astype(object).mask(rates > limit, f"<{1 / limit}")
+    )
+    np.testing.assert_allclose(
+        1 / model.predict(graphs), expected.predict(graphs), rtol=1e-5
+    )
+
+
 def test_a_logarithm_takes_the_number_of_a_bound(small, graphs, censored):
     def power(x):
         return f">{10 ** float(x[1:])}" if isinstance(x, str) else 10.0**x

@@ -10,7 +10,8 @@ from skorch.callbacks import Callback
 
 from skgnn_mtl import GATERegressor, GNNPretrainer, MultiTaskGNNClassifier
 from skgnn_mtl.encoders import GIN
-from skgnn_mtl.estimators._splits import assign_sides, hold_out, split_validation
+from skgnn_mtl.estimators._sides import assign_sides
+from skgnn_mtl.estimators._splits import hold_out, split_validation
 from skgnn_mtl.model_selection import LabelPresenceKFold
 from skgnn_mtl.weighting import BLO, HeldOut, RCGrad
 

@@ -121,6 +121,20 @@ def test_partial_fit_goes_on_with_average_and_weights(small, graphs, gaps, tmp_p
     assert all(torch.equal(raw[k], v) for k, v in plain.module_.state_dict().items())
 
 
+def test_the_average_goes_on_where_the_network_is(small, graphs, gaps, monkeypatch):
+    # A pickle or a file leaves it on the CPU, but the network is moved back.
+    devices, restore = [], WeightAverage.restore
+
+    def noting(average, state, device=None):
+        devices.append(device)
+        restore(average, state, device)
+
+    monkeypatch.setattr(WeightAverage, "restore", noting)
+    model = small(weight_averaging="ema").partial_fit(graphs, gaps)
+    model.partial_fit(graphs, gaps)
+    assert devices == [next(model.module_.parameters()).device]
+
+
 def test_partial_fit_does_not_know_a_tail(small, graphs, gaps, same_weights):
     tail = small(weight_averaging="tail").partial_fit(graphs, gaps)
     assert same_weights(tail, small().partial_fit(graphs, gaps))

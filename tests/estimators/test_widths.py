@@ -195,9 +195,9 @@ def test_one_dimensional_labels_invalid_graphs_and_pipelines(small, smiles):
     assert mean.shape == std.shape == (2,)
     assert np.isnan(std).tolist() == np.isnan(mean).tolist() == [False, True]
     intervals = pipe[-1].predict_interval(graphs)
-    assert intervals.shape == (2, 2)
+    assert intervals.shape == (2, 1, 2)
     assert np.isnan(intervals[1]).all()
-    assert intervals[0, 0] < mean[0] < intervals[0, 1]
+    assert intervals[0, 0, 0] < mean[0] < intervals[0, 0, 1]
 
 
 @pytest.mark.parametrize("name", ["log", "log10"])
@@ -338,7 +338,7 @@ def test_a_function_as_loss_is_told_what_to_set(small, graphs, gaps):
 @pytest.mark.parametrize("coverage", [0, 1, -0.1, 90, np.nan, True, "0.9", None])
 def test_coverage_is_checked(small, graphs, gaps, coverage):
     model = small(max_epochs=1).fit(graphs, gaps)
-    with pytest.raises(ValueError, match="coverage must be a number above 0 and"):
+    with pytest.raises(ValueError, match="coverage must be between 0 and 1"):
         model.predict_interval(graphs, coverage)
 
 

@@ -289,6 +289,9 @@ def test_the_first_row_is_named_whichever_is_read_first():
     # Molecules of more than 255 atoms are read before the others.
     with pytest.raises(ValueError, match=r"X\[0\] = 'CCO': ZeroDivisionError"):
         featurized(["CCO", "C" * 300], fails_for_threes)
+    molecule = Chem.MolFromSmiles("CCO")
+    with pytest.raises(ValueError, match=r"X\[0\], of type Mol: ZeroDivisionError"):
+        featurized([molecule], fails_for_threes)
 
 
 def test_a_function_that_fails_on_the_sample_is_refused_in_fit():

@@ -161,6 +161,9 @@ def test_it_is_a_transformer_of_scikit_learn():
     )
     assert frame.columns.tolist()[:3] == list(FEW)
     assert frame.index.tolist() == list("abcdef")
+    # By which scikit-learn puts it beside other tables, also if it is made of graphs.
+    graphs = SmilesToGraph().transform(pd.Series(SMILES, index=list("abcdef")))
+    pd.testing.assert_frame_equal(transformer.transform(graphs), frame)
     model = make_pipeline(SmilesToDescriptors(FEW, 8), Ridge())
     model.fit(SMILES, np.arange(6.0))
     again = pickle.loads(pickle.dumps(model))

@@ -113,6 +113,15 @@ def test_sites_of_averaged_disorder_have_no_element():
     assert set(display.table_["element"]) == {"mixed"}
 
 
+def test_labels_of_columns_may_be_other_positions():
+    pipe = make_pipeline(SmilesToGraph(), small(max_epochs=1))
+    pipe.fit(SMILES, pd.DataFrame(Y.to_numpy(), columns=[1, 0]))
+    both = AtomAttributionDisplay.from_estimator(pipe, "CO", **OCCLUSION)
+    assert list(both.table_.columns[-2:]) == ["1", "0"]
+    one = AtomAttributionDisplay.from_estimator(pipe, "CO", tasks="0", **OCCLUSION)
+    np.testing.assert_array_equal(one.table_["0"], both.table_["0"])
+
+
 def test_names_say_what_is_explained():
     y = (Y > 0).astype(int)
     pipe = make_pipeline(SmilesToGraph(), small(MultiTaskGNNClassifier, max_epochs=1))
@@ -177,5 +186,5 @@ def test_what_does_not_fit_is_refused(pipe):
     graphs = pipe[0].transform(["CC"])
     with pytest.raises(TypeError, match="draws SMILES or RDKit molecules"):
         AtomAttributionDisplay.from_estimator(pipe[-1], graphs, **OCCLUSION)
-    with pytest.raises(ValueError, match="task names 'pKa'"):
+    with pytest.raises(ValueError, match="tasks names 'pKa'"):
         AtomAttributionDisplay.from_estimator(pipe, "C", tasks="pKa", **OCCLUSION)

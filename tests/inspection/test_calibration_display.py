@@ -96,6 +96,10 @@ def test_estimators_give_their_own_intervals_else_normal_ones():
         assert observed == expected.tolist()
         texts = display.axes_[1].get_legend().get_texts()
         assert [text.get_text() for text in texts] == list(Y)
+    # An error of its own intervals is no reason to draw others.
+    pipe[-1].predict_interval = lambda X, coverage: len(coverage)
+    with pytest.raises(TypeError, match="has no len"):
+        CalibrationDisplay.from_estimator(pipe, X, Y)
     y = X[:, 0] + RNG.normal(size=N)
     model = BayesianRidge().fit(X, y)
     display = CalibrationDisplay.from_estimator(model, X, y)

@@ -204,8 +204,10 @@ def test_the_history_shows_every_task_and_the_spread(fitted):
 
 def test_the_history_shows_validation_and_chosen_tasks():
     model = regressor(early_stopping=True).fit(X, Y)
-    display = TaskHistoryDisplay.from_estimator(model, tasks=["task_2"])
-    assert len(display.axes_[1].lines) == 1
+    for tasks in (["task_2"], "task_2", 2, np.int64(2), range(2, 3)):
+        display = TaskHistoryDisplay.from_estimator(model, tasks=tasks)
+        (line,) = display.axes_[1].lines
+        assert line.get_label() == "task_2"
     labels = [t.get_text() for t in display.axes_[0].get_legend().get_texts()]
     assert labels == ["training", "validation"]
     with pytest.raises(ValueError, match="nope"):

@@ -24,6 +24,7 @@ from skgnn_mtl.metrics import (
     neg_nan_calibration_error_scorer,
     neg_nan_gaussian_nll_scorer,
 )
+from skgnn_mtl.metrics._widths import half_width
 
 nan = float("nan")
 RNG = np.random.default_rng(0)
@@ -62,10 +63,30 @@ def test_intervals_by_hand():
     )
 
 
+def test_half_widths_are_normal_quantiles():
+    assert half_width(0.9) == pytest.approx(1.6448536)
+    assert half_width(0.6826894921) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("coverage", [0, 1, 90, -0.1, True, "0.9", None, nan])
+def test_a_coverage_is_between_0_and_1(coverage):
+    with pytest.raises(ValueError, match=r"between 0 and 1, such as 0\.9, but is"):
+        half_width(coverage)
+
+
 def test_both_ends_belong_to_an_interval():
     assert nan_interval_coverage([0.0, 1.0, 2.0], [[0, 0], [0, 1], [0, 1.9]]) == (
         pytest.approx(2 / 3)
     )
+
+
+def test_an_end_may_be_infinite():
+    y = [0.0, 1.0, nan, 3.0]
+    ends = [[-np.inf, 0.5], [2.0, np.inf], [-np.inf, np.inf], [2.0, 4.0]]
+    assert nan_interval_coverage(y, ends) == pytest.approx(2 / 3)
+    assert nan_interval_width(y, ends) == np.inf
+    # Without a label, the width of an interval does not count.
+    assert nan_interval_width([nan, nan, nan, 3.0], ends) == 2.0
 
 
 def test_the_likelihood_is_that_of_scipy():
@@ -191,7 +212,7 @@ def test_wrong_widths_are_named(metric, wrong):
 
 @pytest.mark.parametrize("metric", BY_INTERVAL)
 def test_wrong_intervals_are_named(metric):
-    for ends, text in {(2, 1): "2.0, 1.0", (0, np.inf): "0.0, inf"}.items():
+    for ends, text in {(2, 1): "2.0, 1.0", (np.inf, np.inf): "inf, inf"}.items():
         interval = INTERVAL.copy()
         interval[3, 2] = ends
         with pytest.raises(ValueError, match=rf"\[{text}\] in row 3 of task 'task_2'"):

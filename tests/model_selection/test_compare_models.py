@@ -316,6 +316,11 @@ def test_a_model_that_fails_is_named_with_its_fold(data):
     X, y = data
     with pytest.raises(ValueError, match="Model 'a', repeat 0, fold 0: Input"):
         compare_models({"a": Ridge()}, X, y)
+    halves = [(np.arange(30), np.arange(30, 60))]
+    # Only a test row, so that the model fails when it predicts.
+    X[45] = np.nan
+    with pytest.raises(ValueError, match="Model 'a', repeat 0, fold 0: Input X"):
+        compare_models({"a": LINE}, X, y, cv=halves)
 
 
 def test_a_task_that_a_fold_cannot_learn_is_named(data):

@@ -189,3 +189,21 @@ def test_a_task_with_fewer_labels_than_folds_is_warned_of(table):
     # With this seed no label of d is among the rows that compare the trials.
     assert found.errors.loc[["a", "b", "c"]].notna().all(axis=None)
     assert (found.effects.loc["d"] == 0).all()
+
+
+class Shifted(Friends):
+    """Has a transform by task, which must name no other one."""
+
+    def __init__(self, random_state=None, target_transform=None):
+        super().__init__(random_state)
+        self.target_transform = target_transform
+
+    def fit(self, X, y):
+        assert set(self.target_transform) == {"a", "d"} & set(y.columns)
+        return super().fit(X, y)
+
+
+def test_transforms_go_with_their_tasks(table):
+    model = Shifted(target_transform={"a": "log", "d": None})
+    found = suggest_task_groups(model, *table, n_trials=2, random_state=0)
+    assert found.effects.shape == (4, 4)

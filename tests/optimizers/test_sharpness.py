@@ -97,6 +97,15 @@ def test_wrong_parameters_are_named(method, message):
         model.fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("method", "name"), [(SAM, "optimizer"), (SAMO(base=SAM), "base")]
+)
+def test_a_class_in_place_of_an_instance_is_named(method, name):
+    model = MultiTaskGNNRegressor(optimizer=method, max_epochs=1)
+    with pytest.raises(TypeError, match=rf"{name} must be an instance.*SAM\(\)"):
+        model.fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0])
+
+
 X = np.random.default_rng(0).normal(size=(40, 5))
 Y = X @ np.arange(10.0).reshape(5, 2)
 

@@ -8,7 +8,13 @@ from random_tasks import N_TASKS, WEIGHTS, batch, jacobian_of, model, step
 from skgnn_mtl import MultiTaskGNNRegressor
 from skgnn_mtl.graphs import Labels
 from skgnn_mtl.training import LOSSES, task_losses
-from skgnn_mtl.weighting import Equal, GramianWeighting, MoDo, SDMGrad
+from skgnn_mtl.weighting import (
+    Equal,
+    GramianWeighting,
+    LossWeighting,
+    MoDo,
+    SDMGrad,
+)
 
 SQUARES = LOSSES["squared_error"]
 
@@ -100,3 +106,27 @@ def test_empty_labels_are_no_half():
     J, present = rows_of(network, np.arange(1))
     expected = (J @ J.T)[present][:, present]
     torch.testing.assert_close(weighting.seen, expected, rtol=1e-9, atol=1e-12)
+
+
+class OfLosses(LossWeighting):
+    def forward(self, losses, cross=None):
+        return losses.sum()
+
+
+class Pooling(Recording):
+    pool = "labels"
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        MoDo(gradients="representation"),
+        Recording(gradients="representation"),
+        Pooling(),
+        OfLosses(),
+    ],
+)
+def test_a_weighting_that_cannot_have_halves_is_refused(weighting):
+    model = MultiTaskGNNRegressor(task_weighting=weighting, max_epochs=1)
+    with pytest.raises(ValueError, match="products of two halves.*pool=None"):
+        model.fit(np.eye(4), np.eye(4)[:, :2])

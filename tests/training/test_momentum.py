@@ -165,7 +165,9 @@ def test_methods_of_both_families_have_the_option():
 
 def test_other_methods_and_single_tasks_keep_the_optimizers_momentum():
     assert step(UPGrad(adaptive_momentum=(0.2, 0.3))).momentum == (0.2, 0.3)
-    assert step(UPGrad(adaptive_momentum=True)).momentum == (0.5, 0.9)
+    for value in (True, np.bool_(True)):  # the latter from a grid in an array
+        assert step(UPGrad(adaptive_momentum=value)).momentum == (0.5, 0.9)
+    assert step(UPGrad(adaptive_momentum=np.bool_(False))).momentum is None
     assert step(Equal()).momentum is None
     # That of its own weights, which is another thing.
     assert step(BLO(momentum=0.9), targets=[0]).momentum is None

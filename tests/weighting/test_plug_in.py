@@ -186,3 +186,20 @@ def test_a_class_that_names_an_anchor_says_how_targets_are_pooled():
     assert anchor.tolist() == [1.0, 0.0]
     with pytest.raises(ValueError, match="pool must be one of"):
         regressor(Pooling(), target_tasks=[0, 1]).fit(X, Y)
+
+
+class Waiting(LossWeighting):
+    def forward(self, losses, lookback):
+        assert lookback is None
+        return losses.sum()
+
+
+class WaitingForGramians(GramianWeighting):
+    def forward(self, gramian, lookback):
+        assert lookback is None
+        return gramian.new_ones(len(gramian))
+
+
+@pytest.mark.parametrize("cls", [Waiting, WaitingForGramians])
+def test_without_an_earlier_evaluation_a_lookback_is_none(cls):
+    assert np.isfinite(regressor(cls(), max_epochs=1).fit(X, Y).predict(X)).all()

@@ -175,3 +175,12 @@ def test_wrong_parameters_are_refused():
     for parameters in ({"mode": "spin"}, {"norm": 1}, {"learn": "last"}):
         with pytest.raises(ValueError, match=f"{next(iter(parameters))} must be one"):
             built(**parameters)
+
+
+def test_rotations_that_cannot_be_learned_are_refused():
+    """At the representation no evaluation has the gradients of the one before."""
+    for learn in ("next", "heldout"):
+        with pytest.raises(ValueError, match=f"learn='{learn}' needs.*learn=None"):
+            make(RCGrad, 2, learn=learn, gradients="representation")
+    make(RCGrad, 2, learn=None, gradients="representation")
+    make(RCGrad, 2, mode="schedule", gradients="representation")

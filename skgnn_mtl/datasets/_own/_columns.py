@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skgnn_mtl._listed import listed
+
 from ._cells import share_of_numbers
 from ._report import Report
 from ._units import unit_of_header
@@ -153,7 +155,7 @@ def find_smiles(table: pd.DataFrame, smiles: str | None, readable: Any) -> str:
         return found[0]
     notes = [f"{name!r}: {look}" for name, look in looks.items() if look]
     raise ValueError(
-        f"No column holds SMILES; the columns are {_listed(names)}."
+        f"No column holds SMILES; the columns are {listed(names)}."
         + "".join(f" Column {note}." for note in notes[:3])
         + " Name a column by smiles=, or check separator= and encoding=."
     )
@@ -214,7 +216,7 @@ def find_targets(
         if not found or twice:
             raise ValueError(
                 f"targets must name columns of labels, each once, but is {targets!r}; "
-                f"molecules are in {_listed(molecules)}."
+                f"molecules are in {listed(molecules)}."
             )
         return found
     found = []
@@ -228,8 +230,8 @@ def find_targets(
             found.append(name)
     if not found:
         raise ValueError(
-            f"No column but {_listed(molecules)} holds numbers; the columns are "
-            f"{_listed(names)}. Name those of labels by targets=."
+            f"No column but {listed(molecules)} holds numbers; the columns are "
+            f"{listed(names)}. Name those of labels by targets=."
         )
     return found
 
@@ -279,7 +281,7 @@ def find_column(name: Hashable, names: Sequence[str], parameter: str) -> str:
     close = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"{parameter} names {name!r}, but the columns are {_listed(names)}.{hint}"
+        f"{parameter} names {name!r}, but the columns are {listed(names)}.{hint}"
     )
 
 
@@ -309,8 +311,3 @@ def by_column(
         find_column(key, names, "units"): str(value)
         for key, value in (options or {}).items()
     }
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    more = f", ... ({len(names)} in total)" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more

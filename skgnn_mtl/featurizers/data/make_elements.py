@@ -13,7 +13,7 @@
 
 Valence electrons are counted from the configuration: all outside the noble-gas core,
 without a filled d shell below p electrons and without a filled f shell below d or p
-electrons. An empty field is a value that nobody has tabulated.
+electrons. An empty field is a value that was not tabulated.
 """
 
 from __future__ import annotations

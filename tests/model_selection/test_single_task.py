@@ -236,3 +236,31 @@ def test_a_classifier_is_compared_by_its_mistakes(data):
     errors = comparison.errors.query("task == 'a' and fold == 0")
     single = errors.loc[errors["model"] == "single-task", "error"].item()
     assert single == pytest.approx(wrong)
+
+
+def test_bounds_are_learned_where_models_can_and_have_no_error(data):
+    X, y = data
+    text = y.astype(object)
+    text.iloc[[1, 40], 0] = [f">{y.iloc[1, 0]}", f"<{y.iloc[40, 0]}"]
+    model = MultiTaskGNNRegressor(
+        GIN(width=8, n_layers=1, norm=None), max_epochs=3, random_state=0
+    )
+    folds = [(np.arange(40), np.arange(40, 60))]
+
+    def errors(labels, censored):
+        model.set_params(censored=censored)
+        return compare_with_single_task(model, X, labels, cv=folds).errors
+
+    found = errors(text, "bound")
+    first = found["task"] == "a"
+    assert set(found.loc[first, "n_train"]) == {39}
+    assert set(found.loc[first, "n_test"]) == {19}
+    dropped = errors(y.mask(text.map(lambda cell: isinstance(cell, str))), "raise")
+    np.testing.assert_allclose(errors(text, "drop")["error"], dropped["error"])
+    # Of both models, because both have learned the bound.
+    assert (found["error"] != dropped["error"])[first].all()
+    full = text.fillna(0.5)
+    as_text = errors(full.to_numpy().astype(str), "bound")["error"]
+    np.testing.assert_array_equal(as_text, errors(full, "bound")["error"])
+    with pytest.raises(ValueError, match="censored label.*censored='bound'"):
+        errors(text, "raise")

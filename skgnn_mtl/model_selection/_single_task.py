@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
@@ -19,6 +19,9 @@ from skgnn_mtl._warn import warnings_once
 from skgnn_mtl.estimators._inputs import read_targets
 from skgnn_mtl.graphs import GraphArray
 from skgnn_mtl.metrics import nan_mean_absolute_error, nan_root_mean_squared_error
+from skgnn_mtl.metrics._tables import as_cells
+
+from ._fitting import without_tasks
 
 _METRICS: dict[str, Callable[..., float | np.ndarray]] = {
     "mae": nan_mean_absolute_error,
@@ -36,8 +39,8 @@ class SingleTaskComparison:
     errors : DataFrame of shape (n_results, 8)
         One row per task, fold, seed and model, with the columns ``task``, ``fold``,
         ``seed``, ``model`` ("multi-task" or "single-task"), ``error`` in the unit of
-        the task, ``n_train`` and ``n_test`` (labels of valid graphs), and ``seconds``
-        of the fit.
+        the task, ``n_train`` and ``n_test`` (labels of valid graphs, without bounds),
+        and ``seconds`` of the fit.
     metric : {"mae", "rmse"}
         Kind of ``error``.
 
@@ -155,6 +158,7 @@ def compare_with_single_task(
         Inputs of the estimator. Invalid graphs are left out.
     y : DataFrame or array-like of shape (n, t)
         Labels, NaN where missing. Columns of an array are ``task_0``, ``task_1``, ...
+        Bounds such as ">100" are given to the models, but have no error.
     cv : int, splitter or iterable, default=None
         Folds; None means five folds.
     groups : array-like of shape (n,), optional
@@ -207,32 +211,43 @@ def compare_with_single_task(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric must be one of {sorted(_METRICS)}, got {metric!r}.")
-    _check_seeds(random_states)
-    table = _as_frame(X, y)
-    _require_numbers(estimator, table)
-    folds = list(check_cv(cv).split(X, table, groups))
+    check_seeds(random_states)
+    # Bounds are for regressors, which decide whether they learn them.
+    labels, exact = as_frames(X, y, None if is_classifier(estimator) else "bound")
+    _require_numbers(estimator, exact)
+    folds = list(check_cv(cv).split(X, exact, groups))
     jobs = [
-        delayed(_errors)(estimator, X, table, tasks, fold, rows, seed, metric)
+        delayed(_errors)(estimator, X, labels, exact, tasks, fold, rows, seed, metric)
         for seed in random_states
         for fold, rows in enumerate(folds)
-        for tasks in [list(table.columns), *([task] for task in table.columns)]
+        for tasks in [list(exact.columns), *([task] for task in exact.columns)]
     ]
     with warnings_once():
         parts = Parallel(n_jobs=n_jobs, verbose=verbose)(jobs)
     return SingleTaskComparison(pd.concat(parts, ignore_index=True), metric)
 
 
-def _as_frame(X: Any, y: Any) -> pd.DataFrame:
-    """Read labels as a table with names, without the labels of invalid graphs."""
-    values, names = read_targets(X, y)
+def as_frames(
+    X: Any, y: Any, censored: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read labels for the models, and those that have an error, which bounds have not.
+
+    Both are tables with names, without the labels of invalid graphs.
+    """
+    values, names = read_targets(X, y, censored)
     if len(names) < 2:
         raise ValueError(
             f"y must have at least two tasks to compare, but has shape {values.shape}."
         )
-    if isinstance(X, GraphArray):  # because models do not learn from invalid graphs
-        values = np.where(X.valid[:, None], values, np.nan)
+    # Because models do not learn from invalid graphs.
+    usable = X.valid[:, None] if isinstance(X, GraphArray) else np.True_
     index = y.index if isinstance(y, pd.DataFrame) else None
-    return pd.DataFrame(values, index, names)
+    exact = np.where(usable & (values.imag == 0), values.real, np.nan)
+    labels = exact
+    if values.imag.any():
+        # As the user wrote them, because numbers alone do not say what is a bound.
+        labels = np.where(usable, as_cells(y, "y").astype(object), np.nan)
+    return pd.DataFrame(labels, index, names), pd.DataFrame(exact, index, names)
 
 
 def _require_numbers(estimator: Any, table: pd.DataFrame) -> None:
@@ -248,7 +263,7 @@ def _require_numbers(estimator: Any, table: pd.DataFrame) -> None:
             )
 
 
-def _check_seeds(random_states: Sequence[int]) -> None:
+def check_seeds(random_states: Sequence[int]) -> None:
     if len(set(random_states)) < len(random_states):
         raise ValueError(
             f"random_states must differ, because equal ones would count one result "
@@ -259,7 +274,8 @@ def _check_seeds(random_states: Sequence[int]) -> None:
 def _errors(
     estimator: Any,
     X: Any,
-    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    exact: pd.DataFrame,
     tasks: list[str],
     fold: int,
     rows: tuple[np.ndarray, np.ndarray],
@@ -268,14 +284,15 @@ def _errors(
 ) -> pd.DataFrame:
     """Fit one model on some tasks, and compute its test error on each of them."""
     train, test = rows
-    y = table[tasks]
+    y = labels[tasks]
     if len(tasks) == 1:
         train = train[y[tasks[0]].notna().to_numpy()[train]]
-    model = _configured(estimator, seed, tasks)
+    others = [name for name in labels.columns if name not in tasks]
+    model = _configured(without_tasks(estimator, others), seed, len(tasks) == 1)
     start = time.perf_counter()
     model.fit(_safe_indexing(X, train), y.iloc[train])
     seconds = time.perf_counter() - start
-    truth = y.to_numpy()[test]
+    truth = exact[tasks].to_numpy()[test]
     predictions = np.asarray(model.predict(_safe_indexing(X, test)), dtype=np.float64)
     predictions = predictions.reshape(truth.shape)
     # Predictions may be NaN, because a pipeline finds invalid graphs only now.
@@ -293,25 +310,19 @@ def _errors(
                     truth.T, predictions.T, scored.T, strict=True
                 )
             ],
-            "n_train": y.iloc[train].count().to_numpy(),
+            "n_train": exact[tasks].iloc[train].count().to_numpy(),
             "n_test": scored.sum(axis=0),
             "seconds": seconds,
         }
     )
 
 
-def _configured(estimator: Any, seed: int, tasks: list[str]) -> Any:
-    """Clone the estimator with a seed, for one task or for all."""
-    model = clone(estimator)
+def _configured(model: Any, seed: int, single: bool) -> Any:
+    """Give a model a seed, and no parameter that a single task lacks a meaning for."""
     last = last_step(model)
     changes: dict[str, Any] = {"random_state": seed}
-    names = last.get_params(deep=False)
-    if len(tasks) == 1:
+    if single:
         changes |= {"task_weighting": "equal", "target_tasks": None}
-        transform = names.get("target_transform")
-        if isinstance(transform, Mapping):
-            # Cut to this task, because a transform of an unknown task is refused.
-            own = {name: step for name, step in transform.items() if str(name) in tasks}
-            changes["target_transform"] = own
+    names = last.get_params(deep=False)
     last.set_params(**{name: v for name, v in changes.items() if name in names})
     return model
