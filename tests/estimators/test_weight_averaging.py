@@ -121,6 +121,18 @@ def test_partial_fit_goes_on_with_average_and_weights(small, graphs, gaps, tmp_p
     assert all(torch.equal(raw[k], v) for k, v in plain.module_.state_dict().items())
 
 
+def test_an_average_is_restored_to_a_device():
+    model = nn.Linear(2, 1)
+    average = WeightAverage(model, "ema", n_steps=3)
+    average.update(model)
+    average.enter(model)
+    again = WeightAverage(model, "ema", n_steps=3)
+    again.restore(average.state(), torch.device("meta"))
+    state = again.state()
+    tensors = [*state["average"].values(), *state["raw"].values()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
 def test_the_average_goes_on_where_the_network_is(small, graphs, gaps, monkeypatch):
     # A pickle or a file leaves it on the CPU, but the network is moved back.
     devices, restore = [], WeightAverage.restore
