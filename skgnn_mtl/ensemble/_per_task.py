@@ -113,9 +113,9 @@ class PerTaskRegressor(MixtureTable, PerTask):
     few labels may have fewer than the estimator needs; the error names the task.
 
     Widths are those of estimators that accept ``return_std``; if one of them does not,
-    there is no width of the table. A search by the squared
-    error (``scoring="neg_mean_squared_error"``) over estimators without a width has
-    that of its error on the test rows of its folds, the same for all rows.
+    there is no width of the table. A search by the squared error
+    (``scoring="neg_mean_squared_error"``) over estimators without a width has that of
+    its error on the test rows of its folds, the same for all rows.
 
     Examples
     --------

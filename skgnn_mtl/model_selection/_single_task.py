@@ -232,7 +232,24 @@ def as_frames(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read labels for the models, and those that have an error, which bounds have not.
 
-    Both are tables with names, without the labels of invalid graphs.
+    Parameters
+    ----------
+    X : array-like of shape (n,)
+        Inputs; labels of invalid graphs are left out.
+    y : array-like of shape (n, t)
+        Labels, NaN where missing.
+    censored : {"bound"} or None
+        Whether the models are given bounds; None refuses them.
+
+    Returns
+    -------
+    labels, exact : DataFrame of shape (n, t)
+        Labels as the models learn them, and numbers with NaN for bounds.
+
+    Raises
+    ------
+    ValueError
+        If there is one task only, or a bound that must not be.
     """
     values, names = read_targets(X, y, censored)
     if len(names) < 2:
@@ -264,6 +281,7 @@ def _require_numbers(estimator: Any, table: pd.DataFrame) -> None:
 
 
 def check_seeds(random_states: Sequence[int]) -> None:
+    """Raise ValueError if seeds are equal."""
     if len(set(random_states)) < len(random_states):
         raise ValueError(
             f"random_states must differ, because equal ones would count one result "
